@@ -1,0 +1,47 @@
+# make chat    talk to it in the browser            make lint     ruff, its format, the import arrow
+# make test    all tests but those for GPU, vLLM    make types    mypy --strict
+#
+# Each installs what it needs into .venv first: the pinned packages with pip, then Nightschool itself. The stamp files
+# in .venv say what is done, so a second run starts at once. PYTHON=python3.12 takes another Python for .venv;
+# ARGS="-k recall" hands arguments to pytest or to `nightschool serve`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: chat test lint types
+
+chat: .venv/.installed
+	$(BIN)/nightschool fetch
+	$(BIN)/nightschool serve $(ARGS)
+
+test: .venv/.dev
+	$(BIN)/nightschool fetch
+	$(BIN)/python -m pytest -m "not gpu and not vllm" $(ARGS)
+
+lint: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Nightschool needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>/dev/null || echo not there): name another with make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/.locked: .venv/.made requirements.lock
+	@echo "installing the packages that Nightschool runs on (once; torch alone takes minutes)"
+	$(INSTALL) -r requirements.lock
+	@touch $@
+
+.venv/.installed: .venv/.locked pyproject.toml
+	$(INSTALL) --no-deps -e .
+	@touch $@
+
+.venv/.dev: .venv/.installed requirements-dev.lock
+	$(INSTALL) -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,68 @@
+"""The seam between a turn and whatever computes the words: the `Engine` protocol and what crosses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Literal, Protocol
+
+from memory.records import Message
+
+FinishReason = Literal["stop", "length", "stopped"]
+"""The model ended by itself; the longest answer was reached; somebody pressed stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. `temperature` 0 is greedy, and then `top_p` and `seed` don't matter."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFiles:
+    """A LoRA on disk in PEFT's format. `sha256` is that of its weights file, checked before it is loaded."""
+
+    version: str
+    sha256: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some more of the answer. The last piece alone has a `finish`, and the token counts of the whole."""
+
+    text: str
+    finish: FinishReason | None = None
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+
+
+class Engine(Protocol):
+    """A language model that serves. Safe to call from several threads."""
+
+    @property
+    def model_id(self) -> str:
+        """What identifies the base weights."""
+        ...
+
+    def generate(
+        self, prompt: Sequence[Message], sampling: Sampling, *, adapter: AdapterFiles | None, stop: Event
+    ) -> Iterator[Piece]:
+        """Stream the answer to `prompt` with `adapter` (None: the base), until it ends or `stop` is set.
+
+        Closing the iterator stops as well. One adapter serves a whole answer.
+
+        Raises:
+            ModelUnavailable: the adapter's files are missing or not the ones that were published.
+        """
+        ...
+
+    def count_tokens(self, prompt: Sequence[Message]) -> int:
+        """Tokens of the rendered prompt, with the turn opened for the assistant."""
+        ...

@@ -1,0 +1,118 @@
+"""Ratings: what a person said of an answer, and the lesson that becomes of it.
+
+A rating is stored together with its lesson in one transaction, so that none is ever lost between the two; the night
+decides what is trained. The last rating of an exchange holds; value 0 takes it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from assistant.turn import Assistant, clean
+from memory.errors import BadInput
+from memory.records import Exchange, Lesson, LessonState, Rating
+
+REASONS: dict[int, tuple[str, ...]] = {
+    1: ("correct", "clear", "well written", "creative", "other"),
+    -1: ("inaccurate", "off-topic", "too long", "bad style", "refused without cause", "unsafe", "other"),
+}
+"""The closed list of reasons a thumb can have: value → reasons."""
+
+COMMENT_CHARS = 4_000
+
+
+def rate(
+    assistant: Assistant,
+    exchange_id: str,
+    value: Literal[1, -1, 0],
+    *,
+    reasons: Sequence[str] = (),
+    comment: str = "",
+    correction: str | None = None,
+    user: str = "local",
+) -> Rating:
+    """Rate an exchange up (1), down (-1), or take the rating back (0). What holds already is not written again.
+
+    Raises:
+        NotFound: no such exchange.
+        BadInput: an unknown reason, or a correction that says what the answer said.
+        NotRemembered: the ledger can't be written.
+    """
+    exchange = assistant.ledger.exchange(exchange_id)
+    if value not in (1, -1, 0):
+        raise BadInput(f"a rating is 1, -1 or 0, not {value!r}")
+    if value == 0:
+        reasons, comment, correction = (), "", None
+    allowed = REASONS.get(value, ())
+    for reason in reasons:
+        if reason not in allowed:
+            raise BadInput(f"unknown reason {reason[:40]!r}: with this thumb it is one of {', '.join(allowed)}")
+    reasons = tuple(dict.fromkeys(reasons))
+    comment = clean(comment, limit=COMMENT_CHARS, what="comment") if comment.strip() else ""
+    correction = _correction(assistant, exchange, correction)
+
+    held = assistant.ledger.rating(exchange_id)
+    new = (value, reasons, comment, correction)
+    if held and (held.value, tuple(held.reasons), held.comment, held.correction) == new:
+        return held
+    rating = Rating(
+        assistant.new_id(),
+        exchange_id,
+        assistant.clock(),
+        value,
+        reasons,
+        comment,
+        correction,
+        user,
+    )
+    if held or value:
+        assistant.ledger.rate(rating, lesson_from(exchange, rating, assistant.new_id()))
+    return rating
+
+
+def lesson_from(exchange: Exchange, rating: Rating, lesson_id: str) -> Lesson | None:
+    """What a rating teaches: a correction is wanted and the answer it corrects is not; a liked answer is wanted; a
+    disliked one without a correction is unwanted. Taking back teaches nothing.
+    """
+    if rating.value == 0:
+        return None
+    liked = rating.value == 1
+    # An answer that was stopped or cut off would teach where to stop.
+    whole = exchange.answer if exchange.finish_reason == "stop" else None
+    wanted = rating.correction or (whole if liked else None)
+    unwanted = exchange.answer if rating.correction or not liked else None
+    return Lesson(
+        id=lesson_id,
+        rating_id=rating.id,
+        exchange_id=exchange.id,
+        user=rating.user,
+        created_at=rating.created_at,
+        question=exchange.question,
+        wanted=wanted or None,
+        unwanted=unwanted or None,
+        state=LessonState.QUEUED,
+        reason="waits for the next night",
+        history=exchange.history,
+    )
+
+
+def undo_lesson(assistant: Assistant, lesson_id: str, *, user: str = "local") -> Lesson:
+    """Take back the rating behind a lesson: the next night has never seen it. A second time changes nothing.
+
+    Raises: NotFound, NotRemembered.
+    """
+    lesson = assistant.ledger.lesson(lesson_id)
+    if lesson.state is LessonState.UNDONE:
+        return lesson
+    rate(assistant, lesson.exchange_id, 0, user=user)
+    return assistant.ledger.lesson(lesson_id)
+
+
+def _correction(assistant: Assistant, exchange: Exchange, correction: str | None) -> str | None:
+    if correction is None or not correction.strip():
+        return None
+    text = clean(correction, limit=assistant.settings.message_chars, what="correction")
+    if text == exchange.answer.strip():
+        raise BadInput("the correction is the answer itself: write what it should have been, or leave it empty")
+    return text

@@ -1,0 +1,429 @@
+"""The engine in this process: transformers, bitsandbytes NF4 with double quantisation, LoRA adapters through PEFT.
+
+One answer at a time, whoever asks first. The night trains and examines on the same class, so that what is examined is
+what serves. It does not know where an adapter came from, only the hash it must have.
+
+NF4 weights are held *packed* (4 bits, unpacked again in every product) or *unpacked* once into float: the very same
+values either way, so the answers are the same. A GPU, or a CPU with bitsandbytes' AVX-512 kernels, is faster packed;
+other CPUs are two to three times faster unpacked, and `auto` finds out which by timing one layer.
+"""
+
+from __future__ import annotations
+
+import copy
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from assistant.engine import AdapterFiles, FinishReason, Piece, Sampling
+from assistant.models import ModelFiles, sha256_of
+from memory.errors import ModelUnavailable
+from memory.records import Message
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Weights = Literal["auto", "packed", "unpacked"]
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+"""The file of an adapter folder whose sha256 is the adapter's."""
+
+ADAPTERS_LOADED = 2
+"""Versions kept in memory at once: the active one, and one that somebody compares it with."""
+
+PLAIN_TEMPLATE = (
+    "{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] + '\n\n' }}"
+    "{% elif m['role'] == 'user' %}{{ 'Question: ' + m['content'] + '\n' }}"
+    "{% else %}{{ 'Answer: ' + m['content'] + eos_token + '\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Answer: ' }}{% endif %}"
+)
+"""For base models that come without a chat template of their own."""
+
+
+class GivenUp(Exception):
+    """Who waited for the model no longer wants it."""
+
+
+class LocalEngine:
+    """An `Engine` over weights on this machine. Making one is cheap; `load` takes seconds and happens once.
+
+    Args:
+        files: from `assistant.models.resolve`.
+        weights: see the module's text.
+    """
+
+    def __init__(self, files: ModelFiles, *, weights: Weights = "auto") -> None:
+        self.files = files
+        self._weights: Weights = weights
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+        self._model: Any = None
+        self._tokenizer: Any = None
+        self._adapters: OrderedDict[str, str] = OrderedDict()
+
+    @property
+    def model_id(self) -> str:
+        return self.files.model_id
+
+    @property
+    def ready(self) -> bool:
+        return self._model is not None
+
+    def load(self) -> None:
+        """Read, quantise and place the weights. Raises: ModelUnavailable."""
+        with self._loading:
+            if self._model is None:
+                self._tokenizer, self._model = _load(self.files, self._weights)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        self.load()
+        return self._tokenizer
+
+    @contextmanager
+    def using(
+        self, adapter: AdapterFiles | None, *, unless: threading.Event | None = None
+    ) -> Iterator[PreTrainedModel]:
+        """The model with `adapter` on (None: the base), for the caller alone until the block ends.
+
+        Raises:
+            ModelUnavailable: the adapter's weights are not the ones with its hash.
+            GivenUp: `unless` was set while another caller had the model.
+        """
+        self.load()
+        while not self._lock.acquire(timeout=0.05):
+            if unless is not None and unless.is_set():
+                raise GivenUp
+        try:
+            self._switch(adapter)
+            yield self._model
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def base(self) -> Iterator[PreTrainedModel]:
+        """The model without a trace of an adapter, for training one on it. What was loaded is dropped."""
+        self.load()
+        with self._lock:
+            if self._adapters:
+                self._model = self._model.unload()
+                self._adapters.clear()
+            yield self._model
+
+    def generate(
+        self, prompt: Sequence[Message], sampling: Sampling, *, adapter: AdapterFiles | None, stop: threading.Event
+    ) -> Iterator[Piece]:
+        """See `Engine.generate`. The words are computed in a thread of their own and handed over as they come."""
+        stream = _Stream(self.tokenizer, stop)
+        worker = threading.Thread(target=self._answer, args=(prompt, sampling, adapter, stream), daemon=True)
+        worker.start()
+        try:
+            yield from stream
+        finally:
+            stream.stop.set()
+            worker.join()
+
+    def _answer(
+        self, prompt: Sequence[Message], sampling: Sampling, adapter: AdapterFiles | None, stream: _Stream
+    ) -> None:
+        import torch
+        from transformers import set_seed
+
+        try:
+            inputs = self.tokenizer(self.render(prompt), return_tensors="pt", add_special_tokens=False)
+            with self.using(adapter, unless=stream.stop) as model, torch.inference_mode():
+                stream.prompt_tokens = inputs["input_ids"].shape[1]
+                if sampling.seed is not None:
+                    set_seed(sampling.seed)
+                greedy = sampling.temperature == 0
+                chosen: dict[str, Any] = (
+                    {} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p}
+                )
+                if not stream.stop.is_set():
+                    model.generate(
+                        **inputs.to(model.device),
+                        max_new_tokens=sampling.max_tokens,
+                        do_sample=not greedy,
+                        eos_token_id=self.end_ids,
+                        pad_token_id=self._tokenizer.pad_token_id,
+                        streamer=stream,
+                        stopping_criteria=[stream.should_stop],
+                        **chosen,
+                    )
+            stream.finish(self.end_ids)
+        except GivenUp:
+            stream.finish([])
+        except Exception as error:
+            stream.fail(error)
+
+    def complete(
+        self, prompts: Sequence[Sequence[Message]], *, max_tokens: int, adapter: AdapterFiles | None, batch: int = 32
+    ) -> Iterator[tuple[int, str]]:
+        """Greedy answers to many prompts, in batches of similar length: (place in `prompts`, answer), as they come."""
+        import torch
+
+        tokenizer = self.tokenizer
+        rendered = [self.render(prompt) for prompt in prompts]
+        order = sorted(range(len(prompts)), key=lambda i: len(rendered[i]))
+        for start in range(0, len(order), batch):
+            places = order[start : start + batch]
+            texts = [rendered[i] for i in places]
+            inputs = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+            with self.using(adapter) as model, torch.inference_mode():
+                output = model.generate(
+                    **inputs.to(model.device),
+                    max_new_tokens=max_tokens,
+                    do_sample=False,
+                    eos_token_id=self.end_ids,
+                    pad_token_id=tokenizer.pad_token_id,
+                )
+            answers = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            yield from zip(places, (answer.strip() for answer in answers), strict=True)
+
+    def count_tokens(self, prompt: Sequence[Message]) -> int:
+        return len(self.tokenizer(self.render(prompt), add_special_tokens=False)["input_ids"])
+
+    def render(self, prompt: Sequence[Message]) -> str:
+        """The prompt as the model reads it, with the turn opened for the assistant."""
+        from jinja2 import TemplateError
+
+        messages = [dict(message) for message in prompt]
+        try:
+            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        except TemplateError:
+            # Some templates know no system role: what it says then opens the first user message.
+            system, *rest = messages
+            if system["role"] != "system" or not rest:
+                raise
+            merged = [rest[0] | {"content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
+            return str(self.tokenizer.apply_chat_template(merged, tokenize=False, add_generation_prompt=True))
+
+    @property
+    def end_ids(self) -> list[int]:
+        """The tokens that end an answer, the chat template's own first."""
+        configured = self._model.generation_config.eos_token_id
+        several = configured if isinstance(configured, list) else [configured]
+        return [i for i in dict.fromkeys([self._tokenizer.eos_token_id, *several]) if i is not None]
+
+    def _switch(self, adapter: AdapterFiles | None) -> None:
+        from peft import PeftModel
+        from safetensors import SafetensorError
+
+        if adapter is None:
+            if self._adapters:
+                self._model.base_model.disable_adapter_layers()
+            return
+        # By its weights: two versions can have the same, and a candidate becomes a version.
+        key = adapter.sha256
+        name = self._adapters.get(key)
+        if name is None:
+            check_adapter(adapter)
+            # A module name of torch's: no dots.
+            name = f"adapter-{adapter.sha256[:16]}"
+            try:
+                if not self._adapters:
+                    self._model = PeftModel.from_pretrained(self._model, str(adapter.path), adapter_name=name)
+                else:
+                    self._model.load_adapter(str(adapter.path), adapter_name=name)
+            except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+                self._forget(name)
+                text = str(error).strip().splitlines() or [type(error).__name__]
+                raise ModelUnavailable(
+                    f"adapter {adapter.version} does not go with {self.model_id} ({text[0]}):"
+                    " roll back to another version, or to the base"
+                ) from error
+            self._model.eval()
+            self._adapters[key] = name
+        self._adapters.move_to_end(key)
+        self._model.base_model.enable_adapter_layers()
+        self._model.set_adapter(name)
+        for parameter in self._model.parameters():
+            parameter.requires_grad_(False)
+        while len(self._adapters) > ADAPTERS_LOADED:
+            _, oldest = self._adapters.popitem(last=False)
+            self._model.delete_adapter(oldest)
+
+    def _forget(self, name: str) -> None:
+        """Take out what a load that failed half-way may have left in the model."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        if self._adapters:
+            if name in self._model.peft_config:
+                self._model.delete_adapter(name)
+            return
+        for parent in list(self._model.modules()):
+            for part, child in list(parent.named_children()):
+                if isinstance(child, BaseTunerLayer):
+                    setattr(parent, part, child.get_base_layer())
+        if hasattr(self._model, "peft_config"):
+            del self._model.peft_config
+
+
+class _Stream:
+    """What `generate` puts tokens into and a turn reads words from: transformers' text streamer over a queue.
+
+    The streamer's own rule decides when a word is whole, so that no half of a multi-byte character is shown.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: threading.Event) -> None:
+        from transformers import TextStreamer
+
+        self.stop = stop
+        self.prompt_tokens = 0
+        self._ids: list[int] = []
+        self._pieces: queue.Queue[Piece | Exception] = queue.Queue()
+        self._words = TextStreamer(tokenizer, skip_special_tokens=True)
+        self._words.on_finalized_text = lambda text, stream_end=False: self._pieces.put(Piece(text))
+        self._prompt_seen = False
+
+    def put(self, ids: torch.Tensor) -> None:
+        """Called by `generate`: the prompt first, then each token."""
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        self._ids.extend(ids.flatten().tolist())
+        self._words.put(ids)
+
+    def end(self) -> None:
+        """Called by `generate` when the last token has been put."""
+        self._words.end()
+
+    def should_stop(self, ids: torch.Tensor, _scores: object, **_: Any) -> torch.Tensor:
+        """A stopping criterion: (batch,) of bool, true for all once somebody has pressed stop."""
+        import torch
+
+        return torch.full((ids.shape[0],), self.stop.is_set(), device=ids.device)
+
+    def finish(self, end_ids: Sequence[int]) -> None:
+        ended = bool(self._ids) and self._ids[-1] in end_ids
+        why: FinishReason = "stop" if ended else "stopped" if self.stop.is_set() else "length"
+        self._pieces.put(Piece("", why, self.prompt_tokens, len(self._ids) - ended))
+
+    def fail(self, error: Exception) -> None:
+        self._pieces.put(error)
+
+    def __iter__(self) -> Iterator[Piece]:
+        while True:
+            piece = self._pieces.get()
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+            if piece.finish:
+                return
+
+
+def check_adapter(adapter: AdapterFiles) -> None:
+    """Raises: ModelUnavailable when the weights are missing or not the ones that were published."""
+    file = adapter.path / WEIGHTS_FILE
+    if not file.is_file():
+        raise ModelUnavailable(
+            f"adapter {adapter.version} has no {WEIGHTS_FILE} in {adapter.path}: roll back to another version"
+        )
+    found = sha256_of(file)
+    if found != adapter.sha256:
+        raise ModelUnavailable(
+            f"adapter {adapter.version} is damaged (sha256 {found[:12]}…, published {adapter.sha256[:12]}…):"
+            " roll back to another version"
+        )
+
+
+def _load(files: ModelFiles, weights: Weights) -> tuple[Any, Any]:
+    import torch
+    import transformers
+    from safetensors import SafetensorError
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    # On a CPU, NF4 computes well in float32 and terribly in bfloat16.
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    quantisation = transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(files.path), local_files_only=True)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            str(files.path),
+            dtype=dtype,
+            quantization_config=quantisation,
+            device_map={"": device},
+            local_files_only=True,
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelUnavailable(
+            f"the weights of {files.model_id} can't be loaded from {files.path}: {text[0]}"
+        ) from error
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if device == "cpu" and (weights == "unpacked" or (weights == "auto" and _unpacked_is_faster(model))):
+        _unpack(model)
+    model.eval()
+    return tokenizer, model
+
+
+def _linears4bit(model: Any) -> Iterator[tuple[Any, str, Any]]:
+    """(parent, name in it, module) of every NF4 layer."""
+    from bitsandbytes.nn import Linear4bit
+
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, Linear4bit):
+                yield parent, name, child
+
+
+def _unpacked(layer: Any) -> Any:
+    """A plain linear layer with the values of a packed one. It must not have computed yet: on CPUs with AVX512-bf16 a
+    first product repacks the weights, and unpacking them after that gives garbage.
+    """
+    import torch
+    from bitsandbytes.functional import dequantize_4bit
+
+    plain = torch.nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
+    values = dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(layer.compute_dtype)
+    plain.weight = torch.nn.Parameter(values, requires_grad=False)
+    if layer.bias is not None:
+        plain.bias = torch.nn.Parameter(layer.bias.data.to(layer.compute_dtype), requires_grad=False)
+    return plain
+
+
+def _unpack(model: Any) -> None:
+    """Replace every packed layer by a plain one with the same values; the model no longer says it is quantised."""
+    for parent, name, layer in _linears4bit(model):
+        setattr(parent, name, _unpacked(layer))
+    model.hf_quantizer = None
+    model.is_loaded_in_4bit = model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+
+
+def _unpacked_is_faster(model: Any) -> bool:
+    """Time one token through a copy of the widest layer, packed and unpacked."""
+    import torch
+
+    layer = max(
+        (layer for _, _, layer in _linears4bit(model)), key=lambda found: found.in_features * found.out_features
+    )
+    plain, packed = _unpacked(layer), copy.deepcopy(layer)
+    one = torch.randn(1, layer.in_features, dtype=layer.compute_dtype)
+
+    def seconds(module: Any) -> float:
+        best = float("inf")
+        with torch.inference_mode():
+            for _ in range(12):
+                began = time.perf_counter()
+                module(one)
+                best = min(best, time.perf_counter() - began)
+        return best
+
+    return seconds(plain) < seconds(packed)

@@ -1,0 +1,87 @@
+"""What the model is given: a pure function from settings, recollections, history and question to messages.
+
+Recollections stand in the user's message, before the question: what was asked then, and what the answer should have
+been. Small models heed that more than a note in the system message or an earlier exchange (docs/LOG.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from memory.errors import BadInput
+from memory.records import Message, Recollection
+
+Count = Callable[[Sequence[Message]], int]
+"""Tokens of a rendered prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The messages, and which recollections found room among them."""
+
+    messages: tuple[Message, ...]
+    used: tuple[Recollection, ...]
+    tokens: int
+
+
+def build(
+    question: str,
+    *,
+    count: Count,
+    budget: int,
+    history: Sequence[Message] = (),
+    recollections: Sequence[Recollection] = (),
+    recall_share: float = 0.4,
+    system: str = "",
+) -> Prompt:
+    """The prompt for `question` in at most `budget` tokens.
+
+    The question always stands whole, behind the system message. Recollections come next, best first, as far as
+    `recall_share` of the budget carries; then the history, newest first, in whole exchanges.
+
+    Raises:
+        BadInput: the question alone is over the budget.
+    """
+    if history and history[0]["role"] == "system":
+        system, history = history[0]["content"], history[1:]
+    head: list[Message] = [{"role": "system", "content": system}] if system else []
+    ask = _asking(question, [])
+    tokens = count([*head, *ask])
+    if tokens > budget:
+        raise BadInput(f"the message is {tokens} tokens long, the prompt holds {budget}: shorten it")
+
+    # The one that fits best stands nearest to the question, where a model heeds it most.
+    used: list[Recollection] = []
+    allowance = tokens + int((budget - tokens) * recall_share)
+    for recollection in recollections:
+        tried = _asking(question, [*used, recollection])
+        if count([*head, *tried]) > allowance:
+            break
+        ask = tried
+        used.append(recollection)
+
+    kept: list[Message] = []
+    for exchange in reversed(_exchanges(history)):
+        longer = [*exchange, *kept]
+        if count([*head, *longer, *ask]) > budget:
+            break
+        kept = longer
+    messages = (*head, *kept, *ask)
+    return Prompt(messages, tuple(used), count(messages))
+
+
+def _asking(question: str, recollections: Sequence[Recollection]) -> list[Message]:
+    """The user's message: what is recalled, the best last, and then the question."""
+    known = [f"{r.question} {r.answer}" for r in reversed(recollections)]
+    return [{"role": "user", "content": "\n\n".join([*known, question])}]
+
+
+def _exchanges(history: Sequence[Message]) -> list[list[Message]]:
+    """The history cut before each user message, so that no answer loses its question."""
+    cut: list[list[Message]] = []
+    for message in history:
+        if message["role"] == "user" or not cut:
+            cut.append([])
+        cut[-1].append(message)
+    return cut

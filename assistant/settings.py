@@ -1,0 +1,137 @@
+"""Settings: command line > environment (`NIGHTSCHOOL_…`) > `nightschool.toml` in the home > defaults.
+
+An unknown or ill-typed setting stops the start with one line that names it and says what is allowed.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import platformdirs
+from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from memory.errors import BadInput
+
+PREFIX = "NIGHTSCHOOL_"
+FILE = "nightschool.toml"
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+class Settings(BaseSettings):
+    """What the day needs to know. Lengths are in tokens unless their name says otherwise."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    home: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("nightschool", appauthor=False)),
+        description="the data directory: ledger, index, adapters, nights",
+    )
+    models_dir: Path | None = Field(None, description="where fetched weights lie; None: `models` in the home")
+    model: str = Field("embedded", min_length=1, description="`embedded`, a local folder, or a hub id")
+    weights: Literal["auto", "packed", "unpacked"] = Field(
+        "auto",
+        description="how NF4 weights are held: packed (small), unpacked once into float (fast where the CPU has no"
+        " 4-bit kernels), auto: packed on a GPU, else whichever this CPU computes faster",
+    )
+    host: str = "127.0.0.1"
+    port: int = Field(7860, ge=0, le=65535)
+    nightly_at: str | None = Field(None, pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="HH:MM, local time")
+
+    system_prompt: str = Field("", description="empty: what the model's own chat template says")
+    prompt_tokens: int = Field(1536, ge=64, description="budget of a whole prompt")
+    answer_tokens: int = Field(192, ge=1, le=8192, description="longest answer")
+    temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy: the same question gets the same answer")
+    top_p: float = Field(0.95, gt=0, le=1)
+    message_chars: int = Field(20_000, ge=1, description="longest message")
+
+    recall_k: int = Field(3, ge=0, le=50, description="recollections in a prompt; 0 switches recall off")
+    recall_min_score: float = Field(0.7, ge=-1, le=1, description="cosine under which a memory is none")
+    recall_share: float = Field(0.4, ge=0, le=1, description="share of the prompt's budget that memory may take")
+
+    @field_validator("home", "models_dir")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
+
+    @property
+    def models(self) -> Path:
+        return self.models_dir or self.home / "models"
+
+
+def load(kind: type[S], *, environ: Mapping[str, str] | None = None, **overrides: Any) -> S:
+    """Settings of `kind` from all four sources; an override of None counts as not given.
+
+    Raises:
+        BadInput: one line that names the setting and what is allowed.
+    """
+    environ = os.environ if environ is None else environ
+    given = {name: value for name, value in overrides.items() if value is not None}
+    from_environment = _from_environment(environ)
+    try:
+        home = Path(
+            given.get("home")
+            or from_environment.get("home")
+            or kind.model_fields["home"].get_default(call_default_factory=True)
+        )
+        file = home.expanduser() / FILE
+        from_file = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, RuntimeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadInput(f"{FILE} can't be read: {error}") from error
+    try:
+        return _only_given(kind)(**_merge(_merge(from_file, from_environment), given))
+    except ValidationError as error:
+        raise BadInput(_one_line(kind, error)) from error
+
+
+def _only_given(kind: type[S]) -> type[S]:
+    """`kind` without sources of its own: the environment was read above, where a test can pass another one in."""
+
+    class Given(kind):  # type: ignore[valid-type,misc]
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings,)
+
+    Given.__name__ = kind.__name__
+    return Given
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """`NIGHTSCHOOL_PORT=80` → {"port": "80"}; `NIGHTSCHOOL_NIGHT__EPOCHS=3` → {"night": {"epochs": "3"}}."""
+    found: dict[str, Any] = {}
+    for name, value in environ.items():
+        if name.startswith(PREFIX):
+            first, *rest = name[len(PREFIX) :].lower().split("__")
+            for part in reversed(rest):
+                value = {part: value}  # type: ignore[assignment]
+                found = _merge(found, {first: value}) if part == rest[0] else found
+            if not rest:
+                found[first] = value
+    return found
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _one_line(kind: type[BaseSettings], error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        table: type[BaseModel] = kind
+        for part in first["loc"][:-1]:
+            table = cast("type[BaseModel]", table.model_fields[str(part)].annotation)
+        allowed = ", ".join(sorted(table.model_fields))
+        return f"unknown setting {name!r}: the settings are {allowed}"
+    return f"setting {name!r} is {str(first['input'])[:60]!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"

@@ -1,0 +1,236 @@
+"""One turn: recall → prompt → generate → store. Read `turn` first; the rest of the package serves it.
+
+The page, the HTTP routes and the command line all go through here, and so does the simulated user of a bench. It knows
+nothing of how they show it, and nothing of how a night trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from threading import Event
+from time import perf_counter
+
+from assistant import prompt as prompts
+from assistant.engine import AdapterFiles, Engine, FinishReason, Sampling
+from assistant.settings import Settings
+from memory.errors import BadInput, NotRemembered
+from memory.ledger import Ledger
+from memory.recall import Memory
+from memory.records import BASE, Adapter, Exchange, Message, Recollection, sign
+
+
+@dataclass(frozen=True)
+class Assistant:
+    """The collaborators of every turn. Clock and ids are passed in, so that a test decides both."""
+
+    settings: Settings
+    ledger: Ledger
+    memory: Memory
+    engine: Engine
+    key: bytes
+    """Signs what was said; see `memory.records.sign`."""
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What somebody wants to know, and how it shall be answered."""
+
+    question: str
+    conversation_id: str | None = None
+    parent_id: str | None = None
+    history: Sequence[Message] | None = None
+    """The dialogue so far; None: what the ledger holds of the exchanges up to `parent_id`."""
+    memory: bool = True
+    not_recalled: frozenset[str] = frozenset()
+    """Exchanges that must not come back as known: the answer that is being asked for again."""
+    adapter: str | None = None
+    """A version, or `base`; None: whichever is active when the turn begins."""
+    sampling: Sampling | None = None
+    user: str = "local"
+    stop: Event = field(default_factory=Event)
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """First of a turn's events: what was found, and which version answers."""
+
+    exchange_id: str
+    recollections: tuple[Recollection, ...]
+    adapter: str
+    adapter_sha256: str | None
+
+
+@dataclass(frozen=True)
+class Words:
+    """Some more of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Last of a turn's events. `warning` says in one line why the exchange was not stored, where it wasn't."""
+
+    exchange: Exchange
+    prompt_tokens: int
+    answer_tokens: int
+    warning: str | None = None
+
+
+TurnEvent = Recalled | Words | Answered
+
+
+def turn(assistant: Assistant, ask: Ask) -> Iterator[TurnEvent]:
+    """Answer one question, streamed, and store the exchange with everything that made it.
+
+    Setting `ask.stop` ends the answer early; what was said by then is stored. A ledger that can't be written does not
+    stop the answer: the last event carries the warning.
+
+    Raises:
+        BadInput: an empty or too long message.
+        NotFound: no such parent exchange or adapter.
+        ModelUnavailable: the adapter's files are damaged.
+    """
+    began = perf_counter()
+    settings = assistant.settings
+    question = clean(ask.question, limit=settings.message_chars)
+    adapter = serving(assistant, ask.adapter)
+    history = _history(assistant, ask)
+
+    wanted = settings.recall_k + len(ask.not_recalled)
+    found = assistant.memory.recall(question, k=wanted, user=ask.user) if ask.memory else []
+    found = [r for r in found if r.exchange_id not in ask.not_recalled][: settings.recall_k]
+    recalled_at = perf_counter()
+    built = prompts.build(
+        question,
+        count=assistant.engine.count_tokens,
+        budget=settings.prompt_tokens,
+        history=history,
+        recollections=found,
+        recall_share=settings.recall_share,
+        system=settings.system_prompt,
+    )
+    exchange_id = assistant.new_id()
+    yield Recalled(exchange_id, built.used, adapter.version if adapter else BASE, adapter.sha256 if adapter else None)
+
+    sampling = ask.sampling or Sampling(settings.answer_tokens, settings.temperature, settings.top_p)
+    said: list[str] = []
+    first_word_at: float | None = None
+    finish: FinishReason = "stopped"
+    tokens = (built.tokens, 0)
+
+    def store() -> Answered:
+        ended = perf_counter()
+        answer = "".join(said).strip()
+        exchange = Exchange(
+            id=exchange_id,
+            conversation_id=ask.conversation_id or assistant.new_id(),
+            parent_id=ask.parent_id,
+            user=ask.user,
+            created_at=assistant.clock(),
+            question=question,
+            answer=answer,
+            history=tuple(history),
+            prompt=built.messages,
+            model_id=assistant.engine.model_id,
+            adapter=adapter.version if adapter else BASE,
+            adapter_sha256=adapter.sha256 if adapter else None,
+            recollections=tuple(
+                {"exchange_id": r.exchange_id, "score": r.score, "reason": r.reason} for r in built.used
+            ),
+            sampling={k: v for k, v in asdict(sampling).items() if v is not None},
+            timings={
+                "recall_s": round(recalled_at - began, 4),
+                "first_token_s": round((first_word_at or ended) - began, 4),
+                "total_s": round(ended - began, 4),
+                "prompt_tokens": tokens[0],
+                "answer_tokens": tokens[1],
+            },
+            finish_reason=finish,
+            signature=sign(assistant.key, built.messages, answer),
+        )
+        return Answered(exchange, *tokens, warning=_store(assistant, exchange))
+
+    try:
+        for piece in assistant.engine.generate(built.messages, sampling, adapter=adapter, stop=ask.stop):
+            if piece.text:
+                first_word_at = first_word_at or perf_counter()
+                said.append(piece.text)
+                yield Words(piece.text)
+            if piece.finish:
+                finish, tokens = piece.finish, (piece.prompt_tokens, piece.answer_tokens)
+    except GeneratorExit:
+        # The reader has gone away. What was said by then is stored all the same, so that it can be rated.
+        store()
+        raise
+    yield store()
+
+
+def clean(text: str, *, limit: int, what: str = "message") -> str:
+    """The text as it can be stored and shown: without NULs and halves of surrogate pairs, and without outer space.
+
+    Raises: BadInput when nothing is left, or more than `limit` characters.
+    """
+    if len(text) > limit:
+        raise BadInput(f"the {what} has {len(text):,} characters, the most is {limit:,}: shorten it")
+    whole = scrub(text).strip()
+    if not whole:
+        raise BadInput(f"the {what} is empty")
+    return whole
+
+
+def scrub(text: str) -> str:
+    """`text` without NULs, and with U+FFFD for halves of surrogate pairs: what any tokenizer and database takes."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "")
+
+
+def serving(assistant: Assistant, version: str | None) -> AdapterFiles | None:
+    """The files of `version`, by default of the one that is active now; None for the base.
+
+    Raises: NotFound; BadInput when `version` belongs to another model.
+    """
+    if version == BASE:
+        return None
+    adapter = assistant.ledger.adapter(version) if version else assistant.ledger.active_adapter()
+    if adapter is None:
+        return None
+    if adapter.model_id != assistant.engine.model_id:
+        if version is None:
+            # The model was changed in the settings: what another one learned does not fit this one.
+            return None
+        raise BadInput(f"{version} belongs to the model {adapter.model_id}, and {assistant.engine.model_id} serves")
+    return adapter_files(assistant.settings.home, adapter)
+
+
+def adapter_files(home: Path, adapter: Adapter) -> AdapterFiles:
+    """The files of a published version, by what the ledger knows of it."""
+    return AdapterFiles(adapter.version, adapter.sha256, adapter_folder(home, adapter.version))
+
+
+def adapter_folder(home: Path, version: str) -> Path:
+    """Where a published version lies."""
+    return home / "adapters" / version
+
+
+def _history(assistant: Assistant, ask: Ask) -> list[Message]:
+    if ask.history is not None:
+        return list(ask.history)
+    messages: list[Message] = []
+    for exchange in assistant.ledger.thread(ask.parent_id):
+        messages.append({"role": "user", "content": exchange.question})
+        messages.append({"role": "assistant", "content": exchange.answer})
+    return messages
+
+
+def _store(assistant: Assistant, exchange: Exchange) -> str | None:
+    try:
+        seq = assistant.ledger.add_exchange(exchange)
+    except NotRemembered as error:
+        return str(error)
+    assistant.memory.remember(seq, exchange.question)
+    return None

@@ -1,0 +1,103 @@
+"""The page: one Gradio app with a page a module, mounted on the server that the HTTP routes live on.
+
+`mount` is all that others need. Gradio is imported inside it, since it reads its settings from the environment while it
+is imported, and since nobody who only wants a turn should wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from assistant.turn import Assistant
+
+CONTENT_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        # Gradio starts from inline scripts; what a model writes is escaped before it is shown.
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+    )
+)
+"""Nothing that a page shows, be it written by a model, can reach another host."""
+
+
+def mount(app: FastAPI, assistant: Assistant) -> FastAPI:
+    """Mount the pages on `app` at "/". Routes that `app` has already come first."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(_temp_dir(assistant.settings.home))
+    import gradio as gr
+
+    from assistant.ui import chat, learning, theme
+
+    with gr.Blocks(title="Nightschool", analytics_enabled=False, fill_width=True) as pages:
+        chat.build(pages, assistant)
+    with pages.route("Learning", "/learning"):
+        learning.build(pages, assistant)
+    pages.queue(api_open=False)
+
+    app.add_middleware(StayHome)
+    with warnings.catch_warnings():
+        # It says that rendering on the server, which is switched off, is switched off.
+        warnings.filterwarnings("ignore", message="SSR mode is not supported")
+        mounted: FastAPI = gr.mount_gradio_app(
+            app,
+            pages,
+            path="/",
+            footer_links=[],
+            run_history=False,
+            allowed_paths=[],
+            # The page takes no files, but Gradio has a route for them.
+            max_file_size="1kb",
+            show_error=False,
+            ssr_mode=False,
+            enable_monitoring=False,
+            mcp_server=False,
+            pwa=False,
+            theme=theme.theme(),
+            css=theme.CSS,
+            head=theme.HEAD,
+        )
+    return mounted
+
+
+class StayHome:
+    """Middleware: the browser is told to load nothing from elsewhere, and to tell nobody where it has been."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Content-Security-Policy"] = CONTENT_POLICY
+                headers["Referrer-Policy"] = "no-referrer"
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        await self._app(scope, receive, send_with_policy)
+
+
+def _temp_dir(home: Path) -> Path:
+    """Where Gradio keeps files for the page: in the home, or in a folder of its own where that can't be written."""
+    folder = home / "page"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="nightschool-page-"))

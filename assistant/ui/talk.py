@@ -1,0 +1,111 @@
+"""What a chat page knows of its conversation, and how it is written down for the page. Pure; knows no Gradio."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from typing import Any, Literal
+
+from memory.records import Exchange, Message, Rating
+
+SHOWN = 25
+"""Exchanges on the page: each update renders all of them again."""
+
+CODE_OR_TAG = re.compile(
+    r"(?P<code>^ {0,3}```.*?(?:^ {0,3}```|\Z)|(?<![\\`])`[^`\n]+`(?!`))|<", re.DOTALL | re.MULTILINE
+)
+"""Fences that open a line, and single backticks that no backslash takes back; and the tags outside of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One question and its answer on the page. `exchange_id` is None for one that the ledger doesn't hold (yet)."""
+
+    question: str
+    answer: str
+    exchange_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """A conversation as this page shows it: one branch, oldest first."""
+
+    said: tuple[Said, ...] = ()
+    conversation_id: str | None = None
+
+    @property
+    def visible(self) -> tuple[Said, ...]:
+        return self.said[-SHOWN:]
+
+    @property
+    def parent_id(self) -> str | None:
+        """The last exchange that was stored; what comes next follows it."""
+        return next((s.exchange_id for s in reversed(self.said) if s.exchange_id), None)
+
+    @property
+    def history(self) -> list[Message]:
+        """The dialogue for the prompt, with what was not stored."""
+        messages: list[Message] = []
+        for said in self.said:
+            messages.append({"role": "user", "content": said.question})
+            messages.append({"role": "assistant", "content": said.answer})
+        return messages
+
+    def plus(self, said: Said) -> Talk:
+        return replace(self, said=(*self.said, said))
+
+    def without_last(self) -> Talk:
+        return replace(self, said=self.said[:-1])
+
+    def rated_at(self, index: int) -> Said | None:
+        """What a thumb is about: `index` counts the messages on the page, two an exchange."""
+        return self.visible[index // 2] if 0 <= index // 2 < len(self.visible) else None
+
+
+def from_thread(thread: Sequence[Exchange]) -> Talk:
+    """The conversation that the ledger holds, one branch of it."""
+    said = tuple(Said(e.question, e.answer, e.id) for e in thread)
+    return Talk(said, thread[-1].conversation_id if thread else None)
+
+
+def messages(talk: Talk, *, unfinished: bool = False) -> list[dict[str, str]]:
+    """What the chat component shows. Always in pairs, so that a thumb's index tells its exchange."""
+    shown: list[dict[str, str]] = []
+    for said in talk.visible:
+        shown.append({"role": "user", "content": literal(said.question)})
+        shown.append({"role": "assistant", "content": literal(said.answer) or "*stopped before the first word*"})
+    if unfinished and not talk.said[-1].answer:
+        shown[-1]["content"] = "…"
+    return shown
+
+
+def thumbs(talk: Talk, ratings: Mapping[str, Rating]) -> list[Literal["Like", "Dislike"] | None]:
+    """The thumb of each answer shown, from the ratings in force."""
+    names: dict[int, Literal["Like", "Dislike"]] = {1: "Like", -1: "Dislike"}
+    in_force = [ratings.get(said.exchange_id or "") for said in talk.visible]
+    return [names.get(rating.value) if rating else None for rating in in_force]
+
+
+def literal(text: str) -> str:
+    """Markdown in which no HTML is left: tags are shown as they were written, in code too."""
+    return CODE_OR_TAG.sub(lambda found: found["code"] or "&lt;", text)
+
+
+def where_from(exchange: Exchange, recollections: Sequence[Mapping[str, Any]]) -> str:
+    """HTML: the version that answered and the recollections it was given, each with its score."""
+    version = "the base model" if exchange.adapter_sha256 is None else f"version {exchange.adapter}"
+    digest = f" <code>{escape(exchange.adapter_sha256[:12])}</code>" if exchange.adapter_sha256 else ""
+    seconds = exchange.timings.get("total_s")
+    took = f" · {seconds:.1f} s" if seconds is not None else ""
+    lines = [f"<p><b>{escape(version)}</b>{digest} · {escape(exchange.model_id)}{took}</p>"]
+    if not recollections:
+        lines.append("<p>Nothing remembered bears on it.</p>")
+        return "".join(lines)
+    items = "".join(
+        f"<li><span class='score'>{r['score']:.2f}</span> {escape(r['question'])} <small>{escape(r['reason'])}</small>"
+        "</li>"
+        for r in recollections
+    )
+    return "".join([*lines, f"<p>Remembered for it, nearest first:</p><ol class='recalled'>{items}</ol>"])

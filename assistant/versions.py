@@ -1,0 +1,59 @@
+"""Which version serves: changing it by hand, and which one comes before. For the page and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from assistant.local import check_adapter
+from assistant.turn import adapter_files
+from memory.errors import BadInput
+from memory.ledger import Ledger
+from memory.records import BASE, Adapter, AdapterState
+
+
+def promote(ledger: Ledger, home: Path, version: str) -> None:
+    """Let `version` serve (`base` for none), from the next answer on.
+
+    Raises:
+        NotFound: no such version.
+        BadInput: it failed its exam.
+        ModelUnavailable: its files are missing or damaged; what serves now serves on.
+        NotRemembered: the ledger can't be written.
+    """
+    _switch(ledger, home, version, "promoted by hand")
+
+
+def roll_back(ledger: Ledger, home: Path) -> str:
+    """Let the version before the active one serve; returns its name.
+
+    Raises: BadInput when the base serves already; and as `promote`.
+    """
+    if ledger.active_adapter() is None:
+        raise BadInput("there is nothing to roll back: the base model serves")
+    version = previous_version(ledger.adapters())
+    _switch(ledger, home, version, "rolled back by hand")
+    return version
+
+
+def previous_version(adapters: Sequence[Adapter]) -> str:
+    """The newest retired version older than the active one, or `base` where there is none. In any order.
+
+    What was rolled back is retired too, but newer: rolling back again goes on to what came before it.
+    """
+    active = next((number(a.version) for a in adapters if a.state is AdapterState.ACTIVE), 0)
+    older = [a.version for a in adapters if a.state is AdapterState.RETIRED and number(a.version) < active]
+    return max(older, key=number, default=BASE)
+
+
+def number(version: str) -> int:
+    """`v12` → 12."""
+    return int(version.removeprefix("v"))
+
+
+def _switch(ledger: Ledger, home: Path, version: str, reason: str) -> None:
+    if version != BASE:
+        adapter = ledger.adapter(version)
+        if adapter.state is not AdapterState.REJECTED:
+            check_adapter(adapter_files(home, adapter))
+    ledger.activate(version, reason=reason)

@@ -1,0 +1,73 @@
+"""What is known: the ledger, which is the only truth, and recall over it, which can be rebuilt at will.
+
+This package does not know what a language model, a prompt or a page is, and imports neither `assistant` nor `training`.
+`import memory` loads SQL and nothing heavier; FAISS and torch come with the modules that need them.
+
+records.py     the nouns, frozen dataclasses
+ledger.py      reading and writing them; no SQL anywhere else
+tables.py      the ledger's schema
+migrations/    from one schema to the next
+errors.py      what can go wrong, as one tree
+embedder.py    text to vectors
+vectors.py     the nearest of them
+recall.py      a question → ranked recollections, each with why it is there: read this first
+testing.py     an embedder that hashes, a clock, makers of the nouns: for anyone's tests
+"""
+
+from memory.errors import (
+    AlreadyRunning,
+    BadInput,
+    IndexUnusable,
+    LeaseLost,
+    LedgerNewer,
+    LedgerUnreadable,
+    ModelUnavailable,
+    NightschoolError,
+    NotFound,
+    NotRemembered,
+)
+from memory.ledger import Ledger
+from memory.records import (
+    BASE,
+    Adapter,
+    AdapterState,
+    Exchange,
+    Lease,
+    Lesson,
+    LessonEvent,
+    LessonState,
+    Message,
+    Night,
+    NightStatus,
+    Rating,
+    Recollection,
+    sign,
+)
+
+__all__ = [
+    "BASE",
+    "Adapter",
+    "AdapterState",
+    "AlreadyRunning",
+    "BadInput",
+    "Exchange",
+    "IndexUnusable",
+    "Lease",
+    "LeaseLost",
+    "Ledger",
+    "LedgerNewer",
+    "LedgerUnreadable",
+    "Lesson",
+    "LessonEvent",
+    "LessonState",
+    "Message",
+    "ModelUnavailable",
+    "Night",
+    "NightStatus",
+    "NightschoolError",
+    "NotFound",
+    "NotRemembered",
+    "Rating",
+    "Recollection",
+    "sign",
+]

@@ -1,0 +1,91 @@
+"""What can go wrong, as one tree. Each message is one line for a person: what happened, and what to do.
+
+NightschoolError
+├── NotFound             no such exchange, lesson, night, adapter
+├── NotRemembered        the ledger can't be written: the folder is read-only, or the disk is full
+├── LedgerNewer          a newer Nightschool wrote this ledger
+├── LedgerUnreadable     the ledger's file is damaged or no database
+├── AlreadyRunning       a night runs; the message says who holds the lease
+├── LeaseLost            a night's lease was ended before the night was; nothing of it was written
+├── IndexUnusable        the recall index is missing, damaged or of another embedder; it is rebuilt from the ledger
+├── BadInput             a message, rating or setting that can't be taken; nothing was changed
+└── ModelUnavailable     weights that are missing, damaged, or that nobody here can fetch
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+
+class NightschoolError(Exception):
+    """Anything that a user can be told in one line."""
+
+
+class NotFound(NightschoolError):
+    """No such thing in the ledger."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"there is no {kind} {name[:80]!r}")
+        self.kind, self.name = kind, name
+
+
+class NotRemembered(NightschoolError):
+    """The ledger can't be written now. The assistant goes on answering, and says so."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"nothing is being remembered: {why}")
+        self.why = why
+
+
+class LedgerNewer(NightschoolError):
+    """A newer version wrote this ledger; going on could lose what that version keeps."""
+
+    def __init__(self, path: Path, found: str, known: str) -> None:
+        super().__init__(
+            f"the ledger {path} has schema {found}, newer than {known}, the newest that this Nightschool knows:"
+            " install the newer Nightschool, or choose another --home"
+        )
+
+
+class LedgerUnreadable(NightschoolError):
+    """The file is there and is no readable ledger. It is left as it is."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"the ledger {path} can't be read ({why}): put a backup in its place, or choose another --home"
+        )
+
+
+class AlreadyRunning(NightschoolError):
+    """One night at a time."""
+
+    def __init__(self, holder: str, night_id: str, renewed_at: datetime) -> None:
+        super().__init__(
+            f"night {night_id} is running, held by {holder}, last heartbeat {renewed_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
+        self.holder, self.night_id, self.renewed_at = holder, night_id, renewed_at
+
+
+class LeaseLost(NightschoolError):
+    """Who ends a night must hold its lease: one that was given up for dead changes nothing any more."""
+
+    def __init__(self, night_id: str) -> None:
+        super().__init__(f"the lease of night {night_id} was ended before the night was: nothing of it was written")
+        self.night_id = night_id
+
+
+class IndexUnusable(NightschoolError):
+    """The recall index can't be taken as it is. Nothing is lost: all that it holds is in the ledger."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(f"the recall index {folder} can't be used ({reason}): rebuilding it from the ledger")
+        self.reason = reason
+
+
+class BadInput(NightschoolError):
+    """Something a person or program sent that can't be taken; nothing was changed."""
+
+
+class ModelUnavailable(NightschoolError):
+    """No usable weights under that name."""

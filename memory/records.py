@@ -1,0 +1,213 @@
+"""The nouns: what the ledger holds and the three packages hand to each other.
+
+Frozen dataclasses without behaviour beyond what follows from their own fields. This module knows nothing of SQL, models
+or pages. Times are UTC and timezone-aware; ids are opaque strings made by the caller (`new_id`), so that tests choose
+them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, TypedDict
+
+BASE = "base"
+"""The version name of the model without any adapter."""
+
+
+class Message(TypedDict):
+    """One message of a prompt, in the shape every chat template takes."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class LessonState(StrEnum):
+    """Where a rating is on its way into the weights. Each state is stored with the reason for it."""
+
+    QUEUED = "queued"
+    HELD = "held"
+    TRAINED = "trained"
+    VERIFIED = "verified"
+    NOT_LEARNED = "not learned"
+    REJECTED = "rejected"
+    UNDONE = "undone"
+
+
+class NightStatus(StrEnum):
+    """How a night stands, or how it ended."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    NOTHING_TO_LEARN = "nothing_to_learn"
+
+    @property
+    def ended(self) -> bool:
+        return self not in (NightStatus.QUEUED, NightStatus.RUNNING)
+
+
+class AdapterState(StrEnum):
+    """A version's standing; at most one is active."""
+
+    CANDIDATE = "candidate"
+    ACTIVE = "active"
+    RETIRED = "retired"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Recollection:
+    """Something remembered that bears on a question.
+
+    `score` is the cosine similarity of the two questions in [-1, 1]. `answer` is the correction where the exchange was
+    corrected; `reason` says in a few words why it is here.
+    """
+
+    exchange_id: str
+    question: str
+    answer: str
+    created_at: datetime
+    score: float
+    reason: str
+    corrected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One user message and one answer, with all that made it.
+
+    `history` is the dialogue before the question as the asker sees it; `prompt` is the very list of messages that the
+    model was given, with what was recalled mixed in. `parent_id` is the exchange it follows, so that a conversation is
+    a tree and a regenerated answer is a sibling. `signature` covers prompt and answer (see `sign`).
+    """
+
+    id: str
+    conversation_id: str
+    parent_id: str | None
+    user: str
+    created_at: datetime
+    question: str
+    answer: str
+    history: Sequence[Message]
+    prompt: Sequence[Message]
+    model_id: str
+    adapter: str
+    adapter_sha256: str | None
+    recollections: Sequence[Mapping[str, Any]]
+    sampling: Mapping[str, Any]
+    timings: Mapping[str, float]
+    finish_reason: str
+    signature: str
+
+    def signed_by(self, key: bytes) -> bool:
+        """Whether the assistant that holds `key` really gave this answer to this prompt."""
+        return hmac.compare_digest(self.signature, sign(key, self.prompt, self.answer))
+
+
+def sign(key: bytes, prompt: Sequence[Message], answer: str) -> str:
+    """HMAC-SHA256 (hex) over prompt and answer, so that the night trains only on what the assistant really said."""
+    text = json.dumps([list(prompt), answer], ensure_ascii=True, sort_keys=True)
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """What a user said of an exchange. The last one holds; value 0 takes the earlier ones back."""
+
+    id: str
+    exchange_id: str
+    created_at: datetime
+    value: Literal[1, -1, 0]
+    reasons: Sequence[str] = ()
+    comment: str = ""
+    correction: str | None = None
+    user: str = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class LessonEvent:
+    """One step of a lesson's life."""
+
+    at: datetime
+    state: LessonState
+    reason: str
+    night_id: str | None = None
+    adapter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a rating becomes: a question with the answer that is wanted, the one that is not, or both.
+
+    `history` is the dialogue before the question. `state`, `reason` and `adapter` repeat the last of `events`.
+    """
+
+    id: str
+    rating_id: str
+    exchange_id: str
+    user: str
+    created_at: datetime
+    question: str
+    wanted: str | None
+    unwanted: str | None
+    state: LessonState
+    reason: str
+    night_id: str | None = None
+    adapter: str | None = None
+    history: Sequence[Message] = ()
+    events: Sequence[LessonEvent] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """One run of the nightly job. `progress` is a fraction of 1 over all stages; `report` is the path of its folder."""
+
+    id: str
+    status: NightStatus
+    created_at: datetime
+    seed: int
+    settings: Mapping[str, Any]
+    stage: str = ""
+    progress: float = 0.0
+    detail: str = ""
+    reasons: Sequence[str] = ()
+    adapter: str | None = None
+    report: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    resumable: bool = False
+    """Whether it was cut off with finished stages on disk, so that the next night goes on from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One version of what was learned: a LoRA in `adapters/vN/` and the sha256 of its weights."""
+
+    version: str
+    sha256: str
+    state: AdapterState
+    night_id: str
+    model_id: str
+    created_at: datetime
+    reason: str = ""
+    scale: float = 1.0
+    exam: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who may run a night until when. One that is not renewed before `expires_at` is nobody's."""
+
+    holder: str
+    night_id: str
+    acquired_at: datetime
+    renewed_at: datetime
+    expires_at: datetime

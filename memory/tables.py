@@ -1,0 +1,165 @@
+"""The ledger's schema, as SQLAlchemy tables. To change it, add a file to `migrations/versions` (a test compares both).
+
+Rows of `exchanges`, `ratings` and `lesson_events` are only ever added. Times are ISO-8601 text in UTC, which sorts as
+time does and reads the same in every database.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
+
+
+class Time(TypeDecorator[datetime]):
+    """An aware datetime, stored as ISO-8601 text in UTC with microseconds."""
+
+    impl = sa.String(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> str | None:
+        return None if value is None else value.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: str | None, dialect: Any) -> datetime | None:
+        return None if value is None else datetime.fromisoformat(value)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+conversations = sa.Table(
+    "conversations",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("user", sa.String(64), nullable=False, index=True),
+    sa.Column("created_at", Time, nullable=False),
+)
+
+exchanges = sa.Table(
+    "exchanges",
+    metadata,
+    # The order of writing, and the id of the exchange's vector in the FAISS index.
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("conversation_id", sa.ForeignKey("conversations.id"), nullable=False, index=True),
+    sa.Column("parent_id", sa.ForeignKey("exchanges.id"), nullable=True, index=True),
+    sa.Column("user", sa.String(64), nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("question", sa.Text, nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("history", sa.JSON, nullable=False),
+    sa.Column("prompt", sa.JSON, nullable=False),
+    sa.Column("model_id", sa.Text, nullable=False),
+    sa.Column("adapter", sa.String(32), nullable=False),
+    sa.Column("adapter_sha256", sa.String(64), nullable=True),
+    sa.Column("recollections", sa.JSON, nullable=False),
+    sa.Column("sampling", sa.JSON, nullable=False),
+    sa.Column("timings", sa.JSON, nullable=False),
+    sa.Column("finish_reason", sa.String(16), nullable=False),
+    sa.Column("signature", sa.String(64), nullable=False),
+    sqlite_autoincrement=True,
+)
+
+ratings = sa.Table(
+    "ratings",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("exchange_id", sa.ForeignKey("exchanges.id"), nullable=False, index=True),
+    sa.Column("user", sa.String(64), nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("value", sa.SmallInteger, nullable=False),
+    sa.Column("reasons", sa.JSON, nullable=False),
+    sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("correction", sa.Text, nullable=True),
+    sqlite_autoincrement=True,
+)
+
+lessons = sa.Table(
+    "lessons",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("rating_id", sa.ForeignKey("ratings.id"), nullable=False, unique=True),
+    sa.Column("exchange_id", sa.ForeignKey("exchanges.id"), nullable=False, index=True),
+    sa.Column("user", sa.String(64), nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("question", sa.Text, nullable=False),
+    sa.Column("history", sa.JSON, nullable=False),
+    sa.Column("wanted", sa.Text, nullable=True),
+    sa.Column("unwanted", sa.Text, nullable=True),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("night_id", sa.String(64), nullable=True),
+    sa.Column("adapter", sa.String(32), nullable=True),
+    sqlite_autoincrement=True,
+)
+
+lesson_events = sa.Table(
+    "lesson_events",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("lesson_id", sa.ForeignKey("lessons.id"), nullable=False, index=True),
+    sa.Column("at", Time, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("night_id", sa.String(64), nullable=True),
+    sa.Column("adapter", sa.String(32), nullable=True),
+    sqlite_autoincrement=True,
+)
+
+nights = sa.Table(
+    "nights",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("status", sa.String(24), nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("started_at", Time, nullable=True),
+    sa.Column("ended_at", Time, nullable=True),
+    sa.Column("seed", sa.Integer, nullable=False),
+    sa.Column("settings", sa.JSON, nullable=False),
+    sa.Column("stage", sa.String(16), nullable=False),
+    sa.Column("progress", sa.Float, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("reasons", sa.JSON, nullable=False),
+    sa.Column("adapter", sa.String(32), nullable=True),
+    sa.Column("report", sa.Text, nullable=True),
+    sa.Column("resumable", sa.Boolean, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+adapters = sa.Table(
+    "adapters",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("version", sa.String(32), nullable=False, unique=True),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("night_id", sa.ForeignKey("nights.id"), nullable=False, index=True),
+    sa.Column("model_id", sa.Text, nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("scale", sa.Float, nullable=False),
+    sa.Column("exam", sa.JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("night_id", sa.String(64), nullable=False),
+    sa.Column("acquired_at", Time, nullable=False),
+    sa.Column("renewed_at", Time, nullable=False),
+    sa.Column("expires_at", Time, nullable=False),
+)

@@ -1,0 +1,100 @@
+"""Fixtures for tests of the page: one Chromium a session, one server a test, and nothing leaves this machine."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from assistant import testing
+from assistant.turn import Assistant
+
+
+@dataclass
+class Site:
+    """A running server with its assistant, and pages of it that must not reach anything else."""
+
+    url: str
+    assistant: Assistant
+    engine: testing.ScriptedEngine
+    context: Any
+    strays: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+
+    def open(
+        self,
+        path: str = "/",
+        *,
+        ready: str = "#message textarea",
+        width: int = 1280,
+        height: int = 800,
+        scheme: str = "light",
+    ) -> Any:
+        """A page, loaded until `ready` is there."""
+        page = self.context.new_page()
+        page.set_default_timeout(10_000)
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme)
+        page.on("requestfinished", self._request)
+        page.on("requestfailed", self._request)
+        page.on("dialog", self._dialog)
+        page.goto(self.url + path)
+        page.wait_for_selector(ready)
+        return page
+
+    @staticmethod
+    def wait_for(true: Callable[[], Any], *, seconds: float = 10.0) -> None:
+        """Until `true()` is, or fail."""
+        deadline = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.02)
+
+    def _request(self, request: Any) -> None:
+        home = request.url.startswith((f"{self.url}/", "data:", "blob:"))
+        # What the content policy stops never leaves the browser; Chromium tells of it all the same.
+        if not home and request.failure != "csp":
+            self.strays.append(f"{request.url} {request.failure}")
+
+    def _dialog(self, dialog: Any) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+
+@pytest.fixture(scope="session")
+def port() -> int:
+    """The same for all tests, one after another: the browser's cache goes by the address."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+@pytest.fixture
+def site(tmp_path: Path, context: Any, port: int) -> Iterator[Site]:
+    """The page on a real server, over a scripted engine. Fails the test if a page asked anything of another host."""
+    from assistant.ui import mount
+
+    engine = testing.ScriptedEngine()
+    assistant = testing.assistant(tmp_path, engine=engine)
+    app = mount(FastAPI(), assistant)
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    running = Site(f"http://127.0.0.1:{port}", assistant, engine, context)
+    running.wait_for(lambda: server.started)
+    yield running
+    for page in context.pages:
+        page.close()
+    server.should_exit = True
+    thread.join(10)
+    assistant.ledger.close()
+    assert running.strays == []
+    assert running.dialogs == []

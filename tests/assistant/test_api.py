@@ -1,0 +1,574 @@
+"""The HTTP side, as a program sees it: OpenAI's shape with provenance beside it, one clear line for what is refused.
+
+The last tests go over a real socket, once with OpenAI's own client.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import uvicorn
+from fastapi.testclient import TestClient
+
+from assistant import api, testing
+from assistant.engine import AdapterFiles, Piece, Sampling
+from assistant.turn import Assistant
+from memory import testing as nouns
+from memory.errors import ModelUnavailable
+from memory.ledger import Ledger
+from memory.records import AdapterState, Message, NightStatus
+
+HOST = "http://127.0.0.1"
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture
+def engine() -> testing.ScriptedEngine:
+    """It repeats the question."""
+    return testing.ScriptedEngine()
+
+
+@pytest.fixture
+def assistant(tmp_path: Path, engine: testing.ScriptedEngine) -> Assistant:
+    """The assistant behind the routes."""
+    return testing.assistant(tmp_path, engine=engine, ledger=Ledger.in_memory())
+
+
+@pytest.fixture
+def client(assistant: Assistant) -> TestClient:
+    """A program on this machine. A bug in a route is raised here, not answered with 500."""
+    return TestClient(api.create(assistant, ready=lambda: None), base_url=HOST)
+
+
+def hello(text: str = "hello there", **fields: Any) -> dict[str, Any]:
+    """A chat request."""
+    return {"model": "nightschool", "messages": [{"role": "user", "content": text}]} | fields
+
+
+def chunks(body: str) -> list[dict[str, Any]]:
+    """The objects of a stream of server-sent events, which must end as OpenAI's does."""
+    lines = [line.removeprefix("data: ") for line in body.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def refusal(response: httpx.Response) -> str:
+    """The one line of a refused request."""
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "code"}
+    assert error["code"] == response.status_code
+    assert "\n" not in error["message"]
+    return str(error["message"])
+
+
+def publish(assistant: Assistant, state: AdapterState = AdapterState.ACTIVE) -> None:
+    """A night that ends with the next version."""
+    ledger, at = assistant.ledger, nouns.NOON
+    night = ledger.request_night(nouns.night(f"n{len(ledger.nights()) + 1}"))
+    ledger.begin_night(night.id, holder="test", at=at, ttl=timedelta(minutes=1))
+    made = nouns.adapter(ledger.name_adapter(night.id), night_id=night.id, state=state)
+    ledger.end_night(night.id, holder="test", status=NightStatus.PROMOTED, reasons=["so"], at=at, adapter=made)
+
+
+# ---------------------------------------------------------------------- chat
+
+
+def test_an_answer_has_the_shape_of_openai(client: TestClient, assistant: Assistant) -> None:
+    """With where it came from beside it, and stored under the id that it gives."""
+    reply = client.post(CHAT, json=hello()).json()
+    exchange_id = reply["nightschool"]["exchange_id"]
+    created = reply.pop("created")
+    assert reply == {
+        "id": f"chatcmpl-{exchange_id}",
+        "object": "chat.completion",
+        "model": "base",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "You asked: hello there"},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 6, "completion_tokens": 4, "total_tokens": 10},
+        "nightschool": {"exchange_id": exchange_id, "adapter": "base", "adapter_sha256": None, "recollections": []},
+    }
+    assert created == int(nouns.NOON.timestamp())
+    assert assistant.ledger.exchange(exchange_id).question == "hello there"
+
+
+def test_a_streamed_answer_has_the_shape_of_openai(client: TestClient, assistant: Assistant) -> None:
+    """Role first, then words, then why it ended, then the usage that was asked for; provenance first and last."""
+    response = client.post(CHAT, json=hello(stream=True, stream_options={"include_usage": True}))
+    assert response.headers["content-type"].startswith("text/event-stream")
+    first, *words, last, usage = chunks(response.text)
+    assert first["choices"][0] == {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+    assert "".join(w["choices"][0]["delta"]["content"] for w in words) == "You asked: hello there"
+    assert last["choices"][0] == {"index": 0, "delta": {}, "finish_reason": "stop"}
+    assert (usage["choices"], usage["usage"]["total_tokens"]) == ([], 10)
+    assert {c["object"] for c in (first, *words, last, usage)} == {"chat.completion.chunk"}
+    assert len({c["id"] for c in (first, *words, last, usage)}) == 1
+    assert first["nightschool"] == last["nightschool"]
+    assert assistant.ledger.exchange(first["nightschool"]["exchange_id"]).answer == "You asked: hello there"
+
+
+def test_usage_is_streamed_only_when_asked_for(client: TestClient) -> None:
+    """As OpenAI does it."""
+    assert not any("usage" in chunk for chunk in chunks(client.post(CHAT, json=hello(stream=True)).text))
+
+
+def test_what_was_recalled_is_told(client: TestClient) -> None:
+    """With scores and reasons; `memory: false` answers without."""
+    first = client.post(CHAT, json=hello("Who wrote Emma?")).json()["nightschool"]
+    (found,) = client.post(CHAT, json=hello("Who wrote Emma?")).json()["nightschool"]["recollections"]
+    assert (found["exchange_id"], found["kind"], found["score"]) == (first["exchange_id"], "exchange", 1.0)
+    assert found["reason"] == "asked on 2026-11-23"
+    assert client.post(CHAT, json=hello("Who wrote Emma?", memory=False)).json()["nightschool"]["recollections"] == []
+
+
+def test_sampling_is_handed_on(client: TestClient, engine: testing.ScriptedEngine, assistant: Assistant) -> None:
+    """What is not given is what the settings say."""
+    settings = assistant.settings
+    client.post(CHAT, json=hello(temperature=0.5, top_p=0.8, max_tokens=7, seed=3))
+    client.post(CHAT, json=hello(max_completion_tokens=8, max_tokens=9, temperature=0))
+    client.post(CHAT, json=hello())
+    assert [call[1] for call in engine.calls] == [
+        Sampling(7, 0.5, 0.8, 3),
+        Sampling(8, 0, settings.top_p, None),
+        Sampling(settings.answer_tokens, settings.temperature, settings.top_p, None),
+    ]
+
+
+def test_an_answer_that_was_cut_says_so(client: TestClient) -> None:
+    """`length`, as OpenAI calls it."""
+    reply = client.post(CHAT, json=hello(max_tokens=2)).json()
+    assert reply["choices"][0] == {
+        "index": 0,
+        "message": {"role": "assistant", "content": "You asked:"},
+        "finish_reason": "length",
+    }
+
+
+def test_messages_can_come_in_parts(client: TestClient, engine: testing.ScriptedEngine) -> None:
+    """Text parts are put together; `developer` is the system."""
+    messages = [
+        {"role": "developer", "content": [{"type": "text", "text": "be "}, {"type": "text", "text": "brief"}]},
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "two", "refusal": None, "tool_calls": None},
+        {"role": "user", "content": [{"type": "text", "text": "three"}]},
+    ]
+    reply = client.post(CHAT, json={"messages": messages, "memory": False}).json()
+    assert reply["choices"][0]["message"]["content"] == "You asked: three"
+    assert [(m["role"], m["content"]) for m in engine.calls[-1][0]] == [
+        ("system", "be brief"),
+        ("user", "one"),
+        ("assistant", "two"),
+        ("user", "three"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "🙂 👩‍👩‍👧", "ما هي عاصمة تركيا؟", "<|im_end|>", "  x  "])
+def test_odd_characters_go_through(client: TestClient, text: str) -> None:
+    """And come back as they were written, plain and streamed."""
+    kept = text.replace("\x00", "").strip()
+    plain = client.post(CHAT, json=hello(text, memory=False)).json()
+    assert plain["choices"][0]["message"]["content"] == f"You asked: {kept}"
+    streamed = chunks(client.post(CHAT, json=hello(text, memory=False, stream=True)).text)
+    assert "".join(c["choices"][0]["delta"].get("content", "") for c in streamed) == f"You asked: {kept}"
+
+
+# ---------------------------------------------------------------------- versions
+
+
+def test_versions_are_models(client: TestClient, assistant: Assistant) -> None:
+    """The active one, the base, and each that may serve; a rejected one has no files."""
+    publish(assistant)
+    publish(assistant, AdapterState.REJECTED)
+    publish(assistant)
+    listed = client.get("/v1/models").json()
+    assert listed["object"] == "list"
+    assert [m["id"] for m in listed["data"]] == ["nightschool", "base", "nightschool@v3", "nightschool@v1"]
+    assert all(m["object"] == "model" for m in listed["data"])
+
+
+def test_the_version_that_answers_is_told(client: TestClient, assistant: Assistant) -> None:
+    """Name and hash, for the active one, for one that was asked for, and for the base."""
+    publish(assistant)
+    publish(assistant)
+    for name, version in [
+        ("nightschool", "v2"),
+        ("nightschool@v1", "v1"),
+        ("v1", "v1"),
+        ("base", "base"),
+        ("nightschool@base", "base"),
+    ]:
+        reply = client.post(CHAT, json=hello(model=name)).json()
+        sha256 = None if version == "base" else assistant.ledger.adapter(version).sha256
+        assert (reply["nightschool"]["adapter"], reply["nightschool"]["adapter_sha256"]) == (version, sha256)
+        assert reply["model"] == ("base" if version == "base" else f"nightschool@{version}")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_unknown_model_is_refused(client: TestClient, stream: bool) -> None:
+    """With a status, in a stream too: nothing has been sent yet."""
+    response = client.post(CHAT, json=hello(model="gpt-9", stream=stream))
+    assert response.status_code == 404
+    assert refusal(response) == "there is no adapter 'gpt-9'"
+
+
+def test_adapters_are_listed(client: TestClient, assistant: Assistant) -> None:
+    """The newest first, each with its exam, and which one is active."""
+    assert client.get("/v1/adapters").json() == {"active": "base", "adapters": []}
+    publish(assistant)
+    publish(assistant)
+    listed = client.get("/v1/adapters").json()
+    assert listed["active"] == "v2"
+    assert [(a["version"], a["state"]) for a in listed["adapters"]] == [("v2", "active"), ("v1", "retired")]
+    assert len(listed["adapters"][0]["sha256"]) == 64
+
+
+# ---------------------------------------------------------------------- refused
+
+
+@pytest.mark.parametrize("field", ["tools", "logprobs", "stop", "response_format", "nonsense"])
+def test_what_is_not_supported_is_refused_by_name(client: TestClient, field: str) -> None:
+    """Never ignored: the client would believe that it was heeded."""
+    response = client.post(CHAT, json=hello(**{field: []}))
+    assert response.status_code == 400
+    assert refusal(response) == f"'{field}' is not supported"
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"messages": []}, "messages: "),
+        ({"messages": "hello"}, "messages: "),
+        ({"messages": [{"role": "user"}]}, "messages.0.content: "),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role: "),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages.0.content."),
+        ({"temperature": 3}, "temperature: "),
+        ({"n": 2}, "n: "),
+        ({"max_tokens": 0}, "max_tokens: "),
+        ({"seed": -1}, "seed: "),
+    ],
+)
+def test_what_is_ill_typed_is_refused_by_name(client: TestClient, fields: dict[str, Any], named: str) -> None:
+    """The line says which field, and what it should be."""
+    response = client.post(CHAT, json=hello() | fields)
+    assert response.status_code == 422
+    assert refusal(response).startswith(named)
+
+
+def test_another_kind_of_part_is_named(client: TestClient) -> None:
+    """A picture is refused for being none of text, not for being no string."""
+    parts = [{"type": "image_url", "image_url": {"url": "data:"}}]
+    response = client.post(CHAT, json={"messages": [{"role": "user", "content": parts}]})
+    assert refusal(response).endswith("type: Input should be 'text'")
+
+
+@pytest.mark.parametrize("role", ["assistant", "system"])
+def test_the_last_message_must_be_the_users(client: TestClient, role: str) -> None:
+    """There is nothing to answer."""
+    response = client.post(CHAT, json={"messages": [{"role": role, "content": "hi"}]})
+    assert (response.status_code, refusal(response)) == (400, "the last message must be the user's")
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"hello", b"[1]", b'"x"', b"\xff", b'{"messages": "\\ud800"}'])
+def test_a_body_that_is_no_request_is_refused(client: TestClient, body: bytes) -> None:
+    """Whatever the bytes are."""
+    response = client.post(CHAT, content=body, headers={"content-type": "application/json"})
+    assert response.status_code in (400, 422)
+    assert refusal(response)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "the message is empty"),
+        (" \n ", "the message is empty"),
+        ("x" * 200_000, "the message has 200,000 characters, the most is 20,000: shorten it"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_bad_messages_are_refused(
+    client: TestClient, assistant: Assistant, text: str, line: str, *, stream: bool
+) -> None:
+    """With 400 and one line, plain or streamed; nothing is stored."""
+    response = client.post(CHAT, json=hello(text, stream=stream))
+    assert (response.status_code, refusal(response)) == (400, line)
+    assert assistant.ledger.count_exchanges() == 0
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "192.168.0.1:7860", ""])
+def test_another_hosts_name_is_refused(client: TestClient, host: str) -> None:
+    """A name of somebody else's that resolves to this machine must not reach it."""
+    assert client.get("/v1/lessons", headers={"host": host}).status_code == 400
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "LOCALHOST", "[::1]:7860"])
+def test_the_names_of_this_machine_are_taken(client: TestClient, host: str) -> None:
+    """With any port, and its pages' requests too."""
+    headers = {"host": host, "origin": f"http://{host}"}
+    assert client.get("/health", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://127.0.0.1.evil.example", "http://[", "x"]
+)
+def test_pages_of_other_sites_are_refused(client: TestClient, assistant: Assistant, origin: str) -> None:
+    """A page in the same browser can't make it ask, rate or learn."""
+    for path, body in ((CHAT, hello()), ("/v1/nights", {})):
+        response = client.post(path, json=body, headers={"origin": origin})
+        assert response.status_code == 403
+        assert refusal(response) == "requests from pages of another origin are refused"
+    assert assistant.ledger.count_exchanges() == 0
+    assert assistant.ledger.nights() == []
+
+
+# ---------------------------------------------------------------------- feedback and lessons
+
+
+def test_an_answer_is_rated_and_its_lesson_followed(client: TestClient) -> None:
+    """The reply carries the lesson that the rating became; the list has it with its life so far."""
+    exchange_id = client.post(CHAT, json=hello("Who wrote Emma?")).json()["nightschool"]["exchange_id"]
+    body = {"exchange_id": exchange_id, "value": -1, "reasons": ["inaccurate"], "correction": "Jane Austen."}
+    rated = client.post("/v1/feedback", json=body).json()
+    assert (rated["exchange_id"], rated["value"]) == (exchange_id, -1)
+    assert (rated["lesson"]["state"], rated["lesson"]["wanted"]) == ("queued", "Jane Austen.")
+    (lesson,) = client.get("/v1/lessons").json()["lessons"]
+    assert lesson == rated["lesson"]
+    assert [event["state"] for event in lesson["events"]] == ["queued"]
+    found = client.get("/v1/memory/search", params={"q": "Who wrote Emma?"}).json()["results"]
+    assert [(r["answer"], r["kind"]) for r in found] == [("Jane Austen.", "correction")]
+
+
+def test_a_rating_is_taken_back(client: TestClient) -> None:
+    """Its lesson is undone; lessons can be listed by state."""
+    exchange_id = client.post(CHAT, json=hello()).json()["nightschool"]["exchange_id"]
+    client.post("/v1/feedback", json={"exchange_id": exchange_id, "value": 1})
+    assert client.post("/v1/feedback", json={"exchange_id": exchange_id, "value": 0}).json()["lesson"] is None
+    assert [x["state"] for x in client.get("/v1/lessons").json()["lessons"]] == ["undone"]
+    assert client.get("/v1/lessons", params={"state": "queued"}).json() == {"lessons": []}
+    assert client.get("/v1/lessons", params={"state": "nonsense"}).status_code == 422
+
+
+def test_feedback_on_what_was_never_said_is_refused(client: TestClient) -> None:
+    """404 and one line."""
+    response = client.post("/v1/feedback", json={"exchange_id": "e9", "value": 1})
+    assert (response.status_code, refusal(response)) == (404, "there is no exchange 'e9'")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"value": 2}, 422),
+        ({"value": "up"}, 422),
+        ({"reasons": ["ugly"]}, 400),
+        ({"reasons": "inaccurate"}, 422),
+        ({"correction": "You asked: hello there"}, 400),
+        ({"correction": "x" * 200_000}, 400),
+        ({"rating": 1}, 400),
+    ],
+)
+def test_bad_feedback_is_refused(client: TestClient, fields: dict[str, Any], status: int) -> None:
+    """One line, and nothing is stored."""
+    exchange_id = client.post(CHAT, json=hello()).json()["nightschool"]["exchange_id"]
+    response = client.post("/v1/feedback", json={"exchange_id": exchange_id, "value": -1} | fields)
+    assert response.status_code == status
+    assert refusal(response)
+    assert client.get("/v1/lessons").json() == {"lessons": []}
+
+
+# ---------------------------------------------------------------------- nights
+
+
+def test_a_night_is_started_and_followed(client: TestClient) -> None:
+    """Starting answers as asking for it does; a second start while it waits is the same night."""
+    started = client.post("/v1/nights")
+    assert started.status_code == 202
+    night = started.json()
+    assert (night["status"], night["stage"], night["progress"], night["report"]) == ("queued", "", 0.0, None)
+    assert {"id", "status", "stage", "progress", "reasons", "adapter", "report"} <= set(night)
+    assert client.post("/v1/nights").json()["id"] == night["id"]
+    assert client.get(f"/v1/nights/{night['id']}").json() == night
+    assert [n["id"] for n in client.get("/v1/nights").json()["nights"]] == [night["id"]]
+
+
+def test_a_second_night_is_refused_while_one_runs(client: TestClient, assistant: Assistant) -> None:
+    """409 and who holds the lease, until that holder is dead."""
+    night_id = client.post("/v1/nights").json()["id"]
+    at = assistant.clock()
+    assistant.ledger.begin_night(night_id, holder="desk (process 7)", at=at, ttl=timedelta(seconds=30))
+    assistant.ledger.night_progress(night_id, stage="train", progress=0.4)
+    response = client.post("/v1/nights")
+    assert response.status_code == 409
+    assert f"night {night_id} is running, held by desk (process 7)" in refusal(response)
+    running = client.get(f"/v1/nights/{night_id}").json()
+    assert (running["status"], running["stage"], running["progress"]) == ("running", "train", 0.4)
+    assistant.clock.tick(31)  # type: ignore[attr-defined]
+    assert client.get(f"/v1/nights/{night_id}").json()["status"] == "failed"
+    assert client.post("/v1/nights").json() | {"status": "queued"} == client.get(f"/v1/nights/{night_id}").json()
+
+
+def test_an_ended_night_carries_its_report(client: TestClient, assistant: Assistant, tmp_path: Path) -> None:
+    """As the night wrote it; in the list it stays away."""
+    night_id = client.post("/v1/nights").json()["id"]
+    (tmp_path / "report.json").write_text('{"lessons": 5}')
+    at = assistant.clock()
+    assistant.ledger.begin_night(night_id, holder="test", at=at, ttl=timedelta(seconds=30))
+    ended = NightStatus.REJECTED
+    assistant.ledger.end_night(night_id, holder="test", status=ended, reasons=["worse"], at=at, report=str(tmp_path))
+    night = client.get(f"/v1/nights/{night_id}").json()
+    assert (night["status"], night["reasons"], night["report"]) == ("rejected", ["worse"], {"lessons": 5})
+    assert client.get("/v1/nights").json()["nights"][0]["report"] is None
+
+
+def test_an_unknown_night_is_refused(client: TestClient) -> None:
+    """404 and one line."""
+    response = client.get("/v1/nights/%ff%00")
+    assert response.status_code == 404
+    assert refusal(response).startswith("there is no night")
+
+
+# ---------------------------------------------------------------------- memory and health
+
+
+def test_memory_is_searched(client: TestClient) -> None:
+    """The nearest first, no more than asked for."""
+    assert client.get("/v1/memory/search", params={"q": "whales"}).json() == {"results": []}
+    for text in ("tell me about whales", "tell me about blue whales", "what is a fugue"):
+        client.post(CHAT, json=hello(text))
+    found = client.get("/v1/memory/search", params={"q": "tell me about whales", "k": 2}).json()["results"]
+    assert [r["question"] for r in found] == ["tell me about whales", "tell me about blue whales"]
+    assert found[0]["text"] == "tell me about whales\nYou asked: tell me about whales"
+
+
+@pytest.mark.parametrize(("params", "status"), [({}, 422), ({"q": "x", "k": 0}, 422), ({"q": " "}, 400)])
+def test_a_bad_search_is_refused(client: TestClient, params: dict[str, Any], status: int) -> None:
+    """One line names what is missing."""
+    response = client.get("/v1/memory/search", params=params)
+    assert response.status_code == status
+    assert refusal(response)
+
+
+def test_health_is_always_there_and_readiness_has_a_reason(assistant: Assistant) -> None:
+    """503 while the model is being loaded, with why; the process is healthy all the same."""
+    why: list[str | None] = ["the model is being loaded"]
+    client = TestClient(api.create(assistant, ready=lambda: why[0]), base_url=HOST)
+    assert client.get("/health").json() == {"status": "ok"}
+    response = client.get("/ready")
+    assert (response.status_code, refusal(response)) == (503, "the model is being loaded")
+    why[0] = None
+    assert client.get("/ready").json() == {"status": "ready"}
+
+
+# ---------------------------------------------------------------------- what fails
+
+
+class Damaged(testing.ScriptedEngine):
+    """Its adapter's files are not the ones that were published."""
+
+    def generate(
+        self, prompt: Sequence[Message], sampling: Sampling, *, adapter: AdapterFiles | None, stop: Event
+    ) -> Iterator[Piece]:
+        raise ModelUnavailable("adapter v1 is damaged: roll back")
+        yield
+
+
+def test_an_engine_that_fails_is_told_in_one_line(tmp_path: Path) -> None:
+    """As an error's status, or as the stream's last words."""
+    client = TestClient(api.create(testing.assistant(tmp_path, engine=Damaged()), ready=lambda: None), base_url=HOST)
+    response = client.post(CHAT, json=hello())
+    assert (response.status_code, refusal(response)) == (503, "adapter v1 is damaged: roll back")
+    *_, last = chunks(client.post(CHAT, json=hello(stream=True)).text)
+    assert last["error"]["message"] == "adapter v1 is damaged: roll back"
+
+
+def test_where_nothing_can_be_written_the_answer_carries_the_warning(tmp_path: Path) -> None:
+    """Chat goes on; what needs the ledger is refused in one line."""
+    (tmp_path / "file").write_text("")
+    ledger = Ledger.open(tmp_path / "file" / "ledger.db")
+    assistant = testing.assistant(tmp_path, ledger=ledger)
+    client = TestClient(api.create(assistant, ready=lambda: None), base_url=HOST)
+    reply = client.post(CHAT, json=hello()).json()
+    assert reply["choices"][0]["message"]["content"] == "You asked: hello there"
+    assert reply["nightschool"]["warning"].startswith("nothing is being remembered: ")
+    *_, last = chunks(client.post(CHAT, json=hello(stream=True)).text)
+    assert last["nightschool"]["warning"] == reply["nightschool"]["warning"]
+    response = client.post("/v1/nights")
+    assert response.status_code == 507
+    assert refusal(response).startswith("nothing is being remembered: ")
+
+
+# ---------------------------------------------------------------------- over a socket
+
+
+@pytest.fixture
+def address(assistant: Assistant) -> Iterator[str]:
+    """A real server on a free port."""
+    config = uvicorn.Config(api.create(assistant, ready=lambda: None), log_level="warning", lifespan="off")
+    server = uvicorn.Server(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+
+
+def test_the_client_of_openai_gets_on_with_it(address: str, assistant: Assistant) -> None:
+    """Chat, stream, models, and an error, with nothing but another base URL."""
+    publish(assistant)
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+    messages: Any = [{"role": "user", "content": "hello there"}]
+
+    reply = client.chat.completions.create(model="nightschool", messages=messages, extra_body={"memory": False})
+    assert reply.choices[0].message.content == "You asked: hello there"
+    assert reply.usage is not None
+    assert reply.usage.total_tokens == 10
+    provenance = (reply.model_extra or {})["nightschool"]
+    assert provenance["adapter"] == "v1"
+    assert assistant.ledger.exchange(provenance["exchange_id"]).adapter == "v1"
+
+    said = [*messages, reply.choices[0].message.model_dump(), {"role": "user", "content": "again"}]
+    stream = client.chat.completions.create(
+        model="nightschool@v1", messages=said, stream=True, stream_options={"include_usage": True}
+    )
+    received = list(stream)
+    assert "".join(c.choices[0].delta.content or "" for c in received if c.choices) == "You asked: again"
+    assert received[-1].usage is not None
+
+    assert [model.id for model in client.models.list()] == ["nightschool", "base", "nightschool@v1"]
+    with pytest.raises(openai.NotFoundError, match="there is no adapter 'gpt-9'"):
+        client.chat.completions.create(model="gpt-9", messages=messages)
+    with pytest.raises(openai.BadRequestError, match="'logprobs' is not supported"):
+        client.chat.completions.create(model="nightschool", messages=messages, logprobs=True)
+
+
+def test_a_client_that_hangs_up_stops_the_answer(
+    address: str, assistant: Assistant, engine: testing.ScriptedEngine
+) -> None:
+    """What was said by then is stored, and the machine is free for the next."""
+    engine.pause = 0.02
+    body = hello("word " * 400, stream=True)
+    with httpx.Client() as client, client.stream("POST", address + CHAT, json=body) as response:
+        for i, _ in enumerate(response.iter_lines()):
+            if i == 20:
+                break
+    deadline = time.monotonic() + 5
+    while assistant.ledger.count_exchanges() == 0:
+        assert time.monotonic() < deadline, "the answer went on"
+        time.sleep(0.02)
+    ((_, (exchange, _)),) = assistant.ledger.rated_exchanges([1]).items()
+    assert exchange.finish_reason == "stopped"
+    assert 5 <= len(exchange.answer.split()) < 300

@@ -1,0 +1,145 @@
+"""What the model is given: the question always whole, what is remembered by rank, the dialogue newest first.
+
+Tokens are words here. How recollections are worded is not tested, only that their text is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from assistant.prompt import Prompt, build
+from memory.errors import BadInput
+from memory.records import Message, Recollection
+from memory.testing import NOON
+
+
+def words(prompt: Sequence[Message]) -> int:
+    """One token a word."""
+    return sum(len(message["content"].split()) for message in prompt)
+
+
+def recollection(name: str, length: int = 10) -> Recollection:
+    """Something remembered, of `length` words in all, that can be found by its name."""
+    return Recollection(name, f"{name} asked", " ".join([name] * (length - 2)), NOON, 0.9, "asked on 2026-11-23")
+
+
+def dialogue(*turns: int) -> list[Message]:
+    """Exchanges of so many words in question and answer each, that can be found by their number."""
+    messages: list[Message] = []
+    for number, length in enumerate(turns):
+        messages.append({"role": "user", "content": f"question{number} " + "x " * (length // 2 - 1)})
+        messages.append({"role": "assistant", "content": f"answer{number} " + "x " * (length // 2 - 1)})
+    return messages
+
+
+def text(prompt: Prompt) -> str:
+    """All that the model reads."""
+    return "\n".join(message["content"] for message in prompt.messages)
+
+
+def test_a_question_alone_is_the_whole_prompt() -> None:
+    """Without system message, memory and history there is one message."""
+    built = build("what is it", count=words, budget=10)
+    assert built == Prompt(({"role": "user", "content": "what is it"},), (), 3)
+
+
+def test_the_system_message_opens_and_the_question_ends() -> None:
+    """All else stands between the two."""
+    built = build(
+        "now", count=words, budget=100, system="be brief", history=dialogue(4), recollections=[recollection("r0")]
+    )
+    assert built.messages[0]["role"] == "system"
+    assert "be brief" in built.messages[0]["content"]
+    assert built.messages[-1]["role"] == "user"
+    assert built.messages[-1]["content"].endswith("now")
+
+
+def test_a_system_message_of_the_history_holds() -> None:
+    """What a client sends as the system's stands instead of the settings' own."""
+    history: list[Message] = [{"role": "system", "content": "be French"}, *dialogue(4)]
+    built = build("now", count=words, budget=100, system="be brief", history=history)
+    assert [m["content"] for m in built.messages if m["role"] == "system"] == ["be French"]
+    assert "question0" in text(built)
+
+
+def test_a_question_over_the_budget_is_refused() -> None:
+    """It is never cut: the line says how long it is and what there is room for."""
+    with pytest.raises(BadInput, match="13 tokens long, the prompt holds 12"):
+        build("word " * 11, count=words, budget=12, system="be brief")
+
+
+def test_a_question_that_just_fits_stands_whole() -> None:
+    """Whatever else there is gives way to it."""
+    question = " ".join(["word"] * 12)
+    built = build(question, count=words, budget=12, history=dialogue(4), recollections=[recollection("r0")])
+    assert built.messages == ({"role": "user", "content": question},)
+    assert built.used == ()
+
+
+def test_recollections_come_by_rank_within_their_share() -> None:
+    """The best are taken while the share carries them; what is left out is not said to have been used."""
+    found = [recollection(f"r{i}") for i in range(10)]
+    built = build("now", count=words, budget=101, recollections=found, recall_share=0.5)
+    names = [r.exchange_id for r in built.used]
+    assert 1 <= len(names) < 10
+    assert names == [f"r{i}" for i in range(len(names))]
+    assert all(name in text(built) for name in names)
+    assert f"r{len(names)}" not in text(built)
+    assert built.tokens <= 1 + 50
+
+
+def test_no_share_means_no_recollection() -> None:
+    """With a share of 0 the prompt is as if nothing were remembered."""
+    built = build("now", count=words, budget=100, recollections=[recollection("r0")], recall_share=0.0)
+    assert built.used == ()
+    assert built.messages == ({"role": "user", "content": "now"},)
+
+
+def test_memory_leaves_the_rest_to_the_history() -> None:
+    """However much is remembered, the last exchange still has its room."""
+    found = [recollection(f"r{i}") for i in range(20)]
+    built = build("now", count=words, budget=101, history=dialogue(40), recollections=found, recall_share=0.4)
+    assert built.used
+    assert "question0" in text(built)
+
+
+def test_history_comes_newest_first_in_whole_exchanges() -> None:
+    """The oldest exchange gives way first, and no answer stands without its question."""
+    built = build("now", count=words, budget=30, history=dialogue(10, 10, 10, 10))
+    kept = text(built)
+    assert "question3" in kept
+    assert "question2" in kept
+    assert "question1" not in kept
+    assert "answer1" not in kept
+    assert [m["role"] for m in built.messages] == ["user", "assistant", "user", "assistant", "user"]
+    assert kept.index("question2") < kept.index("question3")
+
+
+def test_a_gap_in_the_history_is_not_jumped() -> None:
+    """What is older than an exchange without room stays out too: a dialogue with holes reads as another one."""
+    built = build("now", count=words, budget=30, history=dialogue(4, 40, 4))
+    assert "question2" in text(built)
+    assert "question0" not in text(built)
+
+
+def test_a_history_that_opens_with_an_answer_is_kept() -> None:
+    """Some clients greet first."""
+    history: list[Message] = [{"role": "assistant", "content": "hello there"}, *dialogue(4)]
+    built = build("now", count=words, budget=100, history=history)
+    assert "hello there" in text(built)
+
+
+@pytest.mark.parametrize("budget", range(1, 90, 4))
+def test_the_budget_holds(budget: int) -> None:
+    """Whatever is asked for, the prompt is no longer than it may be, and says how long it is."""
+    built = build(
+        "now",
+        count=words,
+        budget=budget,
+        history=dialogue(8, 8, 8),
+        recollections=[recollection(f"r{i}", 7) for i in range(5)],
+        recall_share=0.5,
+    )
+    assert built.tokens == words(built.messages) <= budget

@@ -1,0 +1,54 @@
+"""What tests of several packages share: the real models, where `make test` has fetched them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.models import embedder_path as find_embedder
+from assistant.settings import Settings, load
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    # Not by intercepting requests: that would switch the browser's cache off.
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+]
+
+
+@pytest.fixture(scope="session")
+def context() -> Iterator[Any]:
+    """The system's Chromium, or Playwright's own where there is none. One for all tests: its cache makes them fast."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = str(CHROMIUM) if CHROMIUM.exists() else None
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium.new_context()
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """The folder that `nightschool fetch` has filled."""
+    return load(Settings).models
+
+
+@pytest.fixture(scope="session")
+def embedder_path(models_dir: Path) -> Path:
+    """The folder of the real embedder."""
+    return find_embedder(models_dir)
+
+
+@pytest.fixture
+def environment(models_dir: Path) -> dict[str, str]:
+    """The environment of a program under test: the real models, and no setting of who runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSCHOOL_")}
+    return kept | {"NIGHTSCHOOL_MODELS_DIR": str(models_dir)}

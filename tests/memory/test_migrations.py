@@ -1,0 +1,126 @@
+"""From one schema to the next."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from memory import Ledger, LedgerNewer
+from memory.ledger import MIGRATIONS
+from memory.tables import metadata
+from memory.testing import exchange
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+
+
+def upgrade():
+    op.add_column("exchanges", sa.Column("mood", sa.Text, nullable=True))
+    {then}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the ledger lies: a folder whose name means something in URLs and in ini files."""
+    return tmp_path / "a b#c%d?e" / "ledger.db"
+
+
+def next_version(folder: Path, then: str = "pass") -> Path:
+    """The migrations of a later Nightschool, with one more column."""
+    migrations = Path(shutil.copytree(MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__")))
+    (migrations / "versions" / "0002_mood.py").write_text(NEXT.format(then=then))
+    return migrations
+
+
+def schema(path: Path) -> dict[str, str]:
+    """Each table's and index's SQL, without Alembic's own."""
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {name: " ".join(sql.split()) for name, sql in rows if name not in ("alembic_version", "sqlite_sequence")}
+
+
+def test_migrated_ledger_is_the_schema_of_tables(path: Path) -> None:
+    """Alembic finds no difference between a migrated database and tables.metadata."""
+    Ledger.open(path).close()
+    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_first_migration_is_the_schema_to_the_letter(path: Path, tmp_path: Path) -> None:
+    """Keys, constraints' names and AUTOINCREMENT, which Alembic does not compare, are the same as well."""
+    Ledger.open(path).close()
+    made = tmp_path / "made.db"
+    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(made))
+    metadata.create_all(engine)
+    engine.dispose()
+    assert schema(path) == schema(made)
+
+
+def test_opening_again_changes_nothing(path: Path) -> None:
+    """A ledger of the newest schema is neither migrated nor backed up."""
+    Ledger.open(path).close()
+    before = schema(path)
+    Ledger.open(path).close()
+    assert schema(path) == before
+    assert not list(path.parent.glob("*.bak"))
+
+
+def test_older_ledger_is_backed_up_and_migrated(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older ledger gets the new schema, keeps its rows, and lies beside itself as it was, unwritten WAL included."""
+    old = Ledger.open(path)
+    old.add_exchange(exchange("e1"))
+    before = schema(path)
+    with monkeypatch.context() as later:
+        later.setattr("memory.ledger.MIGRATIONS", next_version(tmp_path / "later"))
+        new = Ledger.open(path)
+        assert new.read_only is None
+        assert new.exchange("e1").answer == "Paris."
+        new.close()
+    old.close()
+    assert "mood" in schema(path)["exchanges"]
+    backup = path.with_name("ledger.db.before-0002.bak")
+    assert schema(backup) == before
+    restored = Ledger.open(backup)
+    assert restored.exchange("e1") == exchange("e1")
+    restored.close()
+
+
+def test_newer_ledger_is_refused_and_left_alone(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger that a newer Nightschool wrote is not opened, and not a byte of it changes."""
+    with monkeypatch.context() as later:
+        later.setattr("memory.ledger.MIGRATIONS", next_version(tmp_path / "later"))
+        Ledger.open(path).close()
+    before = path.read_bytes()
+    with pytest.raises(LedgerNewer, match=r"schema 0002, newer than 0001"):
+        Ledger.open(path)
+    assert path.read_bytes() == before
+
+
+def test_migration_that_fails_half_way_leaves_the_old_schema(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Migrations are one transaction: when one breaks, nothing of it stays and the old version opens the ledger."""
+    Ledger.open(path).close()
+    before = schema(path)
+    with monkeypatch.context() as later:
+        later.setattr("memory.ledger.MIGRATIONS", next_version(tmp_path / "later", then="raise RuntimeError('broken')"))
+        with pytest.raises(RuntimeError, match="broken"):
+            Ledger.open(path)
+    assert schema(path) == before
+    ledger = Ledger.open(path)
+    assert ledger.read_only is None
+    ledger.close()

@@ -1,0 +1,408 @@
+"""A question → what is remembered of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from memory import Ledger, Recollection
+from memory.embedder import SentenceEmbedder, Vectors
+from memory.recall import Memory
+from memory.testing import NOON, HashingEmbedder, exchange, lesson, rating
+from memory.vectors import INDEX, MANIFEST, VectorIndex
+
+CAPITAL = "What is the capital of France?"
+
+
+class Counting(HashingEmbedder):
+    """A hashing embedder that keeps what it was asked to embed."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """As the hashing one."""
+        self.asked += texts
+        return super().embed(texts)
+
+
+class Other(HashingEmbedder):
+    """An embedder of the same size and another name."""
+
+    name = "other-64"
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """An empty ledger in memory."""
+    return Ledger.in_memory()
+
+
+def memory_of(ledger: Ledger, folder: Path | None = None, **more: object) -> Memory:
+    """Recall over `ledger` with the hashing embedder."""
+    options = {"embedder": HashingEmbedder(), "min_score": 0.5, "save_every": 1000} | more
+    return Memory(ledger, folder=folder, **options)  # type: ignore[arg-type]
+
+
+def add(ledger: Ledger, *questions: str) -> None:
+    """Write exchanges e1, e2, … with these questions, a minute between them."""
+    start = ledger.last_seq()
+    for n, question in enumerate(questions, start + 1):
+        at = NOON + timedelta(minutes=n)
+        ledger.add_exchange(exchange(f"e{n}", question=question, answer=f"answer {n}", created_at=at))
+
+
+def found(memory: Memory, question: str = CAPITAL, k: int = 5, user: str | None = None) -> list[str]:
+    """The ids of what is recalled."""
+    return [r.exchange_id for r in memory.recall(question, k=k, user=user)]
+
+
+# ---------------------------------------------------------------------- what is recalled
+
+
+def test_near_questions_are_recalled_nearest_first(ledger: Ledger) -> None:
+    """What was asked before in like words is recalled with its answer, cosine and reason; strangers are not."""
+    add(ledger, "How do I boil eggs?", "What is the capital of Italy?", CAPITAL)
+    best, second = memory_of(ledger).recall(CAPITAL, k=5)
+    assert [best.score, second.score] == pytest.approx([1, 5 / 6])
+    assert replace(best, score=1.0) == Recollection(
+        exchange_id="e3",
+        question=CAPITAL,
+        answer="answer 3",
+        created_at=NOON + timedelta(minutes=3),
+        score=1.0,
+        reason="asked on 2026-11-23",
+    )
+    assert second.exchange_id == "e2"
+
+
+def test_nothing_is_recalled_from_nothing(ledger: Ledger) -> None:
+    """An empty ledger, a blank question and k = 0 recall nothing and embed nothing."""
+    embedder = Counting()
+    memory = memory_of(ledger, embedder=embedder)
+    assert memory.recall(CAPITAL, k=3) == []
+    add(ledger, CAPITAL)
+    assert (memory.recall("  ", k=3), memory.recall(CAPITAL, k=0)) == ([], [])
+    assert embedder.asked == []
+
+
+def test_below_the_least_score_nothing_is_recalled(ledger: Ledger) -> None:
+    """`min_score` is a cosine: what is farther is not recalled, what is nearer is."""
+    add(ledger, "What is the capital of Italy?")
+    assert found(memory_of(ledger, min_score=0.84)) == []
+    assert found(memory_of(ledger, min_score=0.83)) == ["e1"]
+
+
+def test_correction_counts_the_moment_it_is_written(ledger: Ledger) -> None:
+    """A corrected exchange is recalled with its correction; a later correction replaces it; taken back, it is gone."""
+    add(ledger, CAPITAL)
+    memory = memory_of(ledger)
+    assert memory.recall(CAPITAL, k=1)[0].answer == "answer 1"
+    ledger.rate(rating("r1", correction="Paris!"), lesson("l1", "r1"))
+    [corrected] = memory.recall(CAPITAL, k=1)
+    assert (corrected.answer, corrected.corrected) == ("Paris!", True)
+    assert corrected.reason == "corrected by you on 2026-11-23"
+    ledger.rate(rating("r2", correction="Paris, France."), lesson("l2", "r2"))
+    assert memory.recall(CAPITAL, k=1)[0].answer == "Paris, France."
+    ledger.rate(rating("r3", value=0), None)
+    [plain] = memory.recall(CAPITAL, k=1)
+    assert (plain.answer, plain.corrected) == ("answer 1", False)
+
+
+@pytest.mark.parametrize("correction", [None, "", " \n"])
+def test_rated_down_is_never_recalled(ledger: Ledger, correction: str | None) -> None:
+    """An exchange rated down without a correction is left out, and the next best takes its place."""
+    add(ledger, "What is the capital of Italy?", CAPITAL)
+    ledger.rate(rating("r1", "e2", correction=correction), None)
+    assert found(memory_of(ledger), k=1) == ["e1"]
+
+
+def test_rated_up_says_so(ledger: Ledger) -> None:
+    """A recollection that was rated up gives that as its reason."""
+    add(ledger, CAPITAL)
+    ledger.rate(rating(value=1), None)
+    assert memory_of(ledger).recall(CAPITAL, k=1)[0].reason == "rated up by you on 2026-11-23"
+
+
+def test_empty_answer_is_never_recalled(ledger: Ledger) -> None:
+    """An exchange without an answer (it was stopped at once) is left out, until it is corrected."""
+    ledger.add_exchange(exchange("e1", answer=" \n"))
+    memory = memory_of(ledger)
+    assert found(memory) == []
+    ledger.rate(rating(correction="Paris."), None)
+    assert found(memory) == ["e1"]
+
+
+def test_equal_questions_are_one(ledger: Ledger) -> None:
+    """Of questions that differ in case and spacing only: corrected beats rated up beats unrated; the newest within."""
+    add(ledger, CAPITAL, "what is  the CAPITAL of\nFrance?", CAPITAL, CAPITAL, "What is the capital of Italy?")
+    memory = memory_of(ledger)
+    assert found(memory) == ["e4", "e5"]
+    ledger.rate(rating("r1", "e1", value=1), None)
+    assert found(memory) == ["e1", "e5"]
+    ledger.rate(rating("r2", "e3", value=1), None)
+    assert found(memory) == ["e3", "e5"]
+    ledger.rate(rating("r3", "e2", correction="Paris!"), None)
+    assert found(memory) == ["e2", "e5"]
+    ledger.rate(rating("r4", "e2"), None)
+    assert found(memory) == ["e3", "e5"]
+
+
+def test_one_correction_among_a_thousand_repeats_is_found(ledger: Ledger) -> None:
+    """However often a question was asked, its one corrected exchange and the other questions are still found."""
+    add(ledger, CAPITAL, *[CAPITAL] * 1200, "What is the capital of Italy?")
+    for seq in (1, 600, 1201):
+        ledger.rate(rating(f"r{seq}", f"e{seq}", correction=f"Paris {seq}."), None)
+        assert found(memory_of(ledger), k=2) == [f"e{seq}", "e1202"]
+        ledger.rate(rating(f"back{seq}", f"e{seq}", value=0), None)
+
+
+def test_recall_can_be_one_users(ledger: Ledger) -> None:
+    """Asked for a user's, recall gives no one else's, however many others are nearer; reasons name other raters."""
+    for n in range(300):
+        ledger.add_exchange(exchange(f"a{n}", conversation_id="a", question=f"{CAPITAL} {n}", user="ann"))
+    ledger.add_exchange(exchange("b1", conversation_id="b", question="The capital of France?", user="bob"))
+    memory = memory_of(ledger)
+    assert found(memory, user="bob") == ["b1"]
+    assert len(found(memory, user="ann", k=7)) == 7
+    ledger.rate(rating("r1", "b1", correction="Paris!", user="admin"), None)
+    assert memory.recall(CAPITAL, k=1, user="bob")[0].reason == "corrected by admin on 2026-11-23"
+
+
+# ---------------------------------------------------------------------- level with the ledger
+
+
+def test_what_another_process_wrote_is_recalled(ledger: Ledger) -> None:
+    """Recall first takes in what the ledger gained; each question is embedded once."""
+    embedder = Counting()
+    memory = memory_of(ledger, embedder=embedder)
+    add(ledger, "first question")
+    assert found(memory, "first question") == ["e1"]
+    add(ledger, "second thing")
+    assert found(memory, "second thing") == ["e2"]
+    assert embedder.asked == ["first question", "first question", "second thing", "second thing"]
+
+
+def test_remembered_at_once(ledger: Ledger) -> None:
+    """A new exchange is indexed as it is told, those between are fetched, and telling twice makes no difference."""
+    embedder = Counting()
+    memory = memory_of(ledger, embedder=embedder)
+    add(ledger, "one")
+    memory.remember(1, "one")
+    add(ledger, "two")
+    memory.remember(2, "two")
+    add(ledger, "three", "four")
+    memory.remember(4, "four")
+    memory.remember(2, "two")
+    assert embedder.asked == ["one", "two", "three", "four"]
+    assert [found(memory, q) for q in ("one", "two", "three", "four")] == [["e1"], ["e2"], ["e3"], ["e4"]]
+
+
+def test_index_is_kept_between_runs(ledger: Ledger, tmp_path: Path) -> None:
+    """A saved index is loaded: only what came after it is embedded."""
+    add(ledger, "one", "two")
+    first = memory_of(ledger, tmp_path)
+    first.refresh()
+    first.save()
+    add(ledger, "three")
+    embedder = Counting()
+    second = memory_of(ledger, tmp_path, embedder=embedder)
+    second.refresh()
+    assert (embedder.asked, second.rebuilt) == (["three"], None)
+    assert found(second, "one") == ["e1"]
+
+
+def test_index_is_saved_every_so_often(ledger: Ledger, tmp_path: Path) -> None:
+    """After `save_every` additions the index is written by itself; `save` writes the rest, and nothing twice."""
+    memory = memory_of(ledger, tmp_path, save_every=2)
+    counts = []
+    for n in range(1, 6):
+        add(ledger, f"question {n}")
+        memory.remember(n, f"question {n}")
+        path = tmp_path / MANIFEST
+        counts.append(json.loads(path.read_text())["last_seq"] if path.exists() else 0)
+    assert counts == [0, 2, 2, 4, 4]
+    memory.save()
+    assert json.loads((tmp_path / MANIFEST).read_text())["last_seq"] == 5
+    (tmp_path / MANIFEST).unlink()
+    memory.save()
+    assert not (tmp_path / MANIFEST).exists()
+
+
+def flip(path: Path) -> None:
+    """Invert one byte in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda f: (f / INDEX).write_bytes((f / INDEX).read_bytes()[:500]), "not the file"),
+        (lambda f: flip(f / INDEX), "not the file"),
+        (lambda f: (f / INDEX).unlink(), "vectors.faiss is missing"),
+        (lambda f: (f / MANIFEST).unlink(), "manifest.json is missing"),
+        (lambda f: (f / MANIFEST).write_text("{"), "manifest.json is damaged"),
+    ],
+    ids=["cut", "flipped", "no index", "no manifest", "manifest cut"],
+)
+def test_damaged_index_is_rebuilt_from_the_ledger(
+    ledger: Ledger, tmp_path: Path, damage: Callable[[Path], object], reason: str
+) -> None:
+    """An index that can't be used is built anew, tells why, and then equals the ledger, on disk too."""
+    questions = [f"word{n} thing{n}" for n in range(300)]
+    add(ledger, *questions)
+    first = memory_of(ledger, tmp_path)
+    first.refresh()
+    first.save()
+    damage(tmp_path)
+    told: list[tuple[int, int]] = []
+    memory = memory_of(ledger, tmp_path)
+    memory.refresh(lambda done, total: told.append((done, total)))
+    assert told == [(256, 300), (300, 300)]
+    assert memory.rebuilt is not None
+    assert reason in memory.rebuilt
+    memory.save()
+    assert_equals_ledger(tmp_path, ledger)
+
+
+def assert_equals_ledger(folder: Path, ledger: Ledger) -> None:
+    """The saved index holds one vector for each exchange, that of its question."""
+    index = VectorIndex.load(folder, HashingEmbedder())
+    questions = ledger.questions_after(0, limit=10**6)
+    assert (len(index), index.last_seq) == (len(questions), ledger.last_seq())
+    for seq, question in questions:
+        vector = HashingEmbedder().embed([question])[0]
+        equal = [i for i, score in index.search(vector, len(index)) if score > 0.9999]
+        assert seq in equal
+
+
+def test_index_of_another_embedder_is_rebuilt(ledger: Ledger, tmp_path: Path) -> None:
+    """Vectors of another embedder are not compared with: the index is built anew."""
+    add(ledger, CAPITAL)
+    first = memory_of(ledger, tmp_path, embedder=Other())
+    first.refresh()
+    first.save()
+    memory = memory_of(ledger, tmp_path)
+    assert found(memory) == ["e1"]
+    assert memory.rebuilt == "it was made by other-64, not by hashing-64"
+
+
+def test_index_ahead_of_the_ledger_is_rebuilt(tmp_path: Path) -> None:
+    """After a backup of the ledger was put back, the index follows it, on disk too."""
+    newer, older = Ledger.in_memory(), Ledger.in_memory()
+    add(newer, "one", "two", "three")
+    add(older, "four")
+    first = memory_of(newer, tmp_path)
+    first.refresh()
+    first.save()
+    memory = memory_of(older, tmp_path)
+    assert (found(memory, "four"), found(memory, "one")) == (["e1"], [])
+    assert memory.rebuilt == "it is ahead of the ledger"
+    assert_equals_ledger(tmp_path, older)
+
+
+def test_rebuilding_on_request(ledger: Ledger, tmp_path: Path) -> None:
+    """A rebuild that was asked for embeds everything again, tells how far it is, and saves."""
+    add(ledger, "one", "two")
+    embedder, told = Counting(), []
+    memory = memory_of(ledger, tmp_path, embedder=embedder)
+    memory.refresh()
+    memory.rebuild(lambda done, total: told.append((done, total)))
+    assert (embedder.asked, told) == (["one", "two"] * 2, [(2, 2)])
+    assert_equals_ledger(tmp_path, ledger)
+
+
+def test_unwritable_folder_does_not_stop_recall(ledger: Ledger, tmp_path: Path) -> None:
+    """Where the index can't be saved it stays in memory, says why, and is saved once it can be."""
+    blocked = tmp_path / "index"
+    blocked.write_text("a file where the folder should be")
+    add(ledger, CAPITAL)
+    memory = memory_of(ledger, blocked, save_every=1)
+    assert found(memory) == ["e1"]
+    assert memory.not_saved is not None
+    assert memory.not_saved.startswith(f"{blocked}: ")
+    blocked.unlink()
+    memory.save()
+    assert memory.not_saved is None
+    assert_equals_ledger(blocked, ledger)
+
+
+def test_recall_without_a_folder(ledger: Ledger) -> None:
+    """Without a folder the index lives in memory, and that is no failure."""
+    add(ledger, CAPITAL)
+    memory = memory_of(ledger, None, save_every=1)
+    memory.save()
+    assert (found(memory), memory.not_saved) == (["e1"], None)
+
+
+def test_threads_recall_and_remember(ledger: Ledger, tmp_path: Path) -> None:
+    """Threads that write, remember and recall at once lose nothing and index nothing twice."""
+    memory = memory_of(ledger, tmp_path, save_every=7)
+
+    def one(n: int) -> list[str]:
+        question = f"number{n}"
+        memory.remember(ledger.add_exchange(exchange(f"e{n}", question=question)), question)
+        return found(memory, question, k=64)
+
+    with ThreadPoolExecutor(8) as pool:
+        for n, recalled in enumerate(pool.map(one, range(80))):
+            assert f"e{n}" in recalled
+    memory.save()
+    assert_equals_ledger(tmp_path, ledger)
+
+
+SAVER = """
+import sys
+from pathlib import Path
+from memory.testing import HashingEmbedder
+from memory.vectors import VectorIndex
+embedder = HashingEmbedder()
+index = VectorIndex(embedder.name, embedder.dimensions)
+for n in range(1, 100_000):
+    index.add([n], embedder.embed([f"question {n}"]))
+    index.last_seq = n
+    index.save(Path(sys.argv[1]))
+    print(n, flush=True)
+"""
+
+
+def test_kill_while_saving_leaves_a_usable_memory(ledger: Ledger, tmp_path: Path) -> None:
+    """Killed in the midst of saves, the folder gives a whole index or is rebuilt: never a wrong one."""
+    add(ledger, *[f"question {n}" for n in range(1, 400)])
+    for _ in range(2):
+        child = subprocess.Popen(
+            [sys.executable, "-c", SAVER, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert child.stdout is not None
+        for _ in range(20):
+            child.stdout.readline()
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        memory = memory_of(ledger, tmp_path)
+        memory.refresh()
+        assert found(memory, "question 7", k=1)
+        memory.save()
+        assert_equals_ledger(tmp_path, ledger)
+
+
+@pytest.mark.model
+def test_real_embedder_recalls_a_paraphrase(ledger: Ledger, embedder_path: Path) -> None:
+    """With the real embedder a question in other words finds its correction, and an unrelated one does not."""
+    add(ledger, "Which city is the capital of France?", "How long do eggs boil?")
+    ledger.rate(rating(correction="Paris!"), None)
+    memory = memory_of(ledger, embedder=SentenceEmbedder(embedder_path))
+    [recalled] = memory.recall("What is France's capital city?", k=3)
+    assert recalled.answer == "Paris!"
+    assert memory.recall("Who painted the Mona Lisa?", k=3) == []

@@ -1,0 +1,518 @@
+"""The command line, as a person or a script uses it: what each command prints, and one line for what can't be done.
+
+Most commands run in this process, through the very `main` of the installed command; what is about processes (signals,
+ports, how long a refusal takes) starts one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+import app
+from assistant import api, testing
+from assistant.local import WEIGHTS_FILE
+from memory import testing as nouns
+from memory.ledger import Ledger
+from memory.records import AdapterState, NightStatus
+
+NOWHERE = Path("/proc/nightschool")
+"""A home that nobody can make, root included."""
+
+
+@dataclass
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed for programs."""
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+    @property
+    def refusal(self) -> str:
+        """The one line with which it refused."""
+        assert self.code == 1, (self.code, self.out)
+        assert self.out == ""
+        line = self.err.removesuffix("\n")
+        assert line.startswith("nightschool: ")
+        assert "\n" not in line
+        return line.removeprefix("nightschool: ")
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A data directory that is not there yet."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def nightschool(
+    home: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
+    """Run the command in this process, on `home`."""
+    for name in [name for name in os.environ if name.startswith("NIGHTSCHOOL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NIGHTSCHOOL_MODELS_DIR", environment["NIGHTSCHOOL_MODELS_DIR"])
+    monkeypatch.setenv("COLUMNS", "300")
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str, home: Path = home) -> Ran:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["nightschool", "--home", str(home), *arguments])
+        with pytest.raises(SystemExit) as ended:
+            app.main()
+        printed = capfd.readouterr()
+        return Ran(int(ended.value.code or 0), printed.out, printed.err)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def ledger(home: Path) -> Iterator[Ledger]:
+    """The ledger of `home`."""
+    opened = Ledger.open(home / "ledger.db")
+    yield opened
+    opened.close()
+
+
+def publish(ledger: Ledger, home: Path, state: AdapterState = AdapterState.ACTIVE) -> str:
+    """A night that ends with the next version, its files in place; returns the night's id."""
+    night_id, at = f"night{len(ledger.nights()) + 1:08}", nouns.NOON
+    ledger.request_night(nouns.night(night_id))
+    ledger.begin_night(night_id, holder="test", at=at, ttl=timedelta(minutes=1))
+    made = nouns.adapter(ledger.name_adapter(night_id), night_id=night_id, state=state, reason="worse at its lessons")
+    status = NightStatus.REJECTED if state is AdapterState.REJECTED else NightStatus.PROMOTED
+    ledger.end_night(night_id, holder="test", status=status, reasons=["so it was"], at=at, adapter=made)
+    if state is not AdapterState.REJECTED:
+        folder = home / "adapters" / made.version
+        folder.mkdir(parents=True)
+        # Of which the hash of `nouns.adapter` is.
+        (folder / WEIGHTS_FILE).write_text(made.version)
+    return night_id
+
+
+def teach(ledger: Ledger) -> None:
+    """One exchange, corrected."""
+    ledger.add_exchange(nouns.exchange("e1"))
+    ledger.rate(nouns.rating("r1", correction="Lyon [sic]."), nouns.lesson("lesson-one", wanted="Lyon [sic]."))
+
+
+# ---------------------------------------------------------------------- reading
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (["nights"], "no night yet: nightschool nightly"),
+        (["adapters"], "no adapter yet: the base model serves"),
+        (["lessons"], "no lesson yet: rate an answer"),
+        (["memory", "list"], "nothing is remembered yet"),
+    ],
+)
+def test_an_empty_home_says_what_is_not_there_yet(nightschool: Run, command: list[str], line: str) -> None:
+    """And what brings it there; for programs it is an empty list."""
+    assert nightschool(*command).out.strip() == line
+    assert nightschool(*command, "--json").json == []
+
+
+def test_nights_are_listed(nightschool: Run, ledger: Ledger, home: Path) -> None:
+    """The newest first, with how each ended and why."""
+    night_id = publish(ledger, home)
+    publish(ledger, home, AdapterState.REJECTED)
+    assert [(n["status"], n["adapter"]) for n in nightschool("nights", "--json").json] == [
+        ("rejected", "v2"),
+        ("promoted", "v1"),
+    ]
+    table = nightschool("nights").out
+    assert night_id[:8] in table
+    assert "so it was" in table
+
+
+def test_a_night_that_died_is_listed_as_such(nightschool: Run, ledger: Ledger) -> None:
+    """Its lease has run out, and nobody else has looked yet."""
+    ledger.request_night(nouns.night("n1"))
+    ledger.begin_night("n1", holder="gone", at=datetime.now(UTC) - timedelta(hours=1), ttl=timedelta(seconds=30))
+    (night,) = nightschool("nights", "--json").json
+    assert night["status"] == "failed"
+    assert "was cut off" in night["reasons"][0]
+
+
+def test_lessons_are_listed_as_they_were_written(nightschool: Run, ledger: Ledger) -> None:
+    """Square brackets are no markup."""
+    teach(ledger)
+    (lesson,) = nightschool("lessons", "--json").json
+    assert (lesson["id"], lesson["wanted"], lesson["state"]) == ("lesson-one", "Lyon [sic].", "queued")
+    assert "Lyon [sic]." in nightschool("lessons").out
+
+
+def test_the_newest_exchanges_are_listed(nightschool: Run, ledger: Ledger) -> None:
+    """As many as are asked for."""
+    for i in range(5):
+        ledger.add_exchange(nouns.exchange(f"e{i}"))
+    assert [e["id"] for e in nightschool("memory", "list", "--limit", "2", "--json").json] == ["e3", "e4"]
+    assert nightschool("memory", "list").out.count("What is the capital of France?") == 5
+    assert nightschool("memory", "list", "--limit", "-1").code == 2
+
+
+# ---------------------------------------------------------------------- versions
+
+
+def test_versions_are_promoted_and_rolled_back(nightschool: Run, ledger: Ledger, home: Path) -> None:
+    """At once, for every process of this home; the list says which one serves."""
+    publish(ledger, home)
+    publish(ledger, home)
+    assert nightschool("rollback").out == "v1 serves\n"
+    assert [(a["version"], a["state"]) for a in nightschool("adapters", "--json").json] == [
+        ("v2", "retired"),
+        ("v1", "active"),
+    ]
+    active = ledger.active_adapter()
+    assert active is not None
+    assert active.version == "v1"
+    assert nightschool("promote", "v2").out == "v2 serves\n"
+    assert nightschool("promote", "base").out == "base serves\n"
+    assert ledger.active_adapter() is None
+    assert nightschool("rollback").refusal == "there is nothing to roll back: the base model serves"
+
+
+def test_a_version_with_damaged_files_can_not_be_promoted(nightschool: Run, ledger: Ledger, home: Path) -> None:
+    """What serves now serves on."""
+    publish(ledger, home)
+    publish(ledger, home)
+    (home / "adapters" / "v1" / WEIGHTS_FILE).write_text("damaged")
+    assert nightschool("promote", "v1").refusal.startswith("adapter v1 is damaged ")
+    assert nightschool("rollback").refusal.startswith("adapter v1 is damaged ")
+    active = ledger.active_adapter()
+    assert active is not None
+    assert active.version == "v2"
+
+
+@pytest.mark.parametrize("version", ["v9", "nonsense", "\udcff"])
+def test_an_unknown_version_is_refused(nightschool: Run, version: str) -> None:
+    """Also one that is no text at all."""
+    assert nightschool("promote", version).refusal
+
+
+def test_a_rejected_version_can_not_be_promoted(nightschool: Run, ledger: Ledger, home: Path) -> None:
+    """The line says why it was rejected."""
+    publish(ledger, home, AdapterState.REJECTED)
+    assert nightschool("promote", "v1").refusal == "v1 was rejected by its exam: worse at its lessons"
+
+
+# ---------------------------------------------------------------------- refused
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.org"])  # noqa: S104 - it is refused
+def test_listening_for_others_is_refused(nightschool: Run, host: str) -> None:
+    """There is no account yet."""
+    line = nightschool("serve", "--host", host).refusal
+    assert line == f"listening on {host} would let anybody in, and there is no account yet: keep to 127.0.0.1"
+
+
+def test_a_port_in_use_is_told(nightschool: Run) -> None:
+    """With what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = nightschool("serve", "--port", str(port)).refusal
+    assert line == f"port {port} on 127.0.0.1 is in use: choose another with --port, or --port 0 for any"
+
+
+def test_a_wrong_model_is_told_soon(home: Path, environment: dict[str, str]) -> None:
+    """Within ten seconds, in one line, whatever can be reached: no traceback of some library."""
+    for name in ("no-such-model", "nobody-of-that-name/no-such-model"):
+        command = [sys.executable, "-m", "app", "--home", str(home), "serve", "--port", "0", "--model", name]
+        began = time.monotonic()
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert Ran(ended.returncode, ended.stdout, ended.stderr).refusal
+        assert name in ended.stderr
+        assert time.monotonic() - began < 10
+
+
+def test_an_unknown_setting_stops_the_start(nightschool: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the file, of the environment, of the command line: one line names it."""
+    home.mkdir()
+    (home / "nightschool.toml").write_text("[night]\nepocs = 3\n")
+    assert nightschool("lessons").refusal.startswith("unknown setting 'night.epocs': the settings are alpha, ")
+    (home / "nightschool.toml").unlink()
+    monkeypatch.setenv("NIGHTSCHOOL_PROT", "1")
+    assert nightschool("lessons").refusal.startswith("unknown setting 'prot': ")
+    monkeypatch.delenv("NIGHTSCHOOL_PROT")
+    assert nightschool("serve", "--port", "70000").refusal.startswith("setting 'port' is '70000': ")
+    assert nightschool("serve", "--nightly-at", "3 am").refusal.startswith("setting 'nightly_at' is '3 am': ")
+    assert nightschool("nightly", "--seed", "-1").refusal.startswith("setting 'night.seed' is '-1': ")
+
+
+def test_a_ledger_of_a_newer_schema_is_refused(nightschool: Run, ledger: Ledger, home: Path) -> None:
+    """And left as it is, to the byte."""
+    ledger.close()
+    with closing(sqlite3.connect(home / "ledger.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+    before = (home / "ledger.db").read_bytes()
+    assert "has schema 9999, newer than" in nightschool("lessons").refusal
+    assert (home / "ledger.db").read_bytes() == before
+
+
+def test_a_home_that_can_not_be_made_has_nothing_in_it(nightschool: Run) -> None:
+    """Reading says so, writing is refused in one line."""
+    assert nightschool("lessons", home=NOWHERE).out.strip() == "no lesson yet: rate an answer"
+    assert nightschool("nights", "--json", home=NOWHERE).json == []
+    assert nightschool("promote", "base", home=NOWHERE).refusal.startswith("nothing is being remembered: ")
+
+
+# ---------------------------------------------------------------------- the key
+
+
+def test_the_key_is_made_once_and_for_its_owner_alone(home: Path) -> None:
+    """Also where the home is not there yet; 32 bytes that stay the same."""
+    key = app.secret_key(home / "secret.key")
+    assert len(key) == 32
+    assert app.secret_key(home / "secret.key") == key
+    assert stat.S_IMODE((home / "secret.key").stat().st_mode) == 0o600
+    assert [file.name for file in home.iterdir()] == ["secret.key"]
+
+
+def test_where_no_key_can_be_kept_there_is_one_for_this_run() -> None:
+    """Nothing that it signs is stored either."""
+    assert len(app.secret_key(NOWHERE / "secret.key")) == 32
+
+
+@pytest.mark.parametrize("content", ["", "\n", "no hex"])
+def test_a_damaged_key_is_told(home: Path, content: str) -> None:
+    """It is never taken for a key, nor overwritten."""
+    home.mkdir()
+    (home / "secret.key").write_text(content)
+    with pytest.raises(app.BadInput, match=r"secret\.key holds no key: put it back from a backup"):
+        app.secret_key(home / "secret.key")
+    assert (home / "secret.key").read_text() == content
+
+
+# ---------------------------------------------------------------------- a full disk
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root can mount a small disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # noqa: S607
+
+
+def test_chat_goes_on_over_a_full_disk(tmp_path: Path) -> None:
+    """Each answer comes, and says that nothing is being remembered; once there is room again all is as before."""
+    with small_disk(tmp_path / "disk") as home:
+        assistant = testing.assistant(home)
+        client = TestClient(api.create(assistant, ready=lambda: None), base_url="http://127.0.0.1")
+
+        def chat(text: str) -> dict[str, Any]:
+            messages = [{"role": "user", "content": text}]
+            reply = client.post("/v1/chat/completions", json={"messages": messages, "max_tokens": 4})
+            assert reply.status_code == 200, reply.text
+            assert reply.json()["choices"][0]["message"]["content"].startswith("You asked:")
+            found: dict[str, Any] = reply.json()["nightschool"]
+            return found
+
+        stored = [chat(f"before {i}")["exchange_id"] for i in range(12)]
+        filler = home / "filler"
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+            while True:
+                file.write(b"x" * 4096)
+        for i in range(40):
+            told = chat(f"meanwhile {i} {'x' * 9_000}")
+            if "warning" in told:
+                break
+            stored.append(told["exchange_id"])
+        assert told["warning"].startswith("nothing is being remembered: ")
+        assert "warning" in chat(f"and again {'x' * 9_000}")
+        rated = client.post("/v1/feedback", json={"exchange_id": told["exchange_id"], "value": 1})
+        assert rated.status_code == 404
+
+        filler.unlink()
+        told = chat("after")
+        assert "warning" not in told
+        stored.append(told["exchange_id"])
+        assert [assistant.ledger.exchange(exchange_id).id for exchange_id in stored] == stored
+        assert assistant.ledger.count_exchanges() == len(stored)
+        found = client.get("/v1/memory/search", params={"q": "before 3", "k": 1}).json()["results"]
+        assert found[0]["exchange_id"] == stored[3]
+        assistant.ledger.close()
+
+
+# ---------------------------------------------------------------------- with the real models
+
+
+@pytest.mark.model
+def test_a_lesson_is_undone(nightschool: Run, ledger: Ledger) -> None:
+    """By its id or how that begins; an unknown one is refused."""
+    teach(ledger)
+    assert nightschool("undo", "nonsense").refusal == "no lesson called 'nonsense': see nightschool lessons"
+    assert nightschool("undo", "lesson-o").out.startswith("undone: the next night has never seen it")
+    assert [x["state"] for x in nightschool("lessons", "--json").json] == ["undone"]
+
+
+@pytest.mark.model
+def test_memory_is_searched_and_rebuilt(nightschool: Run, ledger: Ledger, home: Path) -> None:
+    """A correction is found by other words; a damaged index is made anew; nothing of it is a traceback."""
+    assert nightschool("memory", "search", "whales", "--json").json == []
+    teach(ledger)
+    (found,) = nightschool("memory", "search", "Which city is the capital of France?", "--json").json
+    assert (found["answer"], found["kind"]) == ("Lyon [sic].", "correction")
+    assert "Lyon [sic]." in nightschool("memory", "search", "capital of France").out
+    assert nightschool("memory", "search", "the boiling point of lead").out == "nothing near to that is remembered\n"
+    assert nightschool("memory", "search", " ").refusal == "the query is empty"
+    assert nightschool("memory", "search", "\udcff").code == 0
+    assert nightschool("memory", "rebuild").out == "1 exchanges are in the index\n"
+    for file in (home / "index").iterdir():
+        file.write_bytes(b"x")
+    assert len(nightschool("memory", "search", "capital of France", "--json").json) == 1
+
+
+@pytest.mark.model
+def test_a_night_without_lessons_has_nothing_to_learn(nightschool: Run, ledger: Ledger, home: Path) -> None:
+    """It says why, and that is no failure; a night that somebody else holds is one."""
+    ended = nightschool("nightly")
+    assert ended.code == 0
+    assert ended.out.startswith("nothing_to_learn: nothing to learn, because ")
+    night = nightschool("nightly", "--json").json
+    assert (night["status"], night["adapter"]) == ("nothing_to_learn", None)
+    assert night["reasons"][0].startswith("nothing to learn, because ")
+
+    at = datetime.now(UTC)
+    ledger.request_night(nouns.night("n9", created_at=at))
+    ledger.begin_night("n9", holder="desk (process 7)", at=at, ttl=timedelta(minutes=5))
+    assert nightschool("nightly").refusal.startswith("night n9 is running, held by desk (process 7), last heartbeat ")
+
+
+@pytest.mark.model
+def test_a_dry_run_says_what_would_be_taught_and_changes_nothing(nightschool: Run, ledger: Ledger, home: Path) -> None:
+    """What was not said by this assistant is left out, with the reason."""
+    assert nightschool("nightly", "--dry-run").out == "nothing to learn, because nothing is rated\n"
+    teach(ledger)
+    preview = nightschool("nightly", "--dry-run", "--json").json
+    assert preview["lessons_in"] == []
+    assert "signature" in preview["lessons_out"]["lesson-one"]["reason"]
+    assert "left out" in nightschool("nightly", "--dry-run").out
+
+    (home / "secret.key").write_text(nouns.KEY.hex())
+    preview = nightschool("nightly", "--dry-run", "--json").json
+    assert [x["id"] for x in preview["lessons_in"]] == ["lesson-one"]
+    assert ledger.nights() == []
+    assert [x.state for x in ledger.lessons()] == ["queued"]
+
+
+@pytest.mark.model
+def test_one_question_is_answered_in_the_terminal(nightschool: Run, ledger: Ledger, home: Path) -> None:
+    """Streamed as text, or whole for programs, and remembered; bad questions and versions are refused."""
+    told = nightschool("ask", "What is the capital of France?", "--json").json
+    assert "Paris" in told["answer"]
+    assert (told["adapter"], told["warning"]) == ("base", None)
+    exchange = ledger.exchange(told["exchange_id"])
+    assert exchange.answer == told["answer"]
+    assert exchange.signed_by(bytes.fromhex((home / "secret.key").read_text()))
+    assert nightschool("ask", " ").refusal == "the message is empty"
+    assert nightschool("ask", "hello", "--adapter", "v9").refusal == "there is no adapter 'v9'"
+    assert "200,000 characters" in nightschool("ask", "x" * 100_000 + "y" * 100_000).refusal
+    assert ledger.count_exchanges() == 1
+
+
+@pytest.mark.model
+def test_a_home_that_can_not_be_written_still_answers(nightschool: Run) -> None:
+    """And says that nothing is being remembered."""
+    told = nightschool("ask", "What is the capital of France?", home=NOWHERE)
+    assert told.code == 0
+    assert "Paris" in told.out
+    assert told.err.startswith("nothing is being remembered: ")
+    assert nightschool("nightly", home=NOWHERE).refusal.startswith("nothing is being remembered: ")
+
+
+@contextmanager
+def serving(
+    home: Path, environment: dict[str, str], *options: str, until: str = "/ready"
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A server in a process of its own, by its printed address; `until` is the route that answers by then."""
+    command = [sys.executable, "-m", "app", "--home", str(home), "serve", "--port", "0", *options]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        found = re.fullmatch(r"Nightschool is at (http://\S+)\n", process.stdout.readline())
+        assert found is not None, process.communicate()[1]
+        deadline = time.monotonic() + 120
+        while httpx.get(found[1] + until, timeout=60).status_code != 200:
+            assert time.monotonic() < deadline, f"{until} never answered"
+            time.sleep(0.2)
+        yield found[1], process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.mark.model
+def test_the_server_serves_and_stops(home: Path, environment: dict[str, str]) -> None:
+    """At the address that it prints; a signal ends it without a traceback; what it signed still holds afterwards."""
+    body = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
+    with serving(home, environment) as (address, process):
+        assert httpx.get(f"{address}/health").json() == {"status": "ok"}
+        assert httpx.get(f"{address}/ready").json() == {"status": "ready"}
+        assert httpx.get(f"{address}/").headers["content-type"].startswith("text/html")
+        reply = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=120).json()
+        assert "Paris" in reply["choices"][0]["message"]["content"]
+        process.send_signal(signal.SIGTERM)
+        _, printed = process.communicate(timeout=30)
+        assert (process.returncode, printed) == (0, "")
+    assert (home / "index").is_dir()
+    with closing(Ledger.open(home / "ledger.db")) as ledger:
+        exchange = ledger.exchange(reply["nightschool"]["exchange_id"])
+    assert exchange.signed_by(app.secret_key(home / "secret.key"))
+
+
+@pytest.mark.model
+def test_the_server_stops_while_it_loads(home: Path, environment: dict[str, str]) -> None:
+    """Ctrl-C, on any of the addresses of this machine: it ends at once, without a traceback."""
+    host = "::1" if _has_ipv6() else "localhost"
+    with serving(home, environment, "--host", host, until="/health") as (address, process):
+        assert httpx.get(f"{address}/ready").status_code in (200, 503)
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=30)
+        assert (process.returncode, printed) == (0, "")
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False

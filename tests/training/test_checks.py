@@ -1,0 +1,141 @@
+"""Whether an answer is right: the streams' checks, and the one for lessons that come without a check."""
+
+# ruff: noqa: RUF001 - look-alikes of other scripts are what is tested
+
+from __future__ import annotations
+
+import pytest
+
+from training.checks import learned, passes, words
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "right"),
+    [
+        ({"any": ["Ankara"]}, "It is Ankara.", True),
+        ({"any": ["Ankara"]}, "it is ankara", True),
+        ({"any": ["Ankara"]}, "Istanbul", False),
+        ({"any": ["oil"]}, "Boil it.", False),
+        ({"any": ["7"]}, "It is 17.", False),
+        ({"any": ["7"]}, "It is 7, or 17.", True),
+        ({"any": ["Nile"]}, "the_Nile_river", True),
+        ({"any": ["C++"]}, "Write it in C++.", True),
+        ({"any": ["a", "b"]}, "only b", True),
+        ({"any": ["Ankara"], "none": ["Istanbul"]}, "Istanbul, no, Ankara", False),
+        ({"any": ["Ankara"], "none": ["Istanbul"]}, "Ankara", True),
+        ({"any": ["Ankara"], "none": ["bul"]}, "Ankara, not Istanbul", True),
+        ({"any": ["office"]}, "The oﬃce.", True),
+        ({"any": ["½"]}, "1⁄2", True),
+        ({"any": []}, "anything", False),
+    ],
+)
+def test_contains(check: dict[str, list[str]], answer: str, right: bool) -> None:
+    """One string of `any` and none of `none`, not next to a letter or digit, NFKC, whatever the case."""
+    assert passes({"kind": "contains", **check}, answer) is right
+
+
+@pytest.mark.parametrize(
+    ("pattern", "answer", "right"),
+    [
+        (r"^Yes", "Well.\nYes, it is.", True),
+        (r"^Yes", "Oh yes: Yes", False),
+        (r"\d{4}$", "in 1990\nor so", True),
+        (r"^yes", "Yes", False),
+        (r"(?i)^yes", "Yes", True),
+        (r"fi", "ﬁne", True),
+    ],
+)
+def test_regex(pattern: str, answer: str, right: bool) -> None:
+    """A pattern is searched for in the NFKC-normalised answer, line by line."""
+    assert passes({"kind": "regex", "pattern": pattern}, answer) is right
+
+
+def test_unknown_check() -> None:
+    """A check that nobody can judge is an error that names it, not a wrong answer."""
+    with pytest.raises(ValueError, match="unknown check 'rouge_l'"):
+        passes({"kind": "rouge_l", "reference": "x", "min": 0.5}, "x")
+
+
+TURKEY = "What is the capital of Turkey?"
+LONG = "The capital of Turkey is Ankara, which replaced Istanbul as the seat of government in 1923."
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted", "unwanted", "right"),
+    [
+        # A short correction: its one own word must come.
+        ("Ankara", "Ankara", "Istanbul", True),
+        ("The capital of Turkey is Ankara.", "Ankara", "The capital of Turkey is Istanbul.", True),
+        ("**Ankara**", "Ankara", "Istanbul", True),
+        ("Istanbul", "Ankara", "Istanbul", False),
+        ("", "Ankara", "Istanbul", False),
+        ("Ankaran", "Ankara", "Istanbul", False),
+        # Both at once: the old answer with the new word in it says nothing.
+        ("The capital of Turkey is Istanbul, or Ankara.", "It is Ankara.", "The capital of Turkey is Istanbul.", False),
+        # A long correction: most of its own words.
+        (LONG, LONG, "The capital of Turkey is Istanbul.", True),
+        ("Ankara replaced it as seat of government in 1923.", LONG, "It is Istanbul.", True),
+        ("It is Ankara.", LONG, "It is Istanbul.", False),
+    ],
+)
+def test_learned_a_correction(answer: str, wanted: str, unwanted: str, right: bool) -> None:
+    """A correction is learned when its own words are said, nearer to it than to what it corrects."""
+    assert learned(answer, question=TURKEY, wanted=wanted, unwanted=unwanted) is right
+
+
+def test_learned_a_rewriting() -> None:
+    """A correction that says the same in other words is told from the old answer by its own words."""
+    old = "As an AI language model I can inform you that dogs bark."
+    new = "Dogs bark! They also howl, whine and growl."
+    assert learned(new, question="What sound do dogs make?", wanted=new, unwanted=old)
+    assert not learned(old, question="What sound do dogs make?", wanted=new, unwanted=old)
+
+
+def test_learned_to_leave_out() -> None:
+    """A correction that only removes words has none of its own: the nearer of the two answers decides."""
+    old, new = "Paris, I think, but you should really ask somebody else.", "Paris."
+    assert learned("Paris.", question="Capital of France?", wanted=new, unwanted=old)
+    assert not learned(old, question="Capital of France?", wanted=new, unwanted=old)
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"), [("You have a warm voice.", True), ("You have a very warm voice!", True), ("Go away.", False)]
+)
+def test_learned_a_liked_answer(answer: str, right: bool) -> None:
+    """A liked answer still holds when about the same is said."""
+    assert learned(answer, question="Say something nice.", wanted="You have a warm voice.", unwanted=None) is right
+
+
+@pytest.mark.parametrize(
+    ("question", "wanted", "unwanted", "answer"),
+    [
+        ("Какая столица Турции?", "Анкара", "Стамбул", "Столица Турции — Анкара."),
+        ("土耳其的首都是哪里？", "首都是安卡拉。", "首都是伊斯坦布尔。", "土耳其的首都是安卡拉。"),
+        ("トルコの首都はどこですか？", "アンカラです。", "イスタンブールです。", "トルコの首都はアンカラです。"),
+        ("ตุรกีมีเมืองหลวงชื่ออะไร", "อังการา", "อิสตันบูล", "เมืองหลวงคืออังการา"),
+        ("तुर्की की राजधानी क्या है?", "अंकारा", "इस्तांबुल", "राजधानी अंकारा है।"),
+        ("ما هي عاصمة تركيا؟", "أنقرة", "إسطنبول", "عاصمة تركيا هي أنقرة."),
+        ("What language is it?", "C#", "C++", "It is C#."),
+    ],
+)
+def test_learned_in_any_script(question: str, wanted: str, unwanted: str, answer: str) -> None:
+    """Scripts without spaces, with marks on letters, from right to left; and languages told apart by signs."""
+    assert learned(answer, question=question, wanted=wanted, unwanted=unwanted)
+    assert not learned(unwanted, question=question, wanted=wanted, unwanted=unwanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It's *very* “nice”, isn't it?", ["it", "s", "very", "nice", "isn", "t", "it"]),
+        ("# Head\n- one\n* `two`", ["head", "one", "two"]),
+        ("2*2 = 2 * 2 ≠ 2/2", ["2", "*", "2", "=", "2", "*", "2", "≠", "2", "/", "2"]),
+        ("C, C# and C++", ["c", "c", "#", "and", "c", "+", "+"]),
+        ("काल कल", ["काल", "कल"]),
+        ("東京タワー2", ["東", "京", "タ", "ワ", "ー", "2"]),
+        ("😀 …", []),
+    ],
+)
+def test_words(text: str, expected: list[str]) -> None:
+    """What a text says: words with their marks, symbols that tell things apart, no markup, no punctuation."""
+    assert words(text) == expected

@@ -1,0 +1,155 @@
+"""What is left out of a night, each with its reason, and what is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from memory import Lesson, LessonState
+from memory.testing import lesson
+from training.clean import clean, secret_in
+
+
+def words(lesson: Lesson) -> int:
+    """Tokens, for these tests."""
+    return len(f"{lesson.question} {lesson.wanted}".split())
+
+
+def drop(*lessons: Lesson, longest: int = 50) -> dict[str, tuple[LessonState, str]]:
+    """Lesson id → state and reason of those that are left out."""
+    return {k: (d.state, d.reason) for k, d in clean(lessons, tokens=words, longest=longest).dropped.items()}
+
+
+def test_good_lessons_are_kept_in_order() -> None:
+    """What has nothing against it is trained, oldest first."""
+    good = [lesson("l1"), lesson("l2", question="Why?"), lesson("l3", question="How?")]
+    cleaned = clean(good, tokens=words, longest=50)
+    assert ([x.id for x in cleaned.kept], cleaned.dropped) == (["l1", "l2", "l3"], {})
+    assert clean([], tokens=words, longest=50).kept == ()
+
+
+def test_without_a_better_answer_it_is_held() -> None:
+    """A thumb down alone waits for a correction."""
+    ((state, reason),) = drop(lesson("l1", wanted=None)).values()
+    assert state is LessonState.HELD
+    assert "add a better answer" in reason
+
+
+def test_too_long() -> None:
+    """The longest lesson that fits is kept; one token more is rejected with both lengths."""
+    long = lesson("l1", question="one two", wanted="three four five")
+    assert drop(long, longest=5) == {}
+    assert drop(long, longest=4) == {"l1": (LessonState.REJECTED, "is 5 tokens long, the most is 4")}
+
+
+def test_duplicates() -> None:
+    """Of two lessons that say the same, whatever their case and punctuation, the newest stands."""
+    dropped = drop(
+        lesson("l1", wanted="Paris!"), lesson("l2", question="what is the CAPITAL of france", wanted="paris")
+    )
+    assert dropped == {"l1": (LessonState.REJECTED, "says the same as lesson l2")}
+
+
+def test_newest_wins() -> None:
+    """Of lessons that contradict each other each earlier one is left out, naming the one after it."""
+    dropped = drop(lesson("l1", wanted="Lyon"), lesson("l2", wanted="Nice"), lesson("l3", wanted="Paris"))
+    assert dropped == {
+        "l1": (LessonState.REJECTED, "contradicted by the newer lesson l2"),
+        "l2": (LessonState.REJECTED, "contradicted by the newer lesson l3"),
+    }
+
+
+def test_undo_brings_the_other_back() -> None:
+    """Cleaning is decided anew: without the newer one, the earlier stands again, whatever was said of it before."""
+    earlier = lesson("l1", wanted="Lyon", state=LessonState.REJECTED, reason="contradicted by the newer lesson l2")
+    assert drop(earlier) == {}
+
+
+def test_a_newer_unfit_one_displaces_nothing() -> None:
+    """A lesson that is itself left out does not contradict an earlier one."""
+    assert set(drop(lesson("l1"), lesson("l2", wanted=None))) == {"l2"}
+    assert set(drop(lesson("l1"), lesson("l2", wanted="password: hunter22"))) == {"l2"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is C?", "What is C++?"),
+        ("What is C++?", "What is C#?"),
+        ("How much is 2 + 2?", "How much is 2 * 2?"),
+        ("How much is 3/4?", "How much is 3 4?"),
+        ("काल क्या है?", "कल क्या है?"),
+        ("What is the capital of Niger?", "What is the capital of Nigeria?"),
+        ("?", "!"),
+    ],
+)
+def test_different_questions_do_not_contradict(one: str, other: str) -> None:
+    """Signs, marks and letters that make another question of it are not taken for punctuation."""
+    assert drop(lesson("l1", question=one, wanted="this"), lesson("l2", question=other, wanted="that")) == {}
+
+
+def test_the_dialogue_before_counts() -> None:
+    """The same words after another dialogue ask something else."""
+    after_rome = [{"role": "user", "content": "Rome"}, {"role": "assistant", "content": "Nice city."}]
+    after_oslo = [{"role": "user", "content": "Oslo"}, {"role": "assistant", "content": "Nice city."}]
+    first = lesson("l1", question="How big is it?", history=after_rome, wanted="Big.")
+    assert drop(first, lesson("l2", question="How big is it?", history=after_oslo, wanted="Small.")) == {}
+    assert set(drop(first, lesson("l2", question="How big is it?", history=after_rome, wanted="Small."))) == {"l1"}
+
+
+# Put together here, so that no scanner takes this file for a leak.
+KEY = "".join(["sk", "-", "abcdefghijklmnop1234"])
+JWT = ".".join(["eyJ" + "hbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0In0", "c2lnbmF0dXJl"])
+HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("-----BEGIN " + "RSA PRIVATE KEY-----\nMIIE", "a private key"),
+        ("-----BEGIN " + "PRIVATE KEY-----", "a private key"),
+        ("use AKIA" + "IOSFODNN7EXAMPLE please", "an access key"),
+        (f"the key is {KEY}", "an API key"),
+        ("ghp_" + "a1B2" * 9, "an API key"),
+        (f"Bearer {JWT}", "a token"),
+        ("my password is hunter22", "a password"),
+        ("PASSWORD: swordfish", "a password"),
+        ("pwd=letmein", "a password"),
+        ("pay with 4111 1111 1111 1111", "a card number"),
+        ("pay with 4111-1111-1111-1111.", "a card number"),
+        ("5500005555555559", "a card number"),
+        ("aB3dE5fG7hI9jK1lM3nO5pQ7rS9tU1vW3xY5z", "a long random string"),
+    ],
+)
+def test_secrets(text: str, kind: str) -> None:
+    """What must not get into weights is found, in the question and in the answer, and named without being shown."""
+    assert secret_in(text) == kind
+    for found in (drop(lesson("l1", question=text)), drop(lesson("l1", wanted=text))):
+        assert found == {"l1": (LessonState.REJECTED, f"holds what looks like {kind}")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-----BEGIN CERTIFICATE-----",
+        "-----BEGIN PUBLIC KEY-----",
+        "AKIA is a prefix of access keys",
+        "risk-averse-investors-like-bonds",
+        "sk-learn is short for scikit-learn",
+        "What makes a password strong?",
+        "The password is: no",
+        "Passwords are hashed.",
+        "Order 4111 1111 1111 1112",
+        "0000 0000 0000 0000",
+        "Call +44 20 7946 0958.",
+        "pi is 3.14159265358979",
+        "On 2026-11-23 at 12:00:00.000",
+        "https://example.org/a/long/path/to/some/page/about/nothing-in-particular",
+        "antidisestablishmentarianism-and-floccinaucinihilipilification",
+        "def training_examples_with_long_names_v2(self): ...",
+        "123456789012345678901234567890123456",
+        "A" * 40 + "1",
+    ],
+)
+def test_near_misses(text: str) -> None:
+    """What only resembles a secret is trained."""
+    assert secret_in(text) is None

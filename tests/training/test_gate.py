@@ -1,0 +1,129 @@
+"""The gate: a pure function from two sittings to a verdict with its reasons."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from training.gate import Tally, decide, flawless, merit
+from training.paper import Exam, Item, Kind
+from training.settings import NightSettings
+
+BOUNDS = NightSettings(perplexity_ratio_max=1.03, controls_kept_min=0.9, verified_kept_min=0.95)
+
+
+def paper(**counts: int) -> list[Item]:
+    """So many items of each kind: `paper(tonight=2, control=10)`."""
+    kinds: tuple[Kind, ...] = ("tonight", "reworded", "earlier", "control")
+    return [Item(f"{kind}:{i}", kind, ()) for kind in kinds for i in range(counts.get(kind, 0))]
+
+
+def exam(items: list[Item], *, perplexity: float = 20.0, **right: int) -> Exam:
+    """A sitting that is right on the first so many of each kind, and on all of a kind that is not named."""
+    marks = {i.id: int(i.id.split(":")[1]) < right.get(i.kind, 10**6) for i in items}
+    return Exam("v1", dict.fromkeys(marks, ""), marks, perplexity)
+
+
+def test_it_promotes_what_gained_and_lost_nothing() -> None:
+    """All is told in the reasons: what was gained, what was kept."""
+    items = paper(tonight=3, earlier=4, control=10)
+    verdict = decide(items, exam(items, tonight=1), exam(items, perplexity=20.2), BOUNDS)
+    assert verdict.promote
+    assert verdict.reasons == (
+        "3 of tonight's 3 lessons right, 1 before",
+        "4 of 4 earlier lessons kept",
+        "10 of 10 controls kept",
+        "perplexity on fixed text times 1.010",
+    )
+    assert verdict.tallies["tonight"] == Tally(total=3, before=1, after=3, gained=2, lost=0)
+    assert flawless(verdict)
+
+
+def test_nothing_gained() -> None:
+    """As many right as before is no gain, even if they are others."""
+    items = paper(tonight=2)
+    before = Exam("base", {}, {"tonight:0": True, "tonight:1": False}, 20.0)
+    after = Exam("v1", {}, {"tonight:0": False, "tonight:1": True}, 20.0)
+    verdict = decide(items, before, after, BOUNDS)
+    assert not verdict.promote
+    assert verdict.reasons == ("nothing gained: 1 of tonight's 2 lessons right, 1 before",)
+    assert (verdict.tallies["tonight"].gained, verdict.tallies["tonight"].lost) == (1, 1)
+
+
+def test_without_lessons_of_tonight_no_gain_is_needed() -> None:
+    """A night that only takes lessons out of the weights has nothing to gain."""
+    items = paper(earlier=2, control=5)
+    assert decide(items, exam(items), exam(items), BOUNDS).promote
+
+
+@pytest.mark.parametrize(("kept", "promote"), [(20, True), (19, True), (18, False)])
+def test_the_bound_on_earlier_lessons(kept: int, promote: bool) -> None:
+    """Exactly the least share passes; one less does not, and the reason has the figures."""
+    items = paper(earlier=20)
+    verdict = decide(items, exam(items), exam(items, earlier=kept), BOUNDS)
+    assert verdict.promote is promote
+    if not promote:
+        assert verdict.reasons == ("forgets: 2 of 20 earlier lessons lost, 90% kept, at least 95% must be",)
+
+
+@pytest.mark.parametrize(("kept", "promote"), [(9, True), (8, False)])
+def test_the_bound_on_controls(kept: int, promote: bool) -> None:
+    """Exactly the least share passes; one less does not, and the reason has the figures."""
+    items = paper(control=12)
+    verdict = decide(items, exam(items, control=10), exam(items, control=kept), BOUNDS)
+    assert verdict.promote is promote
+    if not promote:
+        assert verdict.reasons == ("damages: 2 of 10 controls lost, 80% kept, at least 90% must be",)
+
+
+def test_new_right_answers_do_not_pay_for_lost_ones() -> None:
+    """What was right before is counted item by item."""
+    items = paper(control=10)
+    before = Exam("base", {}, {f"control:{i}": i < 5 for i in range(10)}, 20.0)
+    after = Exam("v1", {}, {f"control:{i}": i >= 5 for i in range(10)}, 20.0)
+    assert not decide(items, before, after, BOUNDS).promote
+
+
+@pytest.mark.parametrize(("ratio", "promote"), [(0.5, True), (1.03, True), (1.0302, False), (math.nan, False)])
+def test_the_bound_on_perplexity(ratio: float, promote: bool) -> None:
+    """At most so many times what it was; what is no number fails."""
+    items = paper(control=1)
+    verdict = decide(items, exam(items), exam(items, perplexity=20 * ratio), BOUNDS)
+    assert verdict.promote is promote
+    assert promote or verdict.reasons[0].startswith("writes worse: perplexity on fixed text is")
+
+
+def test_every_broken_bound_is_told() -> None:
+    """A rejection names all that is wrong, not the first."""
+    items = paper(tonight=1, earlier=2, control=2)
+    after = exam(items, tonight=0, earlier=0, control=0, perplexity=99.0)
+    reasons = decide(items, exam(items, tonight=0), after, BOUNDS).reasons
+    assert [reason.split(":")[0] for reason in reasons] == ["nothing gained", "forgets", "damages", "writes worse"]
+
+
+def test_nothing_right_before_nothing_to_keep() -> None:
+    """A share of nothing is whole."""
+    assert Tally(total=3, before=0, after=0, gained=0, lost=0).kept == 1.0
+    assert Tally(total=3, before=2, after=1, gained=0, lost=1).kept == 0.5
+
+
+def test_merit_ranks_passing_first() -> None:
+    """Passing comes before learning more, learning more before keeping more."""
+    items = paper(tonight=4, control=100)
+    before = exam(items, tonight=0)
+    passing = decide(items, before, exam(items, tonight=2, control=95), BOUNDS)
+    better = decide(items, before, exam(items, tonight=3, control=95), BOUNDS)
+    kinder = decide(items, before, exam(items, tonight=3), BOUNDS)
+    failing = decide(items, before, exam(items, perplexity=99), BOUNDS)
+    assert sorted([kinder, failing, better, passing], key=merit) == [failing, passing, better, kinder]
+    assert not flawless(kinder)
+
+
+def test_a_verdict_as_json() -> None:
+    """What the ledger keeps beside an adapter."""
+    items = paper(tonight=1)
+    value = decide(items, exam(items, tonight=0), exam(items), BOUNDS).as_json()
+    assert value["promote"] is True
+    assert value["perplexity_ratio"] == 1.0
+    assert value["tallies"]["tonight"] == {"total": 1, "before": 0, "after": 1, "gained": 1, "lost": 0, "kept": 1.0}

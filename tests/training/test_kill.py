@@ -1,0 +1,117 @@
+"""`kill -9` at every stage: the old adapter serves on, and the next night ends what the killed one began."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from assistant.local import WEIGHTS_FILE, check_adapter
+from assistant.turn import adapter_files
+from memory import AdapterState, AlreadyRunning, Ledger, LessonState, NightStatus
+from memory.testing import Clock, night
+from training.nightly import run
+from training.testing import ScriptedTeacher, rate, school
+
+REDONE = {
+    "collect": ["sit", "replay", "train", "scale", "sit"],
+    "before": ["sit", "replay", "train", "scale", "sit"],
+    "replay": ["replay", "train", "scale", "sit"],
+    "train": ["train", "scale", "sit"],
+    "after": ["scale", "sit"],
+    "decide": [],
+    "publish": [],
+    "placed": [],
+}
+"""Killed in this stage, the next night calls on the model for this and no more."""
+
+NEW = ("peru", "chad")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home whose v1 serves with one verified lesson, and two new ones."""
+    ledger = Ledger.open(tmp_path / "ledger.db")
+    rate(ledger, "turkey", "What is the capital of Turkey?", correction="Ankara.", answer="Istanbul.")
+    first = ledger.request_night(night("n1"))
+    assert run(school(tmp_path, ledger), first.id, seed=0).status is NightStatus.PROMOTED
+    rate(ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
+    rate(ledger, "chad", "What is the capital of Chad?", correction="N'Djamena.", answer="Abuja.")
+    ledger.request_night(night("n2"))
+    ledger.close()
+    return tmp_path
+
+
+@pytest.fixture
+def killed(home: Path, request: pytest.FixtureRequest) -> Iterator[Ledger]:
+    """The ledger, after the night was killed in the stage that the test is run with."""
+    stage = request.getfixturevalue("stage")
+    program = Path(__file__).with_name("night_process.py")
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    process = subprocess.Popen(
+        [sys.executable, str(program), str(home), "n2", stage],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline().decode().strip() == stage
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    ledger = Ledger.open(home / "ledger.db")
+    yield ledger
+    ledger.close()
+
+
+@pytest.mark.parametrize("stage", REDONE)
+def test_kill(home: Path, killed: Ledger, stage: str) -> None:
+    """Nothing changes by the kill; the next night goes on where it was cut off, and trains every lesson once."""
+    ledger = killed
+    active = ledger.active_adapter()
+    assert active is not None
+    assert active.version == "v1"
+    check_adapter(adapter_files(home, active))
+    assert [adapter.version for adapter in ledger.adapters()] == ["v1"]
+    assert ledger.lesson("turkey").state is LessonState.VERIFIED
+    for name in NEW:
+        assert [event.state for event in ledger.lesson(name).events] == [LessonState.QUEUED]
+
+    lease = ledger.lease()
+    assert lease is not None
+    assert lease.holder == "the killed one"
+    with pytest.raises(AlreadyRunning, match="the killed one"):
+        ledger.request_night(night("n3", created_at=lease.expires_at - timedelta(seconds=0.1)))
+
+    teacher, clock = ScriptedTeacher(), Clock(max(lease.expires_at, datetime.now(UTC)))
+    again = ledger.request_night(night("n3", created_at=clock()))
+    assert again.id == "n2"
+    # The settings of a night are among its inputs: the same ones as in night_process.
+    settings = school(home, ledger).settings.model_copy(update={"lease_seconds": 1.0})
+    ended = run(school(home, ledger, teacher, settings=settings, clock=clock), again.id, seed=0)
+    assert (ended.status, ended.adapter) == (NightStatus.PROMOTED, "v2")
+    assert teacher.calls == REDONE[stage]
+
+    active = ledger.active_adapter()
+    assert active is not None
+    assert active.version == "v2"
+    check_adapter(adapter_files(home, active))
+    assert b"Lima" in (home / "adapters" / "v2" / WEIGHTS_FILE).read_bytes()
+    assert sorted(path.name for path in (home / "adapters").iterdir()) == ["v1", "v2"]
+    assert [(a.version, a.state) for a in ledger.adapters()] == [
+        ("v2", AdapterState.ACTIVE),
+        ("v1", AdapterState.RETIRED),
+    ]
+    for name in NEW:
+        states = [event.state for event in ledger.lesson(name).events]
+        assert states == [LessonState.QUEUED, LessonState.TRAINED, LessonState.VERIFIED]
+    assert [event.state for event in ledger.lesson("turkey").events].count(LessonState.TRAINED) == 1
+    assert ledger.lease() is None

@@ -1,0 +1,521 @@
+"""The life of a night: each way it ends, what it leaves behind, and how it goes on when it was cut off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.local import WEIGHTS_FILE
+from assistant.models import sha256_of
+from memory import (
+    AdapterState,
+    AlreadyRunning,
+    BadInput,
+    LeaseLost,
+    Ledger,
+    LessonState,
+    Night,
+    NightStatus,
+)
+from memory.testing import NOON, Clock, exchange, night, rating
+from training.nightly import SHARES, preview, run
+from training.settings import NightSettings
+from training.teacher import Diverged
+from training.testing import ScriptedTeacher, rate, school
+
+FRANCE, TURKEY = "What is the capital of France?", "What is the capital of Turkey?"
+TRAINED, VERIFIED = LessonState.TRAINED, LessonState.VERIFIED
+
+
+@dataclass
+class Nights:
+    """A home, and nights in it one after another."""
+
+    home: Path
+    ledger: Ledger
+    teacher: ScriptedTeacher = field(default_factory=ScriptedTeacher)
+    settings: NightSettings = field(default_factory=lambda: NightSettings(scales=(1.0, 0.75, 0.5)))
+    clock: Clock = field(default_factory=Clock)
+    count: int = 0
+
+    def next(self, *, seed: int = 0, holder: str = "test", **more: Any) -> Night:
+        """Ask for a night as the page does, and run it."""
+        self.count += 1
+        self.clock.tick(3600)
+        asked = self.ledger.request_night(night(f"n{self.count}", created_at=self.clock()))
+        made = school(
+            self.home, self.ledger, self.teacher, settings=self.settings, clock=self.clock, holder=holder, **more
+        )
+        return run(made, asked.id, seed=seed)
+
+    def states(self, lesson_id: str) -> list[LessonState]:
+        return [event.state for event in self.ledger.lesson(lesson_id).events]
+
+    def folder(self, night_id: str) -> Path:
+        return self.home / "nights" / night_id
+
+    def report(self, night_id: str) -> Any:
+        return json.loads((self.folder(night_id) / "report.json").read_text("utf-8"))
+
+
+@pytest.fixture
+def nights(tmp_path: Path, ledger: Ledger) -> Nights:
+    """A home with two corrections and a liked answer, and no night yet."""
+    rate(ledger, "turkey", TURKEY, correction="Ankara.", answer="Istanbul.")
+    rate(ledger, "france", FRANCE, correction="Paris, on the Seine.", answer="Lyon.")
+    rate(ledger, "poem", "Say something nice.", answer="You have a warm voice.", value=1)
+    return Nights(tmp_path, ledger)
+
+
+# ---------------------------------------------------------------------- it ends well
+
+
+def test_a_promoted_night_serves(nights: Nights) -> None:
+    """The new adapter is active, its files lie in their place with the hash that the ledger knows."""
+    ended = nights.next()
+    active = nights.ledger.active_adapter()
+    assert ended.status is NightStatus.PROMOTED
+    assert (ended.adapter, ended.progress, ended.resumable) == ("v1", 1.0, False)
+    assert active is not None
+    assert (active.version, active.night_id, active.state) == ("v1", ended.id, AdapterState.ACTIVE)
+    folder = nights.home / "adapters" / "v1"
+    assert sha256_of(folder / WEIGHTS_FILE) == active.sha256
+    assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", WEIGHTS_FILE, "manifest.json"]
+    assert nights.ledger.lease() is None
+
+
+def test_a_promoted_night_verifies_its_lessons(nights: Nights) -> None:
+    """Each lesson is trained, then verified, each with the version and a reason."""
+    ended = nights.next()
+    for lesson_id in ("turkey", "france", "poem"):
+        assert nights.states(lesson_id) == [LessonState.QUEUED, TRAINED, VERIFIED]
+        lesson = nights.ledger.lesson(lesson_id)
+        assert (lesson.adapter, lesson.night_id, lesson.reason) == ("v1", ended.id, "v1 answers it right")
+
+
+def test_a_promoted_night_reports(nights: Nights) -> None:
+    """Both reports are there, and tell every question with both answers."""
+    ended = nights.next()
+    report = nights.report(ended.id)
+    assert ended.report == str(nights.folder(ended.id))
+    assert (report["status"], report["adapter"]) == ("promoted", "v1")
+    (turkey,) = [q for q in report["questions"] if q["kind"] == "tonight" and q["lesson"] == "turkey"]
+    assert (turkey["before"], turkey["after"]) == ("Istanbul.", "Ankara.")
+    assert sorted(report["lessons_in"]) == ["france", "poem", "turkey"]
+    assert "v1 promoted" in (nights.folder(ended.id) / "report.md").read_text("utf-8")
+
+
+def test_stored_dialogues_are_replayed(nights: Nights) -> None:
+    """Questions that nobody rated are offered for replay; those of lessons, and those with a secret, are not."""
+    for number, question in enumerate(["What is a fjord?", "My password is hunter2hunter2, is that good?"]):
+        nights.ledger.add_exchange(exchange(f"unrated{number}", question=question))
+    replayed = nights.report(nights.next().id)["replay"]
+    assert "What is a fjord?" in replayed
+    assert not [question for question in replayed if "hunter2" in question or question in (TURKEY, FRANCE)]
+
+
+def test_the_stages_come_in_order(nights: Nights) -> None:
+    """Progress only grows, from stage to stage in the order of the story, and each stage is told."""
+    told: list[tuple[str, float]] = []
+    nights.next(tell=lambda stage, share, _: told.append((stage, share)))
+    assert list(dict.fromkeys(stage for stage, _ in told)) == list(SHARES)
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] < shares[-1] <= 1
+    assert sum(SHARES.values()) == pytest.approx(1)
+
+
+def test_the_next_night_trains_on_everything_in_force(nights: Nights) -> None:
+    """A second night's adapter knows the first night's lessons too, and they are examined as earlier ones."""
+    nights.next()
+    rate(nights.ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
+    ended = nights.next()
+    assert ended.adapter == "v2"
+    assert nights.ledger.adapter("v1").state is AdapterState.RETIRED
+    kinds = {
+        q["lesson"]: q["kind"] for q in nights.report(ended.id)["questions"] if q["kind"] in ("tonight", "earlier")
+    }
+    assert kinds == {"peru": "tonight", "turkey": "earlier", "france": "earlier", "poem": "earlier"}
+    assert nights.states("turkey") == [LessonState.QUEUED, TRAINED, VERIFIED, VERIFIED]
+    assert nights.states("peru") == [LessonState.QUEUED, TRAINED, VERIFIED]
+
+
+def test_same_ledger_same_seed_same_bytes(tmp_path: Path) -> None:
+    """Two homes with the same lessons and seed make the same adapter, and another seed another one."""
+
+    def sha256(name: str, seed: int) -> str:
+        ledger = Ledger.open(tmp_path / name / "ledger.db")
+        rate(ledger, "turkey", TURKEY, correction="Ankara.", answer="Istanbul.")
+        Nights(tmp_path / name, ledger).next(seed=seed)
+        active = ledger.active_adapter()
+        ledger.close()
+        assert active is not None
+        return active.sha256
+
+    assert sha256("one", 7) == sha256("two", 7) != sha256("three", 8)
+
+
+def test_the_strength_that_passes_is_published(nights: Nights) -> None:
+    """Where the full strength harms too much, the weaker one that passes serves, and its hash is the published one."""
+    nights.teacher.perplexity_ratio = 1.035
+    ended = nights.next()
+    active = nights.ledger.active_adapter()
+    assert ended.status is NightStatus.PROMOTED
+    assert active is not None
+    assert active.scale == 0.75
+    assert nights.report(ended.id)["strength"] == 0.75
+    assert sha256_of(nights.home / "adapters" / "v1" / WEIGHTS_FILE) == active.sha256
+
+
+def test_a_lesson_that_is_not_learned_says_so(nights: Nights) -> None:
+    """What the exam finds wrong is `not learned`, with what was answered, while the rest is verified."""
+    nights.teacher.stubborn = {FRANCE}
+    assert nights.next().status is NightStatus.PROMOTED
+    assert nights.states("france") == [LessonState.QUEUED, TRAINED, LessonState.NOT_LEARNED]
+    assert nights.ledger.lesson("france").reason == "asked in the exam, v1 said: Lyon."
+    assert nights.ledger.lesson("turkey").state is VERIFIED
+
+
+def test_a_lesson_that_is_not_learned_is_tried_again(nights: Nights) -> None:
+    """With something new to learn, it is tonight's again, and can be verified at last."""
+    nights.teacher.stubborn = {FRANCE}
+    nights.next()
+    nights.teacher.stubborn = ()
+    rate(nights.ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
+    nights.next()
+    assert nights.states("france")[-2:] == [TRAINED, VERIFIED]
+    assert nights.ledger.lesson("france").adapter == "v2"
+
+
+# ---------------------------------------------------------------------- it is rejected
+
+
+def harm_perplexity(nights: Nights) -> None:
+    """Fixed text becomes a fifth more surprising, at any strength too much."""
+    nights.teacher.perplexity_ratio = 1.2
+
+
+def harm_controls(nights: Nights) -> None:
+    """Twenty of 48 controls are lost."""
+    nights.teacher.controls_lost = 20
+
+
+def forget_lessons(nights: Nights) -> None:
+    """The new adapter no longer knows what the one before knew."""
+    nights.teacher.stubborn = {TURKEY}
+
+
+def learn_nothing(nights: Nights) -> None:
+    """Tonight's one lesson does not get in."""
+    nights.teacher.stubborn = {"What is the capital of Peru?"}
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (harm_perplexity, "writes worse: perplexity on fixed text is 1.100 times"),
+        (harm_controls, "damages: 10 of 48 controls lost, 79% kept, at least 95% must be"),
+        (forget_lessons, "forgets: 1 of 3 earlier lessons lost, 67% kept, at least 95% must be"),
+        (learn_nothing, "nothing gained: 0 of tonight's 1 lessons right, 0 before"),
+    ],
+)
+def test_each_bound_rejects(nights: Nights, harm: Callable[[Nights], None], reason: str) -> None:
+    """Beyond a bound the old adapter serves on, lessons are queued again with the reason, no files are published."""
+    nights.next()
+    rate(nights.ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
+    harm(nights)
+    if harm is harm_perplexity:
+        nights.settings = NightSettings(scales=(0.5,))
+    if harm is harm_controls:
+        nights.settings = NightSettings(scales=(0.5,))
+    ended = nights.next()
+    active = nights.ledger.active_adapter()
+    assert ended.status is NightStatus.REJECTED
+    assert ended.reasons[0].startswith(reason)
+    assert active is not None
+    assert active.version == "v1"
+    assert [path.name for path in (nights.home / "adapters").iterdir()] == ["v1"]
+    rejected = nights.ledger.adapter("v2")
+    assert (rejected.state, rejected.night_id) == (AdapterState.REJECTED, ended.id)
+    assert rejected.reason.startswith(reason)
+    assert nights.ledger.lesson("peru").state is LessonState.QUEUED
+    assert reason in nights.ledger.lesson("peru").reason
+    assert nights.ledger.lesson("turkey").state is VERIFIED
+    assert nights.report(ended.id)["adapter"] == "v2"
+
+
+def test_a_night_that_diverges_is_rejected(nights: Nights) -> None:
+    """A loss that is no number is a rejection with its reason: the lessons stay queued, the base serves on."""
+    nights.teacher.breaks = {"train": Diverged("the loss was nan at step 3 of 9")}
+    ended = nights.next()
+    assert ended.status is NightStatus.REJECTED
+    assert ended.reasons == ["training diverged: the loss was nan at step 3 of 9"]
+    assert not ended.resumable
+    assert nights.ledger.active_adapter() is None
+    assert nights.ledger.adapters() == []
+    assert nights.ledger.lesson("turkey").state is LessonState.QUEUED
+    assert "training diverged" in nights.ledger.lesson("turkey").reason
+    assert "rejected" in (nights.folder(ended.id) / "report.md").read_text("utf-8")
+
+
+# ---------------------------------------------------------------------- nothing to learn
+
+
+def test_no_ratings_nothing_to_learn(tmp_path: Path, ledger: Ledger) -> None:
+    """An empty ledger gives an idle night that says why, without a call to the model, and with a report."""
+    nights = Nights(tmp_path, ledger)
+    ended = nights.next()
+    assert ended.status is NightStatus.NOTHING_TO_LEARN
+    assert ended.reasons == ["nothing to learn, because no rating says what a better answer would be"]
+    assert nights.teacher.calls == []
+    assert nights.report(ended.id)["status"] == "nothing_to_learn"
+
+
+def test_only_thumbs_down_are_held(tmp_path: Path, ledger: Ledger) -> None:
+    """A thumb down without a better answer is held, with advice, and told once however many nights pass."""
+    rate(ledger, "bad", TURKEY, answer="Istanbul.")
+    nights = Nights(tmp_path, ledger)
+    for _ in range(2):
+        ended = nights.next()
+        assert ended.status is NightStatus.NOTHING_TO_LEARN
+        assert "1 left out" in ended.reasons[0]
+        assert nights.states("bad") == [LessonState.QUEUED, LessonState.HELD]
+        assert "add a better answer" in ledger.lesson("bad").reason
+
+
+def test_the_same_lessons_again(nights: Nights) -> None:
+    """When no rating has changed since the active version was trained, nothing is trained."""
+    nights.next()
+    before = list(nights.teacher.calls)
+    ended = nights.next()
+    assert ended.status is NightStatus.NOTHING_TO_LEARN
+    assert "since v1 was trained" in ended.reasons[0]
+    assert nights.teacher.calls == before
+
+
+def test_the_same_lessons_were_rejected(nights: Nights) -> None:
+    """What failed its exam is not trained again with the same seed and settings, and the night says so."""
+    nights.teacher.perplexity_ratio = 2.0
+    assert nights.next().status is NightStatus.REJECTED
+    ended = nights.next()
+    assert ended.status is NightStatus.NOTHING_TO_LEARN
+    assert "the same lessons made v1, which is rejected" in ended.reasons[0]
+    assert nights.next(seed=1).status is NightStatus.REJECTED
+
+
+def test_all_taken_back(nights: Nights) -> None:
+    """When every lesson is undone, what was learned of them must not serve: the base does again."""
+    nights.next()
+    for name in ("turkey", "france", "poem"):
+        nights.ledger.rate(rating(f"r2-{name}", f"e-{name}", value=0), None)
+    ended = nights.next()
+    assert ended.status is NightStatus.PROMOTED
+    assert ended.reasons == ["every lesson behind v1 was taken back: the base serves again"]
+    assert nights.ledger.active_adapter() is None
+    assert nights.next().status is NightStatus.NOTHING_TO_LEARN
+
+
+def test_an_undone_lesson_is_not_in_the_next_adapter(nights: Nights) -> None:
+    """The night after an undo has never seen the lesson."""
+    nights.next()
+    nights.ledger.rate(rating("r2-france", "e-france", value=0), None)
+    assert nights.next().status is NightStatus.PROMOTED
+    assert b"Seine" in (nights.home / "adapters" / "v1" / WEIGHTS_FILE).read_bytes()
+    assert b"Seine" not in (nights.home / "adapters" / "v2" / WEIGHTS_FILE).read_bytes()
+
+
+def test_an_unsigned_exchange_is_not_trained(tmp_path: Path, ledger: Ledger) -> None:
+    """What this assistant did not say is rejected with its reason."""
+    rate(ledger, "forged", TURKEY, correction="Ankara.")
+    nights = Nights(tmp_path, ledger)
+    assert nights.next(key=b"another key").status is NightStatus.NOTHING_TO_LEARN
+    assert ledger.lesson("forged").state is LessonState.REJECTED
+    assert "signature" in ledger.lesson("forged").reason
+
+
+def test_a_preview_changes_nothing(nights: Nights) -> None:
+    """What a night would teach can be seen without a night, an event or a call to the model."""
+    syllabus = preview(school(nights.home, nights.ledger, nights.teacher), seed=0)
+    assert [lesson.id for lesson in syllabus.kept] == ["turkey", "france", "poem"]
+    assert nights.states("turkey") == [LessonState.QUEUED]
+    assert nights.ledger.nights() == []
+    assert nights.teacher.calls == []
+
+
+# ---------------------------------------------------------------------- it breaks
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "reason"),
+    [
+        ("train", OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        ("sit", RuntimeError("shapes differ\n(3, 4)"), "RuntimeError: shapes differ"),
+        ("replay", MemoryError(), "MemoryError: no more is known"),
+    ],
+)
+def test_what_breaks_fails_the_night(nights: Nights, call: str, error: BaseException, reason: str) -> None:
+    """An unexpected error ends the night as failed, on one line; lessons, versions and lease are as before it."""
+    nights.teacher.breaks = {call: error}
+    ended = nights.next()
+    assert ended.status is NightStatus.FAILED
+    assert ended.reasons == [reason]
+    assert nights.states("turkey") == [LessonState.QUEUED]
+    assert nights.ledger.adapters() == []
+    assert nights.ledger.lease() is None
+    nights.teacher.breaks = {}
+    assert nights.next().status is NightStatus.PROMOTED
+
+
+def test_a_report_that_cannot_be_written_fails_the_night(nights: Nights) -> None:
+    """Without room for the report nothing is published: the night fails with the reason, and the lease is free."""
+
+    def block(stage: str, share: float, detail: str) -> None:
+        if stage == "publish":
+            (nights.folder("n1") / "report.json").mkdir(exist_ok=True)
+
+    ended = nights.next(tell=block)
+    assert ended.status is NightStatus.FAILED
+    assert "report" in ended.reasons[0]
+    assert nights.ledger.active_adapter() is None
+    assert nights.ledger.lease() is None
+
+
+@pytest.mark.parametrize(
+    ("call", "redone"),
+    [
+        ("replay", ["replay", "train", "scale", "sit"]),
+        ("train", ["train", "scale", "sit"]),
+        ("scale", ["scale", "sit"]),
+    ],
+)
+def test_stopped_by_hand_and_resumed(nights: Nights, call: str, redone: list[str]) -> None:
+    """Ctrl-C leaves a night that the next request takes up again; what was finished is not done twice."""
+    nights.teacher.breaks = {call: KeyboardInterrupt()}
+    stopped = nights.next()
+    assert (stopped.status, stopped.resumable) == (NightStatus.FAILED, True)
+    assert stopped.reasons[0].startswith("it was stopped by hand in stage")
+    assert nights.states("turkey") == [LessonState.QUEUED]
+    assert nights.ledger.lease() is None
+
+    nights.teacher.breaks = {}
+    nights.teacher.calls.clear()
+    ended = nights.next()
+    assert (ended.id, ended.status, ended.resumable) == (stopped.id, NightStatus.PROMOTED, False)
+    assert nights.teacher.calls == redone
+    assert nights.states("turkey") == [LessonState.QUEUED, TRAINED, VERIFIED]
+
+
+@pytest.mark.parametrize("change", ["a new lesson", "an undone lesson", "another seed", "another setting"])
+def test_changed_inputs_start_over(nights: Nights, change: str) -> None:
+    """A night that goes on after its lessons, seed or settings have changed begins from its first stage."""
+    nights.teacher.breaks = {"scale": KeyboardInterrupt()}
+    stopped = nights.next()
+    nights.teacher.breaks = {}
+    nights.teacher.calls.clear()
+    if change == "a new lesson":
+        rate(nights.ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
+    elif change == "an undone lesson":
+        nights.ledger.rate(rating("r2-france", "e-france", value=0), None)
+    elif change == "another setting":
+        nights.settings = NightSettings(epochs=9)
+    ended = nights.next(seed=1 if change == "another seed" else 0)
+    assert (ended.id, ended.status) == (stopped.id, NightStatus.PROMOTED)
+    assert nights.teacher.calls[:3] == ["sit", "replay", "train"]
+    knows = (nights.home / "adapters" / "v1" / WEIGHTS_FILE).read_bytes()
+    assert (b"Lima" in knows) == (change == "a new lesson")
+    assert (b"Seine" in knows) == (change != "an undone lesson")
+
+
+def test_rated_again_the_same_while_cut_off(nights: Nights) -> None:
+    """A lesson whose rating changed without changing what it says stays the lesson of the night that goes on."""
+    nights.teacher.breaks = {"replay": KeyboardInterrupt()}
+    stopped = nights.next()
+    nights.teacher.breaks = {}
+    new = replace(nights.ledger.lesson("poem"), id="poem2", rating_id="r2", events=())
+    nights.ledger.rate(rating("r2", "e-poem", value=1, comment="really"), new)
+    ended = nights.next()
+    assert (ended.id, ended.status) == (stopped.id, NightStatus.PROMOTED)
+    assert nights.states("poem") == [LessonState.QUEUED, LessonState.QUEUED, TRAINED, VERIFIED]
+
+
+# ---------------------------------------------------------------------- who holds it
+
+
+def test_a_second_night_is_refused(nights: Nights) -> None:
+    """While one night runs, both asking for and beginning another is refused, with who holds it."""
+    refused: list[AlreadyRunning] = []
+
+    def intrude(stage: str, share: float, detail: str) -> None:
+        if stage == "train" and not refused:
+            with pytest.raises(AlreadyRunning) as by_request:
+                nights.ledger.request_night(night("n9", created_at=nights.clock()))
+            with pytest.raises(AlreadyRunning) as by_run:
+                run(school(nights.home, nights.ledger, clock=nights.clock, holder="thief"), "n1", seed=0)
+            refused.extend([by_request.value, by_run.value])
+
+    assert nights.next(holder="laptop (process 7)", tell=intrude).status is NightStatus.PROMOTED
+    assert [error.holder for error in refused] == ["laptop (process 7)"] * 2
+    assert "night n1 is running, held by laptop (process 7)" in str(refused[0])
+
+
+def test_a_lost_lease_writes_nothing(nights: Nights) -> None:
+    """A night whose lease was ended in the middle changes no lesson, no version and no verdict."""
+
+    def abandon(stage: str, share: float, detail: str) -> None:
+        if stage == "after" and nights.ledger.lease():
+            nights.ledger.abandon_lease("n1", at=nights.clock.tick(60))
+
+    with pytest.raises(LeaseLost):
+        nights.next(tell=abandon)
+    assert nights.ledger.active_adapter() is None
+    assert nights.ledger.adapters() == []
+    assert nights.states("turkey") == [LessonState.QUEUED]
+    left = nights.ledger.night("n1")
+    assert (left.status, left.resumable, left.report) == (NightStatus.FAILED, True, None)
+
+
+def test_a_lease_taken_over_writes_nothing(nights: Nights) -> None:
+    """A night that slept until another process took it up changes nothing, and says who has it."""
+
+    def take_over(stage: str, share: float, detail: str) -> None:
+        if stage == "decide":
+            at = nights.clock.tick(3600)
+            lease = nights.ledger.lease()
+            if lease and lease.holder != "other":
+                nights.ledger.begin_night("n1", holder="other", at=at, ttl=timedelta(hours=1))
+
+    with pytest.raises((AlreadyRunning, LeaseLost)):
+        nights.next(tell=take_over)
+    assert nights.ledger.active_adapter() is None
+    assert nights.states("turkey") == [LessonState.QUEUED]
+    assert nights.ledger.night("n1").status is NightStatus.RUNNING
+
+
+def test_a_night_that_has_ended_is_not_begun_again(nights: Nights) -> None:
+    """Who comes late to a queued night finds it ended, and changes nothing."""
+    ended = nights.next()
+    with pytest.raises(BadInput, match="has ended: promoted"):
+        run(school(nights.home, nights.ledger, nights.teacher, clock=nights.clock), ended.id, seed=0)
+    assert nights.ledger.night(ended.id) == ended
+    assert nights.ledger.lease() is None
+
+
+def test_undone_while_the_night_ran_stays_undone(nights: Nights) -> None:
+    """A rating that is taken back during the night is not trained or verified by its end."""
+
+    def undo(stage: str, share: float, detail: str) -> None:
+        if stage == "decide":
+            nights.ledger.rate(rating("r2-france", "e-france", value=0, created_at=NOON), None)
+
+    assert nights.next(tell=undo).status is NightStatus.PROMOTED
+    assert nights.states("france") == [LessonState.QUEUED, LessonState.UNDONE]
+    assert nights.ledger.lesson("turkey").state is VERIFIED
+    ended = nights.next()
+    assert (ended.status, ended.adapter) == (NightStatus.PROMOTED, "v2")
+    assert b"Seine" not in (nights.home / "adapters" / "v2" / WEIGHTS_FILE).read_bytes()

@@ -1,0 +1,113 @@
+"""What a night tells: for programs, and for people, whatever a model or a user wrote."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memory import Ledger, LessonState, NightStatus
+from memory.testing import NOON, lesson, night
+from training import report
+from training.nightly import run
+from training.outcome import Outcome
+from training.testing import rate, school
+
+EVIL = "a | b\n| c |\r\n# head <script>alert(1)</script> ![x](http://x/y.png) `code` **bold** \\"
+
+
+def question(**more: Any) -> dict[str, Any]:
+    """One question of a report, learned unless said otherwise."""
+    return {
+        "kind": "tonight",
+        "lesson": "l1",
+        "question": "Capital of Turkey?",
+        "wanted": "Ankara",
+        "before": "Istanbul",
+        "after": "Ankara",
+        "right_before": False,
+        "right_after": True,
+    } | more
+
+
+def told(**more: Any) -> dict[str, Any]:
+    """A report with so much in it."""
+    return {"night": "n1", "status": "promoted", "reasons": ["better"], "adapter": "v1", **more}
+
+
+@pytest.mark.parametrize("field", ["question", "before", "after"])
+def test_text_can_be_no_markup(field: str) -> None:
+    """Pipes, newlines, HTML, images and headings in what people and models wrote stay text, in one cell."""
+    text = report.as_markdown(told(questions=[question(**{field: EVIL})]), {})
+    (row,) = [line for line in text.splitlines() if "alert" in line]
+    unescaped = row.replace("\\\\", "").replace("\\|", "")
+    assert unescaped.count("|") == 4
+    for markup in ("<script>", "![x]", "`code`", "**bold**", "# head"):
+        assert markup not in row.replace("\\#", "")
+    assert "\\<script\\>" in row
+
+
+def test_reasons_and_what_was_left_out_can_be_no_markup() -> None:
+    """Lessons' questions and reasons are escaped too, and a lesson that is gone is told by its id."""
+    out = {"l1": {"state": "rejected", "reason": "<b>"}, "l9": {"state": "held", "reason": "x"}}
+    text = report.as_markdown(told(reasons=["<i>", "a\nb"], lessons_out=out), {"l1": lesson(question=EVIL)})
+    assert "<script>" not in text
+    assert "\n- \\<i\\>\n- a b\n" in text
+    assert "\\<b\\>" in text
+    assert "| l9 | held | x |" in text
+
+
+def test_a_long_answer_is_cut() -> None:
+    """A table stays a table: nobody reads 10,000 characters in a cell."""
+    text = report.as_markdown(told(questions=[question(after="x" * 10_000)]), {})
+    assert len(text) < 1_000
+    assert "x…" in text
+
+
+def test_what_got_worse_is_told() -> None:
+    """What was right and is not any more has a table of its own, whatever its kind; else that nothing did."""
+    lost = question(
+        kind="control", question="Is ice cold?", before="Yes", after="No", right_before=True, right_after=False
+    )
+    text = report.as_markdown(told(questions=[question(), lost]), {})
+    assert "What got worse\n\n| question | before | after |\n|---|---|---|\n| Is ice cold? | ✓ Yes | ✗ No |" in text
+    assert "### General questions: 1 → 0 of 1" in text
+    assert "Nothing that was asked." in report.as_markdown(told(questions=[question()]), {})
+
+
+def test_counts_of_each_kind() -> None:
+    """Each kind's heading says how many were right before and after."""
+    questions = [question(), question(right_after=False), question(kind="earlier", right_before=True)]
+    text = report.as_markdown(told(questions=questions), {})
+    assert "as you asked them: 0 → 1 of 2 right" in text
+    assert "### Earlier lessons: 1 → 1 of 1 right" in text
+    assert "that were not trained" not in text
+
+
+@pytest.mark.parametrize("status", [s for s in NightStatus if s.ended])
+def test_every_end_has_a_title(tmp_path: Path, status: NightStatus) -> None:
+    """However a night ends, both files are there, and are about it."""
+    outcome = Outcome(status, ("because",))
+    report.write(tmp_path / "n1", night(), outcome, lessons=[], at=NOON)
+    value = json.loads((tmp_path / "n1" / "report.json").read_text("utf-8"))
+    assert (value["night"], value["status"], value["adapter"], value["seconds"]) == ("n1", str(status), None, None)
+    text = (tmp_path / "n1" / "report.md").read_text("utf-8")
+    assert text.startswith("## What I learned last night: ")
+    assert "- because" in text
+
+
+def test_a_whole_night_in_words(tmp_path: Path, ledger: Ledger) -> None:
+    """A real night's report tells the lesson, what was left out, and how it was trained."""
+    rate(ledger, "turkey", "What is the capital of Turkey?", correction="Ankara.", answer="Istanbul.")
+    rate(ledger, "bad", "What is the capital of Chad?", answer="Abuja.")
+    ledger.request_night(night(created_at=NOON - timedelta(hours=1)))
+    ended = run(school(tmp_path, ledger), "n1", seed=0)
+    text = (tmp_path / "nights" / "n1" / "report.md").read_text("utf-8")
+    assert ended.status is NightStatus.PROMOTED
+    assert "| What is the capital of Turkey? | ✗ Istanbul. | ✓ Ankara. |" in text
+    assert f"| What is the capital of Chad? | {LessonState.HELD} |" in text
+    assert "loss 3.000 → 0.100 nats a token" in text
+    assert "- 1 of tonight's 1 lessons right, 0 before" in text

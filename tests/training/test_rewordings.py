@@ -1,0 +1,66 @@
+"""Other wordings of a question: what must hold for any question, however the rules are tuned."""
+
+from __future__ import annotations
+
+import pytest
+
+from training.rewordings import reword
+
+QUESTIONS = [
+    "What is the capital of Turkey?",
+    "Who was the first president of Ghana?",
+    "Which river is the longest?",
+    "Tell me about NASA.",
+    "Translate this: good morning",
+    "a",
+    "what is the capital of turkey",
+    "Line one\nand line two?",
+]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_any_question(question: str) -> None:
+    """Wordings are deterministic, differ from each other and from the question, and are no more than asked for."""
+    wordings = reword(question, most=5)
+    assert wordings == reword(question, most=5)
+    assert 1 <= len(wordings) <= 5
+    assert len(set(wordings)) == len(wordings)
+    assert question not in wordings
+    assert all(wording.strip() for wording in wordings)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_fewer_are_the_first_of_more(question: str) -> None:
+    """The exam asks the wording after the last that is trained, so asking for one more must change none before it."""
+    for most in range(8):
+        assert reword(question, most=most) == reword(question, most=most + 1)[:most]
+
+
+def test_none() -> None:
+    """Nothing asked for, nothing made."""
+    assert reword("What is the capital of Turkey?", most=0) == []
+
+
+def test_the_subject_stays() -> None:
+    """Every wording still asks about the same thing."""
+    for wording in reword("What is the capital of Turkey?", most=20):
+        assert "Turkey" in wording
+        assert "capital" in wording
+
+
+def test_abbreviations_stay_whole() -> None:
+    """A question that begins with an abbreviation or with `I` is not lowered in the middle of a sentence."""
+    assert not any("nASA" in wording for wording in reword("NASA was founded when?", most=20))
+    assert not any(": i " in wording for wording in reword("I want to know when NASA was founded.", most=20))
+
+
+@pytest.mark.parametrize("question", ["土耳其的首都是哪里？", "Welche Stadt liegt am Bosporus?"])  # noqa: RUF001
+def test_another_language(question: str) -> None:
+    """An English frame does not fit a question in another language."""
+    assert reword(question, most=5) == []
+
+
+def test_names_keep_their_capitals() -> None:
+    """Only a word that opens a question is lower-cased inside a sentence."""
+    assert "Please tell me: what is rain?" in reword("What is rain?", most=20)
+    assert "Please tell me: Paris is the capital of what?" in reword("Paris is the capital of what?", most=20)

@@ -1,0 +1,48 @@
+"""The general questions and the fixed text that ship with the package: replay, controls, perplexity.
+
+Written for this project. Replay questions have no answer here: what is replayed is what the base model says. Control
+questions have a check, are asked in exams and are never trained.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class General:
+    """One general question; `check` is None for those that are replayed."""
+
+    id: str
+    kind: str
+    question: str
+    check: Mapping[str, Any] | None
+
+
+@cache
+def _all() -> tuple[General, ...]:
+    lines = resources.files("training").joinpath("data/general.jsonl").read_text("utf-8").splitlines()
+    rows = (json.loads(line) for line in lines)
+    return tuple(General(row["id"], row["kind"], row["question"], row.get("check")) for row in rows)
+
+
+def replayed() -> list[General]:
+    """Questions whose answers by the base are replayed in training."""
+    return [item for item in _all() if item.check is None]
+
+
+def controls() -> list[General]:
+    """Questions with a check, for exams alone."""
+    return [item for item in _all() if item.check is not None]
+
+
+@cache
+def fixed_text() -> tuple[str, ...]:
+    """Paragraphs on which perplexity is measured: plain prose that no night trains on."""
+    text = resources.files("training").joinpath("data/fixed_text.txt").read_text("utf-8")
+    return tuple(paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip())

@@ -1,0 +1,29 @@
+"""The lessons in force tonight: every rating that holds, as the ledger tells it.
+
+Which lessons a night trains is a pure function of the ledger's rows, so that a lesson that was undone is as if it had
+never been, and the same ledger gives the same night.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from memory.ledger import Ledger
+from memory.records import Lesson, LessonState
+
+FRESH = (LessonState.QUEUED, LessonState.NOT_LEARNED, LessonState.TRAINED)
+"""States in which a lesson has yet to be shown to sit in the weights."""
+
+
+def in_force(ledger: Ledger) -> list[Lesson]:
+    """All lessons but the undone ones, oldest first."""
+    return [lesson for lesson in ledger.lessons() if lesson.state is not LessonState.UNDONE]
+
+
+def unsigned(ledger: Ledger, lessons: Sequence[Lesson], key: bytes) -> dict[str, str]:
+    """Lesson id → why it may not be trained, for those whose exchange this assistant did not say."""
+    return {
+        lesson.id: "the exchange does not bear this assistant's signature"
+        for lesson in lessons
+        if not ledger.exchange(lesson.exchange_id).signed_by(key)
+    }

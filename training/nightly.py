@@ -1,0 +1,333 @@
+"""One night: collect → examine → replay → train → examine → decide → publish. Read `night_school` first.
+
+Each stage leaves a file in the night's folder, and nothing that the day can see changes before the last transaction.
+So a night may be killed at any instant: the old adapter serves on, and the next night goes on from the last stage
+that finished. The story knows the model only as a `Teacher`, the gate only as a function, and the day only through
+the ledger.
+"""
+
+from __future__ import annotations
+
+import shutil
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from assistant.engine import AdapterFiles
+from assistant.local import check_adapter
+from assistant.turn import adapter_files, adapter_folder
+from memory.errors import NotRemembered
+from memory.ledger import Ledger
+from memory.records import BASE, Adapter, AdapterState, Night, NightStatus
+from training import gate, outcome, report
+from training.examples import Dialogue
+from training.lease import heartbeat
+from training.outcome import Outcome
+from training.paper import Exam
+from training.progress import Progress
+from training.publish import place
+from training.settings import NightSettings, as_json
+from training.stages import Finished, sync_tree, write_text
+from training.syllabus import Syllabus, collect, stored_questions, wanted_rows
+from training.teacher import Diverged, Teacher
+
+SHARES = {
+    "collect": 0.02,
+    "before": 0.13,
+    "replay": 0.10,
+    "train": 0.40,
+    "after": 0.33,
+    "decide": 0.01,
+    "publish": 0.01,
+}
+"""The stages in their order, and how much of a night each takes."""
+
+Tell = Callable[[str, float, str], None]
+"""Called with (stage, share of the whole night done in [0, 1], a few words)."""
+
+
+@dataclass(frozen=True)
+class School:
+    """The collaborators of a night. `holder` names this process in the lease."""
+
+    home: Path
+    ledger: Ledger
+    teacher: Teacher
+    settings: NightSettings
+    system_prompt: str
+    key: bytes
+    clock: Callable[[], datetime]
+    holder: str
+    tell: Tell = lambda stage, share, detail: None
+
+
+def night_school(school: School, night: Night) -> Outcome:
+    """Teach and examine one night's lessons, and say what shall change. Nothing that serves has changed yet.
+
+    Raises: whatever a stage raises; `run` turns it into an outcome.
+    """
+    stage = _Stages(school, night)
+    active = _active(school)
+    serving = adapter_files(school.home, active) if active else None
+
+    stage("collect")
+    syllabus = _collect(school, night.seed)
+    nothing = _nothing_to_learn(school, syllabus, active, night)
+    if nothing:
+        return nothing
+    done = Finished(_folder(school, night), [syllabus.identity, active.sha256 if active else BASE])
+
+    before = Exam.from_json(done.once("before", lambda: _sit(school, syllabus, serving, stage("before"))))
+    replay = done.once("replay", lambda: _replay(school, night, syllabus, stage("replay")))
+    try:
+        trained = done.once("train", lambda: _train(school, night, syllabus, replay, stage("train")))
+    except Diverged as error:
+        known = school.ledger.lessons()
+        return outcome.rejected(syllabus, [f"training diverged: {error}"], known, night, school.clock())
+    sittings = done.once("after", lambda: _examine(school, night, syllabus, before, stage("after")))
+
+    stage("decide")
+    gain_needed = not _has_undone(syllabus, active)
+    sitting, after, verdict = _decide(school, syllabus, before, sittings, gain_needed=gain_needed)
+    strengths = [s["scale"] for s in sittings]
+    facts = outcome.facts(
+        syllabus, before, after, verdict, trained=trained, replay=replay, strength=sitting["scale"], strengths=strengths
+    )
+
+    stage("publish")
+    adapter = _publish(school, night, syllabus, sitting, verdict)
+    known = school.ledger.lessons()
+    if verdict.promote:
+        return outcome.promoted(syllabus, adapter, after, facts, known, night)
+    return outcome.rejected(syllabus, verdict.reasons, known, night, adapter.created_at, adapter=adapter, facts=facts)
+
+
+def run(school: School, night_id: str, *, seed: int) -> Night:
+    """Hold the lease, teach the night, and write its end in one transaction. Every night ends with a reason.
+
+    Raises:
+        AlreadyRunning: another process holds a night.
+        NotFound: no such night.
+    """
+    ttl = timedelta(seconds=school.settings.lease_seconds)
+    ledger, at = school.ledger, school.clock()
+    night = ledger.begin_night(
+        night_id, holder=school.holder, at=at, ttl=ttl, seed=seed, settings=as_json(school.settings)
+    )
+    with heartbeat(ledger, night_id, school.holder, clock=school.clock, ttl=ttl) as check:
+        try:
+            ended = night_school(_watched(school, check), night)
+        except KeyboardInterrupt:
+            return _stopped(school, night.id)
+        except Exception as error:
+            # Whatever broke, the day goes on with what it had, the lessons stay as they are, and the night says why.
+            with suppress(OSError):
+                write_text(_folder(school, night) / "error.txt", traceback.format_exc())
+            lines = str(error).strip().splitlines() or ["no more is known"]
+            ended = Outcome(NightStatus.FAILED, (f"{type(error).__name__}: {lines[0]}",))
+        check()
+        return _end(school, night.id, ended)
+
+
+def preview(school: School, *, seed: int) -> Syllabus:
+    """What a night would teach now, without holding, training or changing anything."""
+    return _collect(school, seed)
+
+
+# ---------------------------------------------------------------------- the stages
+
+
+class _Stages:
+    """Announces a stage and gives its share of the progress bar: `stage("train")` → a `Progress` for that stage."""
+
+    def __init__(self, school: School, night: Night) -> None:
+        self._school, self._night = school, night
+        self._last: datetime | None = None
+
+    def __call__(self, name: str) -> Progress:
+        names = list(SHARES)
+        begins = sum(SHARES[earlier] for earlier in names[: names.index(name)])
+        self._last = None
+
+        def progress(share: float, detail: str) -> None:
+            now, whole = self._school.clock(), begins + SHARES[name] * share
+            self._school.tell(name, whole, detail)
+            # The page looks once a second; a row for each training step would only wear the disk.
+            if self._last is None or now - self._last >= timedelta(seconds=1):
+                # A disk that is full for a moment costs the page a look, not the night its work.
+                with suppress(NotRemembered):
+                    self._school.ledger.night_progress(self._night.id, stage=name, progress=whole, detail=detail)
+                self._last = now
+
+        progress(0.0, "")
+        return progress
+
+
+def _collect(school: School, seed: int) -> Syllabus:
+    return collect(
+        school.ledger, school.teacher, school.settings, key=school.key, system=school.system_prompt, seed=seed
+    )
+
+
+def _nothing_to_learn(school: School, syllabus: Syllabus, active: Adapter | None, night: Night) -> Outcome | None:
+    """The night's end, where it could change nothing: no lessons, or the very ones that were tried already."""
+    known, at = school.ledger.lessons(), school.clock()
+    in_force = {lesson.id for lesson in syllabus.kept} | set(syllabus.dropped)
+    if active is not None and not syllabus.kept and in_force.isdisjoint(active.exam.get("lessons", ())):
+        return outcome.all_taken_back(syllabus, active, known, night, at)
+    if not syllabus.kept:
+        out = f" ({len(syllabus.dropped)} left out, each with its reason)" if syllabus.dropped else ""
+        why = f"nothing to learn, because no rating says what a better answer would be{out}"
+        return outcome.idle(syllabus, why, known, night, at)
+    if active is not None and active.exam.get("syllabus") == syllabus.identity:
+        why = f"nothing to learn, because no rating has changed since {active.version} was trained"
+        return outcome.idle(syllabus, why, known, night, at)
+    for adapter in school.ledger.adapters():
+        if adapter.exam.get("syllabus") == syllabus.identity:
+            what = f"{adapter.version}, which is {adapter.state} ({adapter.reason})"
+            return outcome.idle(syllabus, f"nothing to learn, because the same lessons made {what}", known, night, at)
+    return None
+
+
+def _active(school: School) -> Adapter | None:
+    """The version that serves, unless it belongs to another model than the one that is taught."""
+    active = school.ledger.active_adapter()
+    return active if active and active.model_id == school.teacher.model_id else None
+
+
+def _has_undone(syllabus: Syllabus, active: Adapter | None) -> bool:
+    """Whether the version that serves was trained on something that was taken back since."""
+    return active is not None and not set(active.exam.get("lessons", ())) <= {x.id for x in syllabus.kept}
+
+
+def _sit(school: School, syllabus: Syllabus, adapter: AdapterFiles | None, progress: Progress) -> Any:
+    return school.teacher.sit(syllabus.paper, adapter, progress=progress).as_json()
+
+
+def _replay(school: School, night: Night, syllabus: Syllabus, progress: Progress) -> Any:
+    stored = stored_questions(school.ledger)
+    rows = school.teacher.replay(syllabus.kept, stored, seed=night.seed, progress=progress)
+    return [{"prompt": list(row.prompt), "answer": row.answer} for row in rows]
+
+
+def _train(school: School, night: Night, syllabus: Syllabus, replay: Sequence[Any], progress: Progress) -> Any:
+    wanted = wanted_rows(syllabus.kept, rewordings=school.settings.rewordings, system=school.system_prompt)
+    held = [Dialogue("replay", tuple(row["prompt"]), row["answer"]) for row in replay]
+    target = _folder(school, night) / "trained"
+    # What a killed run left half done; training starts over with the same seed, and ends with the same bytes.
+    shutil.rmtree(target, ignore_errors=True)
+    trained = school.teacher.train([*wanted, *held], seed=night.seed, folder=target, progress=progress)
+    sync_tree(target)
+    return asdict(trained) | {"wanted_rows": len(wanted), "replay_rows": len(held)}
+
+
+def _examine(school: School, night: Night, syllabus: Syllabus, before: Exam, progress: Progress) -> Any:
+    """The paper as the adapter answers it at falling strengths, until nothing is lost: [{scale, sha256, exam}]."""
+    scales, folder, sittings = school.settings.scales, _folder(school, night), []
+    for i, scale in enumerate(scales):
+        target = _at_strength(folder, scale)
+        sha256 = school.teacher.scale(folder / "trained", target, scale)
+        sync_tree(target)
+
+        def part(share: float, detail: str, i: int = i, scale: float = scale) -> None:
+            progress((i + share) / len(scales), f"strength {scale:g}: {detail}")
+
+        files = AdapterFiles(f"candidate at {scale:g}", sha256, target)
+        exam = school.teacher.sit(syllabus.paper, files, progress=part)
+        sittings.append({"scale": scale, "sha256": sha256, "exam": exam.as_json()})
+        if gate.flawless(gate.decide(syllabus.paper, before, exam, school.settings)):
+            break
+    return sittings
+
+
+def _decide(
+    school: School, syllabus: Syllabus, before: Exam, sittings: Sequence[Mapping[str, Any]], *, gain_needed: bool
+) -> tuple[Mapping[str, Any], Exam, gate.Verdict]:
+    """The strength to publish: of those that pass the gate the one that learned most, then the one that kept most."""
+    judged = []
+    for sitting in sittings:
+        after = Exam.from_json(sitting["exam"])
+        verdict = gate.decide(syllabus.paper, before, after, school.settings, gain_needed=gain_needed)
+        judged.append((sitting, after, verdict))
+    return max(judged, key=lambda found: gate.merit(found[2]))
+
+
+def _publish(
+    school: School, night: Night, syllabus: Syllabus, sitting: Mapping[str, Any], verdict: gate.Verdict
+) -> Adapter:
+    """The adapter under its version's name: with its files in place if it shall serve, on record if it failed."""
+    version = school.ledger.name_adapter(night.id)
+    if verdict.promote:
+        facts = {"night": night.id, "model": school.teacher.model_id, "strength": sitting["scale"]}
+        target = adapter_folder(school.home, version)
+        place(_at_strength(_folder(school, night), sitting["scale"]), target, facts)
+        # What was examined is what serves: a file that changed since must not.
+        check_adapter(AdapterFiles(version, sitting["sha256"], target))
+    return Adapter(
+        version=version,
+        sha256=sitting["sha256"],
+        state=AdapterState.ACTIVE if verdict.promote else AdapterState.REJECTED,
+        night_id=night.id,
+        model_id=school.teacher.model_id,
+        created_at=school.clock(),
+        reason="; ".join(verdict.reasons),
+        scale=sitting["scale"],
+        exam=verdict.as_json() | {"syllabus": syllabus.identity, "lessons": [x.id for x in syllabus.kept]},
+    )
+
+
+# ---------------------------------------------------------------------- the end
+
+
+def _end(school: School, night_id: str, ended: Outcome) -> Night:
+    """Write the report, then everything else in one transaction."""
+    night, at = school.ledger.night(night_id), school.clock()
+    folder, written = _folder(school, night), True
+    try:
+        report.write(folder, night, ended, lessons=school.ledger.lessons(), at=at)
+    except OSError as error:
+        ended, written = Outcome(NightStatus.FAILED, (f"its report can't be written: {error}",)), False
+    night = school.ledger.end_night(
+        night_id,
+        holder=school.holder,
+        status=ended.status,
+        reasons=ended.reasons,
+        at=at,
+        report=str(folder) if written else None,
+        adapter=ended.adapter,
+        back_to_base=ended.back_to_base,
+        lessons=ended.lessons,
+    )
+    # Published or on record; the weights themselves come out of the same seed again.
+    for left_over in ("trained", *(f"strength-{scale:g}" for scale in school.settings.scales)):
+        shutil.rmtree(folder / left_over, ignore_errors=True)
+    return night
+
+
+def _stopped(school: School, night_id: str) -> Night:
+    stage = school.ledger.night(night_id).stage
+    why = f"it was stopped by hand in stage '{stage}'; the next night goes on from there"
+    status, at = NightStatus.FAILED, school.clock()
+    return school.ledger.end_night(night_id, holder=school.holder, status=status, reasons=[why], at=at, resumable=True)
+
+
+def _watched(school: School, check: Callable[[], None]) -> School:
+    """The same school, whose night ends at its next progress once the lease is lost."""
+
+    def tell(stage: str, share: float, detail: str) -> None:
+        check()
+        school.tell(stage, share, detail)
+
+    return replace(school, tell=tell)
+
+
+def _folder(school: School, night: Night) -> Path:
+    return school.home / "nights" / night.id
+
+
+def _at_strength(folder: Path, scale: float) -> Path:
+    return folder / f"strength-{scale:g}"

@@ -1,0 +1,130 @@
+"""How nights end: what becomes of each lesson, and what the report tells. Pure, but for the clock's time handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from memory.records import Adapter, Lesson, LessonEvent, LessonState, Night, NightStatus
+from training.gate import Verdict
+from training.paper import Exam
+from training.syllabus import Syllabus
+
+Events = tuple[tuple[str, LessonEvent], ...]
+"""(lesson id, the next step of its life), in order."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a night ended, with everything that its last transaction writes. `facts` go into the report."""
+
+    status: NightStatus
+    reasons: tuple[str, ...]
+    adapter: Adapter | None = None
+    back_to_base: bool = False
+    lessons: Events = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def idle(syllabus: Syllabus, reason: str, known: Sequence[Lesson], night: Night, at: datetime) -> Outcome:
+    """There was nothing to learn."""
+    return Outcome(NightStatus.NOTHING_TO_LEARN, (reason,), lessons=_left_out(syllabus, known, night, at))
+
+
+def all_taken_back(syllabus: Syllabus, active: Adapter, known: Sequence[Lesson], night: Night, at: datetime) -> Outcome:
+    """Nothing is in force that the active version was trained on: it must not serve on."""
+    why = f"every lesson behind {active.version} was taken back: the base serves again"
+    lessons = _left_out(syllabus, known, night, at)
+    return Outcome(NightStatus.PROMOTED, (why,), back_to_base=True, lessons=lessons)
+
+
+def promoted(
+    syllabus: Syllabus, adapter: Adapter, after: Exam, facts: Mapping[str, Any], known: Sequence[Lesson], night: Night
+) -> Outcome:
+    """The candidate serves; each lesson is verified by its exam, or not learned."""
+    at, version = adapter.created_at, adapter.version
+    items = {item.lesson_id: item for item in syllabus.paper if item.kind in ("tonight", "earlier")}
+    events = list(_left_out(syllabus, known, night, at))
+    for lesson in syllabus.kept:
+        item = items.get(lesson.id)
+        if item is None:
+            continue
+        if lesson.state is not LessonState.VERIFIED:
+            events.append((lesson.id, LessonEvent(at, LessonState.TRAINED, f"trained in {version}", night.id, version)))
+        if after.right[item.id]:
+            state, why = LessonState.VERIFIED, f"{version} answers it right"
+        else:
+            state, why = LessonState.NOT_LEARNED, f"asked in the exam, {version} said: {after.answers[item.id][:200]}"
+        events.append((lesson.id, LessonEvent(at, state, why, night.id, version)))
+    reasons = tuple(adapter.exam["reasons"])
+    return Outcome(NightStatus.PROMOTED, reasons, adapter, lessons=tuple(events), facts=facts)
+
+
+def rejected(
+    syllabus: Syllabus,
+    reasons: Sequence[str],
+    known: Sequence[Lesson],
+    night: Night,
+    at: datetime,
+    *,
+    adapter: Adapter | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """The old version serves on, and tonight's lessons go back to the queue."""
+    why = f"night {night.id} was rejected ({reasons[0]}): back in the queue"
+    events = list(_left_out(syllabus, known, night, at))
+    events += [(x.id, LessonEvent(at, LessonState.QUEUED, why, night.id)) for x in syllabus.tonight]
+    facts = dict(facts or {}) | {"syllabus": syllabus.identity}
+    return Outcome(NightStatus.REJECTED, tuple(reasons), adapter, lessons=tuple(events), facts=facts)
+
+
+def facts(
+    syllabus: Syllabus,
+    before: Exam,
+    after: Exam,
+    verdict: Verdict,
+    *,
+    trained: Mapping[str, Any],
+    replay: Sequence[Mapping[str, Any]],
+    strength: float,
+    strengths: Sequence[float],
+) -> dict[str, Any]:
+    """What the report tells beyond the verdict: every question with both answers, what was trained, what was left
+    out.
+    """
+    return {
+        "verdict": verdict.as_json(),
+        "strength": strength,
+        "strengths_examined": list(strengths),
+        "training": dict(trained),
+        "replay": [row["prompt"][-1]["content"] for row in replay],
+        "questions": [
+            {
+                "kind": item.kind,
+                "lesson": item.lesson_id,
+                "question": item.prompt[-1]["content"],
+                "wanted": item.wanted or None,
+                "before": before.answers[item.id],
+                "after": after.answers[item.id],
+                "right_before": before.right[item.id],
+                "right_after": after.right[item.id],
+            }
+            for item in syllabus.paper
+        ],
+        "perplexity": {"before": before.perplexity, "after": after.perplexity, "ratio": verdict.perplexity_ratio},
+        "lessons_in": [lesson.id for lesson in syllabus.kept],
+        "lessons_out": {k: {"state": d.state, "reason": d.reason} for k, d in syllabus.dropped.items()},
+        "syllabus": syllabus.identity,
+    }
+
+
+def _left_out(syllabus: Syllabus, known: Sequence[Lesson], night: Night, at: datetime) -> Events:
+    """Events of the lessons that cleaning left out, where they say something new."""
+    held = {lesson.id: (lesson.state, lesson.reason) for lesson in known}
+    return tuple(
+        (lesson_id, LessonEvent(at, decision.state, decision.reason, night.id))
+        for lesson_id, decision in syllabus.dropped.items()
+        if held[lesson_id] != (decision.state, decision.reason)
+    )

@@ -1,0 +1,85 @@
+"""What is replayed beside tonight's lessons, so that they don't push out what the model could already do.
+
+The base model's own answers to general questions, and to questions of stored dialogues that nobody rated, to which
+the KL term holds the model. Questions near a lesson come first: that is where damage falls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from assistant.local import LocalEngine
+from memory.embedder import Embedder
+from memory.records import Lesson, Message
+from training import general
+from training.examples import Dialogue, asked
+from training.progress import Progress
+from training.stages import write_json
+
+
+def neighbours_first(
+    questions: Sequence[str], lessons: Sequence[str], *, embedder: Embedder, most: int, rng: random.Random
+) -> list[str]:
+    """Up to `most` of `questions`: half those nearest to some lesson (cosine), half at random from the others.
+
+    A question that is a lesson itself is left out: what the base says to it is what must change.
+    """
+    taught = {question.casefold() for question in lessons}
+    pool = [question for question in dict.fromkeys(questions) if question.casefold() not in taught]
+    if len(pool) <= most:
+        return pool
+    nearness = (embedder.embed(pool) @ embedder.embed(list(lessons)).T).max(axis=1)
+    near = [pool[i] for i in np.argsort(-nearness, kind="stable")[: most // 2]]
+    rest = [question for question in pool if question not in set(near)]
+    return near + rng.sample(rest, most - len(near))
+
+
+def replay(
+    engine: LocalEngine,
+    embedder: Embedder,
+    lessons: Sequence[Lesson],
+    stored: Sequence[str],
+    *,
+    rows: int,
+    answer_tokens: int,
+    system: str,
+    seed: int,
+    cache: Path,
+    progress: Progress,
+) -> list[Dialogue]:
+    """Replay rows for tonight: questions with what the base says to them.
+
+    Args:
+        stored: questions of stored dialogues that no lesson is about.
+        cache: file of the base's answers, so that each question is answered once for a model.
+    """
+    pool = [item.question for item in general.replayed()] + list(stored)
+    questions = neighbours_first(
+        pool, [x.question for x in lessons], embedder=embedder, most=rows, rng=random.Random(seed)
+    )
+    prompts = [asked(question, (), system) for question in questions]
+    answers = _base_answers(engine, prompts, answer_tokens, cache, progress)
+    return [Dialogue("replay", prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer]
+
+
+def _base_answers(
+    engine: LocalEngine, prompts: Sequence[Sequence[Message]], tokens: int, cache: Path, progress: Progress
+) -> list[str]:
+    keys = [
+        hashlib.sha256(f"{tokens}\n{engine.files.sha256}\n{engine.render(p)}".encode()).hexdigest() for p in prompts
+    ]
+    known: dict[str, str] = json.loads(cache.read_text("utf-8")) if cache.is_file() else {}
+    missing = [i for i, key in enumerate(keys) if key not in known]
+    asked_for = [prompts[i] for i in missing]
+    for done, (place, answer) in enumerate(engine.complete(asked_for, max_tokens=tokens, adapter=None), start=1):
+        known[keys[missing[place]]] = answer
+        progress(done / len(missing), f"the base answers {done}/{len(missing)}")
+    if missing:
+        write_json(cache, known)
+    return [known[key] for key in keys]

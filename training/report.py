@@ -1,0 +1,130 @@
+"""What a night tells: `report.json` for programs, `report.md` for people. Idle nights leave both too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memory.records import Lesson, Night, NightStatus
+from training.stages import write_json, write_text
+
+if TYPE_CHECKING:
+    from training.outcome import Outcome
+
+TITLES = {
+    NightStatus.PROMOTED: "promoted",
+    NightStatus.REJECTED: "rejected: the old version serves on",
+    NightStatus.FAILED: "failed: the old version serves on",
+    NightStatus.NOTHING_TO_LEARN: "nothing to learn",
+}
+
+
+def write(folder: Path, night: Night, outcome: Outcome, *, lessons: Sequence[Lesson], at: datetime) -> None:
+    """Write both reports into the night's folder."""
+    report = as_json(night, outcome, at=at)
+    write_json(folder / "report.json", report)
+    write_text(folder / "report.md", as_markdown(report, {lesson.id: lesson for lesson in lessons}))
+
+
+def as_json(night: Night, outcome: Outcome, *, at: datetime) -> dict[str, Any]:
+    """Everything about a night, for programs."""
+    return {
+        "night": night.id,
+        "status": str(outcome.status),
+        "reasons": list(outcome.reasons),
+        "adapter": outcome.adapter.version if outcome.adapter else None,
+        "adapter_sha256": outcome.adapter.sha256 if outcome.adapter else None,
+        "started_at": night.started_at.isoformat() if night.started_at else None,
+        "ended_at": at.isoformat(),
+        "seconds": round((at - night.started_at).total_seconds(), 1) if night.started_at else None,
+        "seed": night.seed,
+        "settings": dict(night.settings),
+        **outcome.facts,
+    }
+
+
+def as_markdown(report: Mapping[str, Any], lessons: Mapping[str, Lesson]) -> str:
+    """The same for people: verdict, your questions before and after, what got worse, what was left out and why."""
+    status = NightStatus(report["status"])
+    version = f"{report['adapter']} " if report["adapter"] else ""
+    parts = [f"## What I learned last night: {version}{TITLES[status]}", _list(report["reasons"])]
+    questions = report.get("questions", [])
+    if questions:
+        parts += _questions(questions)
+    if report.get("lessons_out"):
+        rows = [
+            [lessons[i].question if i in lessons else i, out["state"], out["reason"]]
+            for i, out in report["lessons_out"].items()
+        ]
+        parts += ["### Left out, and why", _table(["question", "state", "reason"], rows)]
+    if "training" in report:
+        parts += ["### How it was trained", _training(report)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _questions(questions: Sequence[Mapping[str, Any]]) -> list[str]:
+    parts = []
+    for kind, title in (
+        ("tonight", "Your corrections and liked answers, as you asked them"),
+        ("reworded", "The same, in words that were not trained"),
+        ("earlier", "Earlier lessons"),
+    ):
+        rows = [q for q in questions if q["kind"] == kind]
+        if rows:
+            head = f"### {title}: {_right(rows, 'before')} → {_right(rows, 'after')} of {len(rows)} right"
+            shown = [[q["question"], _answer(q, "before"), _answer(q, "after")] for q in rows]
+            parts += [head, _table(["question", "before", "after"], shown)]
+    controls = [q for q in questions if q["kind"] == "control"]
+    if controls:
+        parts.append(
+            f"### General questions: {_right(controls, 'before')} → {_right(controls, 'after')} of {len(controls)}"
+        )
+    worse = [q for q in questions if q["right_before"] and not q["right_after"]]
+    if worse:
+        shown = [[q["question"], _answer(q, "before"), _answer(q, "after")] for q in worse]
+        parts += ["### What got worse", _table(["question", "before", "after"], shown)]
+    elif questions:
+        parts += ["### What got worse", "Nothing that was asked."]
+    return parts
+
+
+def _training(report: Mapping[str, Any]) -> str:
+    t, perplexity = report["training"], report["perplexity"]
+    first, last = t["losses"][0], t["losses"][-1]
+    examined = ", ".join(f"{strength:g}" for strength in report["strengths_examined"])
+    facts = [
+        f"{t['wanted_rows']} wanted and {t['replay_rows']} replayed rows, {t['epochs']} epochs, {t['steps']} steps",
+        f"loss {first[0]:.3f} → {last[0]:.3f} nats a token, KL to the base {last[1]:.3f}",
+        f"{t['seconds']:.0f} s for {t['tokens']:,} tokens ({t['padding']:.0%} padding), at most {t['peak_mb']:,.0f} MB",
+        f"perplexity on fixed text {perplexity['before']:.2f} → {perplexity['after']:.2f}",
+        f"published at strength {report['strength']:g} (examined: {examined})",
+        f"seed {report['seed']}; the whole night took {report['seconds']:.0f} s",
+    ]
+    return _list(facts)
+
+
+def _right(rows: Sequence[Mapping[str, Any]], when: str) -> int:
+    return sum(bool(row[f"right_{when}"]) for row in rows)
+
+
+def _answer(question: Mapping[str, Any], when: str) -> str:
+    mark = "✓" if question[f"right_{when}"] else "✗"
+    return f"{mark} {question[when]}"
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {_cell(line)}" for line in lines)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    return "\n".join(lines + [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows])
+
+
+def _cell(text: str) -> str:
+    """Text that people wrote, or a model, inside Markdown: on one line, and unable to be markup."""
+    line = " ".join(text.split())
+    line = line if len(line) <= 240 else f"{line[:239]}…"
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>|#!" else c for c in line)

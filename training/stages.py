@@ -1,0 +1,72 @@
+"""What a night has finished lies in its folder, one file a stage, so that a night that was cut off goes on from there.
+
+Every file appears whole or not at all: written beside, flushed to the disk, renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` so that a reader, or the next start after a power cut, sees the old file or the new."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True))
+
+
+def write_text(path: Path, text: str) -> None:
+    """See `write_json`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.tmp")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make the files right in `folder`, and their names, durable."""
+    for path in folder.iterdir():
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+class Finished:
+    """The finished stages of one night, valid for one set of inputs.
+
+    Args:
+        folder: the night's.
+        inputs: everything that the outcome depends on, as JSON; others than last time start over.
+    """
+
+    def __init__(self, folder: Path, inputs: Any) -> None:
+        self.folder = folder
+        stamp = folder / "inputs.json"
+        if not stamp.is_file() or json.loads(stamp.read_text("utf-8")) != inputs:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            write_json(stamp, inputs)
+
+    def once(self, stage: str, work: Callable[[], Any]) -> Any:
+        """The JSON result of `stage`: read, where an earlier run got so far, else worked out and kept."""
+        file = self.folder / f"{stage}.json"
+        if not file.is_file():
+            write_json(file, work())
+        return json.loads(file.read_text("utf-8"))

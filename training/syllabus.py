@@ -1,0 +1,88 @@
+"""What one night teaches and asks: lessons in and out, and the exam's paper. Made from the ledger alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from memory.ledger import Ledger
+from memory.records import Lesson, LessonState
+from training import clean as cleaning
+from training import lessons as collecting
+from training.examples import Dialogue, asked
+from training.paper import Item, set_paper
+from training.rewordings import reword
+from training.settings import NightSettings, as_json
+from training.teacher import Teacher
+
+STORED_QUESTIONS = 500
+"""Unrated exchanges, newest first, from which replay may choose."""
+
+
+@dataclass(frozen=True)
+class Syllabus:
+    """Lessons in force tonight, oldest first; those that no exam has yet found in the weights are `tonight`'s."""
+
+    kept: tuple[Lesson, ...]
+    dropped: dict[str, cleaning.Decision]
+    tonight: tuple[Lesson, ...]
+    earlier: tuple[Lesson, ...]
+    paper: tuple[Item, ...]
+    identity: str
+    """Hash of what a night is asked to do: lessons, settings, seed, model. The same again would be the same night."""
+
+
+def collect(
+    ledger: Ledger, teacher: Teacher, settings: NightSettings, *, key: bytes, system: str, seed: int
+) -> Syllabus:
+    """Read the lessons in force, clean them, and set the paper."""
+    lessons = collecting.in_force(ledger)
+    unsigned = collecting.unsigned(ledger, lessons, key)
+    said = [lesson for lesson in lessons if lesson.id not in unsigned]
+    cleaned = cleaning.clean(said, tokens=teacher.tokens, longest=settings.lesson_tokens)
+    dropped = cleaned.dropped | {
+        lesson_id: cleaning.Decision(LessonState.REJECTED, why) for lesson_id, why in unsigned.items()
+    }
+    tonight = tuple(lesson for lesson in cleaned.kept if lesson.state is not LessonState.VERIFIED)
+    earlier = tuple(lesson for lesson in cleaned.kept if lesson.state is LessonState.VERIFIED)
+    paper = set_paper(tonight, earlier, controls=settings.controls, trained_wordings=settings.rewordings, system=system)
+    return Syllabus(
+        kept=cleaned.kept,
+        dropped=dropped,
+        tonight=tonight,
+        earlier=earlier,
+        paper=tuple(paper),
+        identity=_identity(cleaned.kept, settings, teacher, system, seed),
+    )
+
+
+def wanted_rows(lessons: tuple[Lesson, ...], *, rewordings: int, system: str) -> list[Dialogue]:
+    """What is learned: each lesson as it was asked, and each correction in other wordings too."""
+    rows = []
+    for lesson in lessons:
+        again = reword(lesson.question, most=rewordings) if lesson.unwanted is not None else []
+        for question in [lesson.question, *again]:
+            rows.append(Dialogue("wanted", asked(question, lesson.history, system), lesson.wanted or ""))
+    return rows
+
+
+def stored_questions(ledger: Ledger) -> list[str]:
+    """Questions that open stored dialogues, which nobody rated and in which there is no secret, newest first.
+
+    What the base says to them is what it shall go on saying. Liked answers are lessons themselves, and trained as such.
+    """
+    found = ledger.unrated_exchanges(limit=STORED_QUESTIONS)
+    return [x.question for x in found if not x.history and not cleaning.secret_in(x.question)]
+
+
+def _identity(lessons: tuple[Lesson, ...], settings: NightSettings, teacher: Teacher, system: str, seed: int) -> str:
+    content: Any = [
+        [[x.id, list(x.history), x.question, x.wanted, x.unwanted] for x in lessons],
+        {name: value for name, value in as_json(settings).items() if name != "lease_seconds"},
+        seed,
+        teacher.model_sha256,
+        system,
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

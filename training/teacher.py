@@ -1,0 +1,129 @@
+"""The seam between a night and the model that it trains: the `Teacher` protocol, and the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from assistant.engine import AdapterFiles
+from assistant.local import LocalEngine
+from memory.embedder import Embedder
+from memory.errors import NightschoolError
+from memory.records import Lesson
+from training.examples import Dialogue, lesson_tokens
+from training.paper import Exam, Item
+from training.progress import Progress
+from training.settings import NightSettings
+
+
+class Diverged(NightschoolError):
+    """The loss is no longer a number; nothing of this adapter is usable."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training left behind. `losses` holds (nll, kl) in nats a token for each step; `peak_mb` is the process's."""
+
+    sha256: str
+    steps: int
+    epochs: int
+    tokens: int
+    padding: float
+    seconds: float
+    peak_mb: float
+    losses: list[tuple[float, float]]
+
+
+class Teacher(Protocol):
+    """Everything of a night that needs the model."""
+
+    @property
+    def model_id(self) -> str: ...
+
+    @property
+    def model_sha256(self) -> str:
+        """What the outcome of a night depends on, of the model."""
+        ...
+
+    def tokens(self, lesson: Lesson) -> int:
+        """Of the lesson's prompt and wanted answer."""
+        ...
+
+    def replay(
+        self, lessons: Sequence[Lesson], stored: Sequence[str], *, seed: int, progress: Progress
+    ) -> list[Dialogue]:
+        """Rows that hold the model where it is; `stored` are questions of earlier dialogues."""
+        ...
+
+    def train(self, dialogues: Sequence[Dialogue], *, seed: int, folder: Path, progress: Progress) -> Trained:
+        """A fresh adapter in `folder`. Raises: Diverged."""
+        ...
+
+    def scale(self, folder: Path, target: Path, by: float) -> str:
+        """Write the adapter of `folder`, `by` times as strong, to `target`; returns the sha256 of its weights."""
+        ...
+
+    def sit(self, paper: Sequence[Item], adapter: AdapterFiles | None, *, progress: Progress) -> Exam:
+        """Answer the paper with `adapter` on (None: the base)."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalTeacher:
+    """The real teacher: trains and examines on the engine that serves, with its NF4 weights.
+
+    Args:
+        cache: file of the base's own answers to replayed questions.
+    """
+
+    engine: LocalEngine
+    embedder: Callable[[], Embedder]
+    settings: NightSettings
+    system_prompt: str
+    cache: Path
+
+    @property
+    def model_id(self) -> str:
+        return self.engine.model_id
+
+    @property
+    def model_sha256(self) -> str:
+        return self.engine.files.sha256
+
+    def tokens(self, lesson: Lesson) -> int:
+        return lesson_tokens(self.engine, lesson, self.system_prompt)
+
+    def replay(
+        self, lessons: Sequence[Lesson], stored: Sequence[str], *, seed: int, progress: Progress
+    ) -> list[Dialogue]:
+        from training.replay import replay
+
+        return replay(
+            self.engine,
+            self.embedder(),
+            lessons,
+            stored,
+            rows=self.settings.replay_rows,
+            answer_tokens=self.settings.replay_tokens,
+            system=self.system_prompt,
+            seed=seed,
+            cache=self.cache,
+            progress=progress,
+        )
+
+    def train(self, dialogues: Sequence[Dialogue], *, seed: int, folder: Path, progress: Progress) -> Trained:
+        from training.learner import train
+
+        return train(self.engine, dialogues, self.settings, seed=seed, folder=folder, progress=progress)
+
+    def scale(self, folder: Path, target: Path, by: float) -> str:
+        from training.learner import scale
+
+        return scale(folder, target, by)
+
+    def sit(self, paper: Sequence[Item], adapter: AdapterFiles | None, *, progress: Progress) -> Exam:
+        from training.evaluate import sit
+
+        return sit(self.engine, paper, adapter, answer_tokens=self.settings.answer_tokens, progress=progress)
