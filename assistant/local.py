@@ -4,16 +4,14 @@ One answer at a time, whoever asks first. The night trains and examines on the s
 what serves. It does not know where an adapter came from, only the hash it must have.
 
 NF4 weights are held *packed* (4 bits, unpacked again in every product) or *unpacked* once into float: the very same
-values either way, so the answers are the same. A GPU, or a CPU with bitsandbytes' AVX-512 kernels, is faster packed;
-other CPUs are two to three times faster unpacked, and `auto` finds out which by timing one layer.
+values either way, so the answers are the same. `auto` keeps them packed on a GPU and unpacks them on a CPU, where that
+is up to three times faster.
 """
 
 from __future__ import annotations
 
-import copy
 import queue
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -366,7 +364,9 @@ def _load(files: ModelFiles, weights: Weights) -> tuple[Any, Any]:
         tokenizer.chat_template = PLAIN_TEMPLATE
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if device == "cpu" and (weights == "unpacked" or (weights == "auto" and _unpacked_is_faster(model))):
+    if device == "cpu" and weights == "packed":
+        _compute_exactly(model)
+    elif device == "cpu":
         _unpack(model)
     model.eval()
     return tokenizer, model
@@ -380,6 +380,14 @@ def _linears4bit(model: Any) -> Iterator[tuple[Any, str, Any]]:
         for name, child in list(parent.named_children()):
             if isinstance(child, Linear4bit):
                 yield parent, name, child
+
+
+def _compute_exactly(model: Any) -> None:
+    """Keep bitsandbytes from its AVX512-bf16 kernel: it rounds to bfloat16, so that a server on such a CPU would give
+    other answers than those that passed the exam, and it lets no gradient through.
+    """
+    for _, _, layer in _linears4bit(model):
+        layer.support_avx512bf16_for_cpu = False
 
 
 def _unpacked(layer: Any) -> Any:
@@ -405,25 +413,3 @@ def _unpack(model: Any) -> None:
     model.is_loaded_in_4bit = model.is_quantized = False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-
-
-def _unpacked_is_faster(model: Any) -> bool:
-    """Time one token through a copy of the widest layer, packed and unpacked."""
-    import torch
-
-    layer = max(
-        (layer for _, _, layer in _linears4bit(model)), key=lambda found: found.in_features * found.out_features
-    )
-    plain, packed = _unpacked(layer), copy.deepcopy(layer)
-    one = torch.randn(1, layer.in_features, dtype=layer.compute_dtype)
-
-    def seconds(module: Any) -> float:
-        best = float("inf")
-        with torch.inference_mode():
-            for _ in range(12):
-                began = time.perf_counter()
-                module(one)
-                best = min(best, time.perf_counter() - began)
-        return best
-
-    return seconds(plain) < seconds(packed)

@@ -36,8 +36,8 @@ class Settings(BaseSettings):
     model: str = Field("embedded", min_length=1, description="`embedded`, a local folder, or a hub id")
     weights: Literal["auto", "packed", "unpacked"] = Field(
         "auto",
-        description="how NF4 weights are held: packed (small), unpacked once into float (fast where the CPU has no"
-        " 4-bit kernels), auto: packed on a GPU, else whichever this CPU computes faster",
+        description="how NF4 weights are held: packed (small), unpacked once into float (the same values, faster on a"
+        " CPU), auto: packed on a GPU, unpacked on a CPU",
     )
     host: str = "127.0.0.1"
     port: int = Field(7860, ge=0, le=65535)
@@ -53,6 +53,13 @@ class Settings(BaseSettings):
     recall_k: int = Field(3, ge=0, le=50, description="recollections in a prompt; 0 switches recall off")
     recall_min_score: float = Field(0.7, ge=-1, le=1, description="cosine under which a memory is none")
     recall_share: float = Field(0.4, ge=0, le=1, description="share of the prompt's budget that memory may take")
+
+    @field_validator("home", "models_dir", mode="before")
+    @classmethod
+    def _named(cls, path: Any) -> Any:
+        if path == "":  # pathlib would take it for the working directory
+            raise ValueError("name a folder, or leave the setting out")
+        return path
 
     @field_validator("home", "models_dir")
     @classmethod

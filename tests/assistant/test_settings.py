@@ -91,6 +91,7 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, named: str
         ("NIGHTSCHOOL_PROT", "1", "unknown setting 'prot'"),
         ("NIGHTSCHOOL_NIGHT__EPOCS", "1", "unknown setting 'night.epocs': the settings are alpha"),
         ("NIGHTSCHOOL_PORT", "", "setting 'port' is ''"),
+        ("NIGHTSCHOOL_MODELS_DIR", "", "setting 'models_dir' is '': value error, name a folder"),
         ("NIGHTSCHOOL_PORT", "eighty", "setting 'port' is 'eighty'"),
         ("NIGHTSCHOOL_PORT__X", "1", "setting 'port' is"),
         ("NIGHTSCHOOL_NIGHT", "{}", "setting 'night' is '{}'"),
