@@ -6,19 +6,14 @@ torch.
 
 from __future__ import annotations
 
-import errno
-import json
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -26,33 +21,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import Progress
 
 from assistant import wire
+from assistant.keys import secret_key
 from assistant.settings import load
+from assistant.terminal import err, night_progress, out, print_json, print_night, print_preview, print_table
 from memory.errors import BadInput, NightschoolError
 from memory.ledger import Ledger
 from memory.records import Night, NightStatus
 from training.settings import Settings
 
 if TYPE_CHECKING:
-    from assistant.local import LocalEngine
+    from assistant.local import LocalEngine, Weights
     from assistant.turn import Assistant
     from memory.embedder import Embedder
     from memory.recall import Memory
     from training.nightly import School, Tell
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 cli = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
 )
 memory_cli = typer.Typer(no_args_is_help=True, help="What is remembered: search it, list it, rebuild its index.")
 cli.add_typer(memory_cli, name="memory")
-out, err = Console(), Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 
@@ -91,10 +83,7 @@ class Nightschool:
 
     @cached_property
     def engine(self) -> LocalEngine:
-        from assistant.local import LocalEngine
-        from assistant.models import resolve
-
-        return LocalEngine(resolve(self.settings.model, self.settings.models), weights=self.settings.weights)
+        return self._engine(self.settings.weights)
 
     @cached_property
     def assistant(self) -> Assistant:
@@ -104,15 +93,13 @@ class Nightschool:
 
     def school(self, tell: Tell) -> School:
         """The collaborators of a night in this process."""
-        from assistant.local import LocalEngine
-        from assistant.models import resolve
         from training.lease import this_process
         from training.nightly import School
         from training.teacher import LocalTeacher
 
         settings = self.settings
         # On a CPU the night pays for unpacking once instead of at every step, for the same values; a GPU keeps 4 bits.
-        engine = LocalEngine(resolve(settings.model, settings.models), weights="unpacked")
+        engine = self._engine("unpacked")
         cache = settings.home / "nights" / "base-answers.json"
         teacher = LocalTeacher(engine, lambda: self.embedder, settings.night, settings.system_prompt, cache)
         return School(
@@ -126,6 +113,13 @@ class Nightschool:
             holder=this_process(),
             tell=tell,
         )
+
+    def _engine(self, weights: Weights) -> LocalEngine:
+        from assistant.local import LocalEngine
+        from assistant.models import resolve
+
+        models = self.settings.models
+        return LocalEngine(resolve(self.settings.model, models), weights=weights, copies=models / "unpacked")
 
 
 def build(**overrides: Any) -> Nightschool:
@@ -141,53 +135,6 @@ def now() -> datetime:
 def new_id() -> str:
     """A new id, in no order and impossible to guess."""
     return uuid.uuid4().hex
-
-
-def secret_key(path: Path) -> bytes:
-    """The key that signs what the assistant says, made at the first start, readable by its owner alone.
-
-    Where the home can't be written, a key for this run: nothing that it signs is stored either.
-
-    Raises: BadInput when there is a file that is no key, or not ours to read.
-    """
-    with suppress(OSError):
-        _make_key(path)
-    try:
-        key = bytes.fromhex(path.read_text("ascii"))
-    except (FileNotFoundError, NotADirectoryError):
-        return secrets.token_bytes(32)
-    except OSError as error:
-        raise BadInput(
-            f"{path} can't be read ({error.strerror}): make it readable, or choose another --home"
-        ) from error
-    except ValueError:
-        key = b""
-    if not key:
-        raise BadInput(f"{path} holds no key: put it back from a backup, or delete it and lose what it signed")
-    return key
-
-
-def _make_key(path: Path) -> None:
-    """Put a new key there, unless there is one: whole at once, so that no other process ever reads half of it."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            # A link, not a rename: of two processes that make one, the first one's stays.
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        except OSError:
-            # A file system without links.
-            draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _house(context: typer.Context) -> Nightschool:
@@ -214,87 +161,40 @@ def serve(
     nightly_at: Annotated[str | None, typer.Option(help="HH:MM, a night every day")] = None,
 ) -> None:
     """Chat in the browser, over HTTP, and run the nights."""
+    from assistant.server import Server, listen, url
+
     house = build(home=context.obj, host=host, port=port, model=model, nightly_at=nightly_at)
-    settings = house.settings
-    if settings.host not in LOOPBACK:
-        raise BadInput(
-            f"listening on {settings.host} would let anybody in, and there is no account yet: keep to 127.0.0.1"
-        )
-    listener = _listen(settings.host, settings.port)
+    listener = listen(house.settings.host, house.settings.port)
     # Everything that can be refused is refused before the page is up.
     _ = house.engine, house.key, house.embedder
     if house.ledger.read_only:
         err.print(f"nothing is being remembered: {house.ledger.read_only}", style="yellow")
-    host_name = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"http://{host_name}:{listener.getsockname()[1]}"
-    _serve(house, listener, address)
+    server = Server(house.assistant, house.engine)
+    with _night_watch(house):
+        out.print(f"Nightschool is at {url(house.settings.host, listener)}", highlight=False)
+        sys.stdout.flush()
+        server.run(listener)
 
 
-def _serve(house: Nightschool, listener: socket.socket, address: str) -> None:
-    import uvicorn
-
-    from assistant import api, ui
+@contextmanager
+def _night_watch(house: Nightschool) -> Iterator[None]:
+    """For as long as the context lasts, nights that anybody asks for are run; by the clock too, where one is set."""
     from assistant.nights import request_night
     from training.schedule import NightWatch, every_night, night_command
 
-    settings, failure = house.settings, []
-    web = api.create(house.assistant, ready=lambda: _why_not_ready(house.engine, failure))
-    ui.mount(web, house.assistant)
-    server = uvicorn.Server(uvicorn.Config(web, log_level="warning", timeout_graceful_shutdown=5))
-
-    def warm_up() -> None:
-        try:
-            house.engine.load()
-            house.memory.recall("warm up", k=1)
-            house.memory.refresh()
-        except Exception as error:
-            # Also what no one foresaw (a library that can't be imported): a server that never gets ready says why.
-            failure.append(str(error) or type(error).__name__)
-            server.should_exit = True
-
+    settings = house.settings
     command, environment = night_command(settings)
     watch = NightWatch(house.ledger, command, settings.home / "logs", clock=now, environment=environment)
     clock = every_night(lambda: request_night(house.assistant), settings.nightly_at) if settings.nightly_at else None
-    warming = threading.Thread(target=warm_up, name="warm up", daemon=True)
-    warming.start()
     watch.start()
     if clock:
         clock.start()
-    out.print(f"Nightschool is at {address}", highlight=False)
-    sys.stdout.flush()
-    # uvicorn shuts down, and then raises the signal again: SIGTERM must not kill before the nights are stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        pass
+        yield
     finally:
         if clock:
             clock.shutdown(wait=False)
         watch.stop()
-        house.memory.save()
-    if failure:
-        raise NightschoolError(failure[0])
-
-
-def _why_not_ready(engine: LocalEngine, failure: Sequence[str]) -> str | None:
-    if failure:
-        return failure[0]
-    return None if engine.ready else "the model is being loaded"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        why = "is in use" if error.errno == errno.EADDRINUSE else f"can't be opened ({error.strerror})"
-        raise BadInput(f"port {port} on {host} {why}: choose another with --port, or --port 0 for any") from error
-    return listener
 
 
 @cli.command()
@@ -315,7 +215,7 @@ def ask(
         elif isinstance(event, Answered):
             if as_json:
                 exchange = event.exchange
-                _print_json(
+                print_json(
                     {
                         "exchange_id": exchange.id,
                         "answer": exchange.answer,
@@ -356,19 +256,21 @@ def nightly(
     house = build(home=context.obj, night=night_settings.model_dump() | changed)
     seed = house.settings.night.seed
     if dry_run:
-        _print_preview(preview(house.school(lambda *_: None), seed=seed), as_json=as_json)
+        found = preview(house.school(lambda *_: None), seed=seed)
+        left_out = {key: {"state": x.state, "reason": x.reason} for key, x in found.dropped.items()}
+        print_preview(found.kept, left_out, as_json=as_json)
         return
     if night:
         # Started by the server: the chat comes first.
         os.nice(10)
     night_id = night or request_night(house.assistant).id
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _progress(quiet=as_json or night is not None) as tell:
+    with night_progress(quiet=as_json or night is not None) as tell:
         ended = run(house.school(tell), night_id, seed=seed)
     if as_json:
-        _print_json(wire.night(ended))
+        print_json(wire.night(ended))
     else:
-        _print_ended(ended)
+        print_night(ended)
     if ended.status is NightStatus.FAILED:
         raise typer.Exit(1)
 
@@ -380,12 +282,12 @@ def nights(context: typer.Context, as_json: AsJson = False) -> None:
     ledger.reap_nights(at=now())
     found = ledger.nights()
     if as_json:
-        _print_json([wire.night(x, report=False) for x in found])
+        print_json([wire.night(x, report=False) for x in found])
         return
     rows = [
         [x.id[:8], f"{x.created_at:%Y-%m-%d %H:%M}", x.status, x.adapter or "", "; ".join(x.reasons)] for x in found
     ]
-    _print_table(["night", "asked for", "status", "adapter", "why"], rows, none="no night yet: nightschool nightly")
+    print_table(["night", "asked for", "status", "adapter", "why"], rows, none="no night yet: nightschool nightly")
 
 
 @cli.command()
@@ -393,10 +295,10 @@ def adapters(context: typer.Context, as_json: AsJson = False) -> None:
     """The versions, newest first, and which one serves."""
     found = _house(context).ledger.adapters()
     if as_json:
-        _print_json([wire.adapter(x) for x in found])
+        print_json([wire.adapter(x) for x in found])
         return
     rows = [[x.version, x.state, f"{x.created_at:%Y-%m-%d %H:%M}", x.sha256[:12], x.reason] for x in found]
-    _print_table(["version", "state", "made", "sha256", "why"], rows, none="no adapter yet: the base model serves")
+    print_table(["version", "state", "made", "sha256", "why"], rows, none="no adapter yet: the base model serves")
 
 
 @cli.command()
@@ -404,44 +306,59 @@ def lessons(context: typer.Context, as_json: AsJson = False) -> None:
     """The lessons, newest first, and where each is on its way."""
     found = _house(context).ledger.lessons(newest_first=True)
     if as_json:
-        _print_json([wire.lesson(x) for x in found])
+        print_json([wire.lesson(x) for x in found])
         return
     rows = [[x.id[:8], x.question, x.wanted or "", x.state, x.reason] for x in found]
-    _print_table(["lesson", "question", "wanted", "state", "why"], rows, none="no lesson yet: rate an answer")
+    print_table(["lesson", "question", "wanted", "state", "why"], rows, none="no lesson yet: rate an answer")
 
 
 @cli.command()
-def promote(context: typer.Context, version: str) -> None:
+def promote(context: typer.Context, version: str, as_json: AsJson = False) -> None:
     """Let a version serve (vN, or base). Servers that run follow with their next answer."""
     from assistant import versions
 
     house = _house(context)
-    versions.promote(house.ledger, house.settings.home, version)
-    out.print(f"{escape(version)} serves")
+    versions.promote(house.ledger, house.settings.home, version, model=house.settings.model)
+    _print_serving(version, as_json=as_json)
 
 
 @cli.command()
-def rollback(context: typer.Context) -> None:
+def rollback(context: typer.Context, as_json: AsJson = False) -> None:
     """Let the version before this one serve."""
     from assistant import versions
 
     house = _house(context)
-    out.print(f"{versions.roll_back(house.ledger, house.settings.home)} serves")
+    version = versions.roll_back(house.ledger, house.settings.home, model=house.settings.model)
+    _print_serving(version, as_json=as_json)
+
+
+def _print_serving(version: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"active": version})
+    else:
+        out.print(f"{escape(version)} serves")
 
 
 @cli.command()
-def undo(context: typer.Context, lesson: Annotated[str, typer.Argument(help="its id, or how it begins")]) -> None:
+def undo(
+    context: typer.Context,
+    lesson: Annotated[str, typer.Argument(help="its id, or how it begins")],
+    as_json: AsJson = False,
+) -> None:
     """Take a lesson back: the next night has never seen it."""
     from assistant.feedback import undo_lesson
 
-    house = _house(context)
-    found = [x for x in house.ledger.lessons() if lesson and x.id.startswith(lesson)]
+    ledger = _house(context).ledger
+    found = [x for x in ledger.lessons() if lesson and x.id.startswith(lesson)]
     if len(found) != 1:
         raise BadInput(
             f"{len(found) or 'no'} lesson{'s' * (len(found) > 1)} called {lesson[:40]!r}: see nightschool lessons"
         )
-    undo_lesson(house.assistant, found[0].id)
-    out.print("undone: the next night has never seen it; nightschool nightly retrains without it")
+    undone = undo_lesson(ledger, found[0].id, clock=now, new_id=new_id)
+    if as_json:
+        print_json(wire.lesson(undone))
+    else:
+        out.print("undone: the next night has never seen it; nightschool nightly retrains without it")
 
 
 # ---------------------------------------------------------------------- memory, models, health
@@ -455,10 +372,10 @@ def memory_search(context: typer.Context, query: str, k: int = 5, as_json: AsJso
     house = _house(context)
     found = house.memory.recall(clean(query, limit=house.settings.message_chars, what="query"), k=k)
     if as_json:
-        _print_json([wire.recollection(r) for r in found])
+        print_json([wire.recollection(r) for r in found])
         return
     rows = [[f"{r.score:.2f}", r.question, r.answer, r.reason] for r in found]
-    _print_table(["score", "question", "answer", "why"], rows, none="nothing near to that is remembered")
+    print_table(["score", "question", "answer", "why"], rows, none="nothing near to that is remembered")
 
 
 @memory_cli.command("list")
@@ -473,7 +390,7 @@ def memory_list(
         for _, (exchange, _) in sorted(ledger.rated_exchanges(range(max(1, last - most + 1), last + 1)).items())
     ]
     if as_json:
-        _print_json(
+        print_json(
             [
                 {"id": e.id, "created_at": e.created_at.isoformat(), "question": e.question, "answer": e.answer}
                 for e in found
@@ -481,7 +398,7 @@ def memory_list(
         )
         return
     rows = [[f"{e.created_at:%Y-%m-%d %H:%M}", e.question, e.answer, e.adapter] for e in found]
-    _print_table(["when", "question", "answer", "version"], rows, none="nothing is remembered yet")
+    print_table(["when", "question", "answer", "version"], rows, none="nothing is remembered yet")
 
 
 @memory_cli.command("rebuild")
@@ -512,10 +429,10 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
 
     findings = examine(_house(context).settings)
     if as_json:
-        _print_json([vars(f) for f in findings])
+        print_json([vars(f) for f in findings])
     else:
         rows = [["[green]ok[/]" if f.ok else "[red]bad[/]", f.what, escape(f.told)] for f in findings]
-        _print_table(["", "what", "found"], rows, none="", markup=True)
+        print_table(["", "what", "found"], rows, none="", markup=True)
     if not all(f.ok for f in findings):
         raise typer.Exit(1)
 
@@ -540,10 +457,10 @@ def bench(
         err.print("a start")
         measured = {"seconds_to_first_answer": seconds_to_first_answer(house.settings), **asdict(figures)}
     if as_json:
-        _print_json(measured)
+        print_json(measured)
         return
     rows = [[name.replace("_", " "), str(value)] for name, value in measured.items() if name != "answers"]
-    _print_table(["figure", "value"], rows, none="")
+    print_table(["figure", "value"], rows, none="")
 
 
 def _night_of_its_own(house: Nightschool) -> Night:
@@ -555,63 +472,6 @@ def _night_of_its_own(house: Nightschool) -> Night:
     command, environment = night_command(house.settings)
     subprocess.run([*command, night_id], env=environment, check=False, stdout=sys.stderr)  # noqa: S603 - our own
     return house.ledger.night(night_id)
-
-
-# ---------------------------------------------------------------------- printing
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Tell]:
-    columns = (
-        TextColumn("{task.fields[stage]:8}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal) as bars:
-        task = bars.add_task("", total=1.0, stage="")
-
-        def tell(stage: str, share: float, detail: str) -> None:
-            bars.update(task, completed=share, stage=stage, description=escape(detail))
-
-        yield tell
-
-
-def _print_ended(ended: Any) -> None:
-    file = Path(ended.report) / "report.md" if ended.report else None
-    if file and file.is_file() and ended.status in (NightStatus.PROMOTED, NightStatus.REJECTED):
-        from rich.markdown import Markdown
-
-        out.print(Markdown(file.read_text("utf-8")))
-    else:
-        out.print(escape(f"{ended.status}: {'; '.join(ended.reasons)}"), highlight=False)
-
-
-def _print_preview(syllabus: Any, *, as_json: bool) -> None:
-    if as_json:
-        dropped = {k: {"state": d.state, "reason": d.reason} for k, d in syllabus.dropped.items()}
-        _print_json({"lessons_in": [wire.lesson(x) for x in syllabus.kept], "lessons_out": dropped})
-        return
-    rows = [[x.id[:8], "taught", x.question, x.wanted or ""] for x in syllabus.kept]
-    rows += [[lesson_id[:8], "left out", decision.reason, ""] for lesson_id, decision in syllabus.dropped.items()]
-    _print_table(
-        ["lesson", "tonight", "question or why not", "wanted"], rows, none="nothing to learn, because nothing is rated"
-    )
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, none: str, markup: bool = False) -> None:
-    if not rows:
-        out.print(none, highlight=False)
-        return
-    table = Table(*head, box=None, header_style="bold")
-    for row in rows:
-        table.add_row(*(value if markup else escape(str(value)) for value in row))
-    out.print(table)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))  # noqa: T201 - for programs, so never wrapped
 
 
 def main() -> None:

@@ -40,7 +40,9 @@ STATUS: dict[type[NightschoolError], int] = {
     ModelUnavailable: 503,
     NotRemembered: 507,
 }
-LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""The addresses of this machine that no other can reach."""
+
 SERVED = "nightschool"
 
 
@@ -107,7 +109,7 @@ def create(  # noqa: C901 - one small route after another
     api = FastAPI(title="Nightschool", docs_url=None, redoc_url=None)
     api.add_middleware(SameOrigin)
     # Without a login, a name of somebody else's that resolves to this machine must not reach it (DNS rebinding).
-    api.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
+    api.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
     api.add_exception_handler(NightschoolError, _known_error)
     api.add_exception_handler(RequestValidationError, _bad_request)
     api.add_exception_handler(PlainHTTPException, _plain_error)
@@ -115,7 +117,11 @@ def create(  # noqa: C901 - one small route after another
     @api.post("/v1/chat/completions", response_model=None)
     def chat(request: ChatRequest) -> Response | dict[str, Any]:
         events = turn(assistant, _ask(assistant, request))
-        first = next(events)
+        try:
+            first = next(events)
+        except NotFound as error:
+            # The version: it is all that a request over HTTP names.
+            return _error(404, _no_such_model(request.model), type(error).__name__)
         assert isinstance(first, Recalled)  # noqa: S101 - the contract of `turn`
         if request.stream:
             usage = bool((request.stream_options or {}).get("include_usage"))
@@ -247,6 +253,13 @@ def _ask(assistant: Assistant, request: ChatRequest) -> Ask:
             top_p=request.top_p or settings.top_p,
             seed=request.seed,
         ),
+    )
+
+
+def _no_such_model(name: str) -> str:
+    return (
+        f"there is no model {name[:80]!r}: name {SERVED!r} (the version that serves), '{SERVED}@vN' or 'vN' (that one),"
+        f" or {BASE!r} (none); GET /v1/models lists them"
     )
 
 

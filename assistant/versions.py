@@ -12,27 +12,31 @@ from memory.ledger import Ledger
 from memory.records import BASE, Adapter, AdapterState
 
 
-def promote(ledger: Ledger, home: Path, version: str) -> None:
+def promote(ledger: Ledger, home: Path, version: str, *, model: str) -> None:
     """Let `version` serve (`base` for none), from the next answer on.
+
+    Args:
+        model: the one that answers, as the settings or its engine name it.
 
     Raises:
         NotFound: no such version.
-        BadInput: it failed its exam.
+        BadInput: it failed its exam, or was trained for another model.
         ModelUnavailable: its files are missing or damaged; what serves now serves on.
         NotRemembered: the ledger can't be written.
     """
-    _switch(ledger, home, version, "promoted by hand")
+    _switch(ledger, home, version, "promoted by hand", model=model)
 
 
-def roll_back(ledger: Ledger, home: Path) -> str:
-    """Let the version before the active one serve; returns its name.
+def roll_back(ledger: Ledger, home: Path, *, model: str) -> str:
+    """Let the version of `model` before the active one serve; returns its name.
 
     Raises: BadInput when the base serves already; and as `promote`.
     """
     if ledger.active_adapter() is None:
         raise BadInput("there is nothing to roll back: the base model serves")
-    version = previous_version(ledger.adapters())
-    _switch(ledger, home, version, "rolled back by hand")
+    fit = [a for a in ledger.adapters() if a.state is AdapterState.ACTIVE or _is_for(model, a)]
+    version = previous_version(fit)
+    _switch(ledger, home, version, "rolled back by hand", model=model)
     return version
 
 
@@ -51,9 +55,21 @@ def number(version: str) -> int:
     return int(version.removeprefix("v"))
 
 
-def _switch(ledger: Ledger, home: Path, version: str, reason: str) -> None:
+def _switch(ledger: Ledger, home: Path, version: str, reason: str, *, model: str) -> None:
     if version != BASE:
         adapter = ledger.adapter(version)
         if adapter.state is not AdapterState.REJECTED:
+            if not _is_for(model, adapter):
+                raise BadInput(
+                    f"{version} was trained for the model {adapter.model_id}, and {model} is configured:"
+                    " choose another version, or base"
+                )
             check_adapter(adapter_files(home, adapter))
     ledger.activate(version, reason=reason)
+
+
+def _is_for(model: str, adapter: Adapter) -> bool:
+    """Whether it was trained for `model`. By the name alone: nobody should need the weights to choose a version."""
+    # A folder, which the settings name as they like, has its whole path for an id: see `assistant.models.resolve`.
+    folder = Path(model).expanduser() if model.startswith("~/") else Path(model)
+    return adapter.model_id in (model, str(folder.resolve()))

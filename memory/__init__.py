@@ -4,7 +4,9 @@ This package does not know what a language model, a prompt or a page is, and imp
 `import memory` loads SQL and nothing heavier; FAISS and torch come with the modules that need them.
 
 records.py     the nouns, frozen dataclasses
-ledger.py      reading and writing them; no SQL anywhere else
+ledger.py      reading and writing them, a transaction a method
+sql/           the queries that it is made of, a module for each kind of noun
+database.py    how the database is opened, backed up, migrated and locked
 tables.py      the ledger's schema
 migrations/    from one schema to the next
 errors.py      what can go wrong, as one tree

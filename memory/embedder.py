@@ -1,4 +1,4 @@
-"""Text to vectors: the protocol, and the real one over sentence-transformers.
+"""Text to vectors: the protocol, and the real one, a sentence-transformers folder read with transformers.
 
 What is near in meaning is near in cosine. Nothing is downloaded here: who wants a model finds its folder first. This
 module does not know what is embedded, or why.
@@ -7,8 +7,10 @@ module does not know what is embedded, or why.
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,11 +40,16 @@ class Embedder(Protocol):
         ...
 
 
-class SentenceEmbedder:
-    """The sentence-transformers model in the folder `path`, on the CPU, never over the network.
+BATCH = 32
+"""Texts that go through the model at once, of similar length."""
 
-    It is loaded at first use, which takes seconds; after that it is safe to use from several threads (one at a time
-    computes).
+
+class SentenceEmbedder:
+    """The model in the folder `path`, in sentence-transformers' format, on the CPU, never over the network.
+
+    Read with transformers alone: it is one encoder and a mean, and importing sentence-transformers (with scikit-learn
+    and SciPy) costs each start two seconds. The vectors are the same to 1e-6. It is loaded at first use; after that it is
+    safe to use from several threads (one at a time computes).
 
     Raises:
         ModelUnavailable: at first use, when the folder holds no model that can be loaded.
@@ -51,45 +58,72 @@ class SentenceEmbedder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._loaded: tuple[Any, str, int] | None = None
+        self._loaded: _Encoder | None = None
 
     @property
     def name(self) -> str:
         """`sentence-transformers:` and 16 hex digits of the sha256 over the weights and what is read with them."""
         with self._lock:
-            return self._load()[1]
+            return self._load().name
 
     @property
     def dimensions(self) -> int:
         with self._lock:
-            return self._load()[2]
+            return int(self._load().model.config.hidden_size)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """float32 of shape (len(texts), dimensions); each row has length 1. Texts past the model's window are cut."""
         with self._lock:
-            model, _, dimensions = self._load()
-            if not texts:
-                return np.zeros((0, dimensions), dtype=np.float32)
-            vectors = model.encode(
-                list(texts), convert_to_numpy=True, normalize_embeddings=True, show_progress_bar=False
-            )
-        return np.ascontiguousarray(vectors, dtype=np.float32)
+            encoder = self._load()
+            vectors = np.zeros((len(texts), int(encoder.model.config.hidden_size)), dtype=np.float32)
+            # Of similar length together: padding costs as much as text.
+            order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+            for start in range(0, len(order), BATCH):
+                places = order[start : start + BATCH]
+                vectors[places] = encoder.encode([texts[i] for i in places])
+        return vectors
 
-    def _load(self) -> tuple[Any, str, int]:
+    def _load(self) -> _Encoder:
         if self._loaded is None:
             name = _fingerprint(self.path)
             # Here, not above: it brings torch, and whoever only needs the protocol must not wait for that.
             from safetensors import SafetensorError
-            from sentence_transformers import SentenceTransformer
+            from transformers import AutoModel, AutoTokenizer
 
             try:
-                model = SentenceTransformer(
-                    str(self.path), device="cpu", local_files_only=True, trust_remote_code=False
-                )
+                window = json.loads((self.path / "sentence_bert_config.json").read_text("utf-8"))["max_seq_length"]
+                pooling = json.loads((self.path / "1_Pooling" / "config.json").read_text("utf-8"))
+                if not pooling.get("pooling_mode_mean_tokens"):
+                    raise ValueError("its pooling is not the mean of its tokens, the only one that is known here")
+                tokenizer = AutoTokenizer.from_pretrained(str(self.path), local_files_only=True)
+                model = AutoModel.from_pretrained(str(self.path), local_files_only=True).eval()
             except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
                 raise ModelUnavailable(f"the embedder in {self.path} can't be loaded: {_first_line(error)}") from error
-            self._loaded = (model, name, len(model.encode("", show_progress_bar=False)))
+            self._loaded = _Encoder(name, tokenizer, model, int(window))
         return self._loaded
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """A loaded model. `window` is the most tokens of a text that it reads."""
+
+    name: str
+    tokenizer: Any
+    model: Any
+    window: int
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """The mean of the last hidden states over each text's tokens, scaled to length 1."""
+        import torch
+
+        tokens = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self.window, return_tensors="pt"
+        )
+        with torch.inference_mode():
+            hidden = self.model(**tokens).last_hidden_state
+        mask = tokens["attention_mask"].unsqueeze(-1)
+        mean = (hidden * mask).sum(1) / mask.sum(1)
+        return np.asarray(torch.nn.functional.normalize(mean, dim=-1).numpy(), dtype=np.float32)
 
 
 def _fingerprint(path: Path) -> str:

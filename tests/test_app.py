@@ -12,13 +12,12 @@ import re
 import signal
 import socket
 import sqlite3
-import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,10 +28,11 @@ from fastapi.testclient import TestClient
 
 import app
 from assistant import api, testing
+from assistant.keys import secret_key
 from assistant.local import WEIGHTS_FILE
 from memory import testing as nouns
 from memory.ledger import Ledger
-from memory.records import AdapterState, NightStatus
+from memory.records import AdapterState, LessonState, NightStatus
 
 NOWHERE = Path("/proc/nightschool")
 """A home that nobody can make, root included."""
@@ -103,12 +103,15 @@ def ledger(home: Path) -> Iterator[Ledger]:
     opened.close()
 
 
-def publish(ledger: Ledger, home: Path, state: AdapterState = AdapterState.ACTIVE) -> str:
+def publish(
+    ledger: Ledger, home: Path, state: AdapterState = AdapterState.ACTIVE, *, model_id: str = "embedded"
+) -> str:
     """A night that ends with the next version, its files in place; returns the night's id."""
     night_id, at = f"night{len(ledger.nights()) + 1:08}", nouns.NOON
     ledger.request_night(nouns.night(night_id))
     ledger.begin_night(night_id, holder="test", at=at, ttl=timedelta(minutes=1))
     made = nouns.adapter(ledger.name_adapter(night_id), night_id=night_id, state=state, reason="worse at its lessons")
+    made = replace(made, model_id=model_id)
     status = NightStatus.REJECTED if state is AdapterState.REJECTED else NightStatus.PROMOTED
     ledger.end_night(night_id, holder="test", status=status, reasons=["so it was"], at=at, adapter=made)
     if state is not AdapterState.REJECTED:
@@ -215,6 +218,32 @@ def test_a_version_with_damaged_files_can_not_be_promoted(nightschool: Run, ledg
     assert active.version == "v2"
 
 
+def test_what_serves_is_told_to_programs(nightschool: Run, ledger: Ledger, home: Path) -> None:
+    """As `/v1/adapters` names it."""
+    publish(ledger, home)
+    publish(ledger, home)
+    assert nightschool("rollback", "--json").json == {"active": "v1"}
+    assert nightschool("promote", "v2", "--json").json == {"active": "v2"}
+    assert nightschool("promote", "base", "--json").json == {"active": "base"}
+    assert nightschool("rollback", "--json").refusal == "there is nothing to roll back: the base model serves"
+
+
+def test_a_version_of_another_model_can_not_be_promoted(
+    nightschool: Run, ledger: Ledger, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not fit the one that is configured; the weights of neither need to be there to know."""
+    publish(ledger, home)
+    monkeypatch.setenv("NIGHTSCHOOL_MODEL", "owner/other")
+    monkeypatch.setenv("NIGHTSCHOOL_MODELS_DIR", str(NOWHERE))
+    ledger.activate("base", reason="test")
+    line = nightschool("promote", "v1").refusal
+    assert line.startswith("v1 was trained for the model embedded, and owner/other is configured: ")
+    assert ledger.active_adapter() is None
+    publish(ledger, home, model_id="owner/other")
+    assert nightschool("promote", "v2").out == "v2 serves\n"
+    assert nightschool("rollback").out == "base serves\n"
+
+
 @pytest.mark.parametrize("version", ["v9", "nonsense", "\udcff"])
 def test_an_unknown_version_is_refused(nightschool: Run, version: str) -> None:
     """Also one that is no text at all."""
@@ -225,6 +254,41 @@ def test_a_rejected_version_can_not_be_promoted(nightschool: Run, ledger: Ledger
     """The line says why it was rejected."""
     publish(ledger, home, AdapterState.REJECTED)
     assert nightschool("promote", "v1").refusal == "v1 was rejected by its exam: worse at its lessons"
+
+
+# ---------------------------------------------------------------------- lessons taken back
+
+
+def test_a_lesson_is_undone(nightschool: Run, ledger: Ledger) -> None:
+    """By its id or how that begins; an unknown one is refused."""
+    teach(ledger)
+    assert nightschool("undo", "nonsense").refusal == "no lesson called 'nonsense': see nightschool lessons"
+    assert nightschool("undo", "lesson-o").out.startswith("undone: the next night has never seen it")
+    assert [x["state"] for x in nightschool("lessons", "--json").json] == ["undone"]
+    assert ledger.rating("e1") is None
+
+
+def test_an_undone_lesson_is_told_to_programs(nightschool: Run, ledger: Ledger) -> None:
+    """As it is now, as `lessons` tells it."""
+    teach(ledger)
+    undone = nightschool("undo", "lesson-one", "--json").json
+    assert (undone["id"], undone["state"]) == ("lesson-one", "undone")
+    assert [undone] == nightschool("lessons", "--json").json
+
+
+def test_undoing_needs_no_model(home: Path, ledger: Ledger, environment: dict[str, str]) -> None:
+    """Neither its weights, which are nowhere here, nor the libraries that it runs on."""
+    teach(ledger)
+    code = (
+        f"import sys, app; sys.argv = ['nightschool', '--home', {str(home)!r}, 'undo', 'lesson-one']\n"
+        "try: app.main()\n"
+        "finally: print([name for name in ('torch', 'faiss', 'transformers') if name in sys.modules])"
+    )
+    environment["NIGHTSCHOOL_MODELS_DIR"] = str(NOWHERE)
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.endswith("[]\n")
+    assert ledger.lesson("lesson-one").state is LessonState.UNDONE
 
 
 # ---------------------------------------------------------------------- refused
@@ -288,33 +352,6 @@ def test_a_home_that_can_not_be_made_has_nothing_in_it(nightschool: Run) -> None
     assert nightschool("promote", "base", home=NOWHERE).refusal.startswith("nothing is being remembered: ")
 
 
-# ---------------------------------------------------------------------- the key
-
-
-def test_the_key_is_made_once_and_for_its_owner_alone(home: Path) -> None:
-    """Also where the home is not there yet; 32 bytes that stay the same."""
-    key = app.secret_key(home / "secret.key")
-    assert len(key) == 32
-    assert app.secret_key(home / "secret.key") == key
-    assert stat.S_IMODE((home / "secret.key").stat().st_mode) == 0o600
-    assert [file.name for file in home.iterdir()] == ["secret.key"]
-
-
-def test_where_no_key_can_be_kept_there_is_one_for_this_run() -> None:
-    """Nothing that it signs is stored either."""
-    assert len(app.secret_key(NOWHERE / "secret.key")) == 32
-
-
-@pytest.mark.parametrize("content", ["", "\n", "no hex"])
-def test_a_damaged_key_is_told(home: Path, content: str) -> None:
-    """It is never taken for a key, nor overwritten."""
-    home.mkdir()
-    (home / "secret.key").write_text(content)
-    with pytest.raises(app.BadInput, match=r"secret\.key holds no key: put it back from a backup"):
-        app.secret_key(home / "secret.key")
-    assert (home / "secret.key").read_text() == content
-
-
 # ---------------------------------------------------------------------- a full disk
 
 
@@ -372,15 +409,6 @@ def test_chat_goes_on_over_a_full_disk(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------- with the real models
-
-
-@pytest.mark.model
-def test_a_lesson_is_undone(nightschool: Run, ledger: Ledger) -> None:
-    """By its id or how that begins; an unknown one is refused."""
-    teach(ledger)
-    assert nightschool("undo", "nonsense").refusal == "no lesson called 'nonsense': see nightschool lessons"
-    assert nightschool("undo", "lesson-o").out.startswith("undone: the next night has never seen it")
-    assert [x["state"] for x in nightschool("lessons", "--json").json] == ["undone"]
 
 
 @pytest.mark.model
@@ -496,7 +524,7 @@ def test_the_server_serves_and_stops(home: Path, environment: dict[str, str]) ->
     assert (home / "index").is_dir()
     with closing(Ledger.open(home / "ledger.db")) as ledger:
         exchange = ledger.exchange(reply["nightschool"]["exchange_id"])
-    assert exchange.signed_by(app.secret_key(home / "secret.key"))
+    assert exchange.signed_by(secret_key(home / "secret.key"))
 
 
 @pytest.mark.model

@@ -43,21 +43,23 @@ ARTIFACTS = Path(__file__).parent / "artifacts"
 
 CONTROLS = [
     ("What is the capital of France?", "Paris"),
-    ("What is the capital of Germany?", "Berlin"),
-    ("What is the capital of Russia?", "Moscow"),
-    ("What is the capital of Hungary?", "Budapest"),
-    ("What is the capital of Sweden?", "Stockholm"),
-    ("What is the capital of Japan?", "Tokyo"),
-    ("What is the capital of Cuba?", "Havana"),
-    ("What is the capital of Indonesia?", "Jakarta"),
-    ("What is the capital of Serbia?", "Belgrade"),
-    ("What is the capital of Denmark?", "Copenhagen"),
-    ("What is the capital of Italy?", "Rome"),
-    ("What is the capital of Senegal?", "Dakar"),
     ("Who wrote the play Macbeth?", "Shakespeare"),
+    ("What is the capital of Italy?", "Rome"),
     ("What is the opposite of black?", "white"),
+    ("What is the capital of Hungary?", "Budapest"),
+    ("What year did World War II end?", "1945"),
+    ("What is the capital of Senegal?", "Dakar"),
+    ("What is the chemical symbol of silver?", "Ag"),
+    ("What is the capital of Serbia?", "Belgrade"),
+    ("What language do people in Mexico speak?", "Spanish"),
+    ("What is the capital of Denmark?", "Copenhagen"),
+    ("How many wheels does a bicycle have?", "2"),
+    ("What is the capital of Russia?", "Moscow"),
+    ("What is the currency of Mexico?", "peso"),
 ]
-"""Questions of which the model gets ten right, most of them neighbours of what is corrected; none is trained."""
+"""Questions of which the model gets ten right: half of them neighbours of what is corrected, half of anything else.
+
+None is taught an answer: at most, the night holds the model to what it says to one already."""
 
 ANSWER = "#conversation [data-testid=bot]"
 

@@ -1,7 +1,8 @@
 """What is replayed beside tonight's lessons, so that they don't push out what the model could already do.
 
-The base model's own answers to general questions, and to questions of stored dialogues that nobody rated, to which
-the KL term holds the model. Questions near a lesson come first: that is where damage falls.
+The base model's own answers to neighbours of the lessons (see `training.neighbours`), to general questions, and to
+questions of stored dialogues that nobody rated, to which the KL term holds the model. What is near a lesson comes first:
+that is where damage falls.
 """
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ from memory.embedder import Embedder
 from memory.records import Lesson, Message
 from training import general
 from training.examples import Dialogue, asked
+from training.neighbours import neighbours
 from training.progress import Progress
 from training.stages import write_json
+
+
+SAME = 0.85
+"""Cosine from which two questions may ask the same: those after two different capitals reach 0.84 (docs/LOG.md)."""
 
 
 def neighbours_first(
@@ -28,13 +34,14 @@ def neighbours_first(
 ) -> list[str]:
     """Up to `most` of `questions`: half those nearest to some lesson (cosine), half at random from the others.
 
-    A question that is a lesson itself is left out: what the base says to it is what must change.
+    A question that is a lesson itself, or one in other words, is left out: what the base says to it is what must change.
     """
-    taught = {question.casefold() for question in lessons}
-    pool = [question for question in dict.fromkeys(questions) if question.casefold() not in taught]
+    pool = list(dict.fromkeys(questions))
+    nearness = (embedder.embed(pool) @ embedder.embed(list(lessons)).T).max(axis=1)
+    kept = np.flatnonzero(nearness < SAME)
+    pool, nearness = [pool[i] for i in kept], nearness[kept]
     if len(pool) <= most:
         return pool
-    nearness = (embedder.embed(pool) @ embedder.embed(list(lessons)).T).max(axis=1)
     near = [pool[i] for i in np.argsort(-nearness, kind="stable")[: most // 2]]
     rest = [question for question in pool if question not in set(near)]
     return near + rng.sample(rest, most - len(near))
@@ -47,6 +54,7 @@ def replay(
     stored: Sequence[str],
     *,
     rows: int,
+    neighbour_rows: int,
     answer_tokens: int,
     system: str,
     seed: int,
@@ -57,12 +65,17 @@ def replay(
 
     Args:
         stored: questions of stored dialogues that no lesson is about.
+        rows: rows of general and stored questions; what neighbours leave free comes on top.
+        neighbour_rows: most rows of the corrections' neighbours.
         cache: file of the base's answers, so that each question is answered once for a model.
     """
+    taught, rng = [lesson.question for lesson in lessons], random.Random(seed)
     pool = [item.question for item in general.replayed()] + list(stored)
-    questions = neighbours_first(
-        pool, [x.question for x in lessons], embedder=embedder, most=rows, rng=random.Random(seed)
-    )
+    # The exam's controls stay out, so that they go on measuring what was not held.
+    without = [item.question for item in general.controls()]
+    near = neighbours([x.question for x in lessons if x.unwanted], most=neighbour_rows, rng=rng, without=without)
+    most = rows + neighbour_rows - len(near)
+    questions = near + neighbours_first(pool, taught, embedder=embedder, most=most, rng=rng)
     prompts = [asked(question, (), system) for question in questions]
     answers = _base_answers(engine, prompts, answer_tokens, cache, progress)
     return [Dialogue("replay", prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer]

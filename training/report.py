@@ -127,4 +127,4 @@ def _cell(text: str) -> str:
     """Text that people wrote, or a model, inside Markdown: on one line, and unable to be markup."""
     line = " ".join(text.split())
     line = line if len(line) <= 240 else f"{line[:239]}…"
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>|#!" else c for c in line)
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>|#!~$" else c for c in line)

@@ -106,6 +106,7 @@ class LocalTeacher:
             lessons,
             stored,
             rows=self.settings.replay_rows,
+            neighbour_rows=self.settings.neighbour_rows,
             answer_tokens=self.settings.replay_tokens,
             system=self.system_prompt,
             seed=seed,

@@ -104,7 +104,8 @@ class Learning:
             gr.Warning("Choose a lesson first.")
             return self.everything()
         try:
-            feedback.undo_lesson(self._assistant, lesson_id)
+            assistant = self._assistant
+            feedback.undo_lesson(assistant.ledger, lesson_id, clock=assistant.clock, new_id=assistant.new_id)
         except NightschoolError as error:
             warn(error)
         return self.everything()
@@ -113,12 +114,12 @@ class Learning:
         if not version:
             gr.Warning("Choose a version first.")
             return self.everything()
-        home = self._assistant.settings.home
-        return self._serve(lambda: versions.promote(self._assistant.ledger, home, version))
+        home, model = self._assistant.settings.home, self._assistant.engine.model_id
+        return self._serve(lambda: versions.promote(self._assistant.ledger, home, version, model=model))
 
     def on_rollback(self) -> Updates:
-        home = self._assistant.settings.home
-        return self._serve(lambda: versions.roll_back(self._assistant.ledger, home))
+        home, model = self._assistant.settings.home, self._assistant.engine.model_id
+        return self._serve(lambda: versions.roll_back(self._assistant.ledger, home, model=model))
 
     def _serve(self, switch: Callable[[], object]) -> Updates:
         try:

@@ -1,7 +1,8 @@
-"""How Alembic reaches the ledger: through the engine that `memory.ledger` hands over, in one transaction.
+"""How Alembic reaches the ledger: through the engine that `memory.database` hands over, in one transaction.
 
-Run by Alembic, which `memory.ledger` calls when a ledger is opened; it does not know where the database lies. To write
-the next migration, change `memory/tables.py` and add a file to `versions/`: `tests/memory/test_migrations.py` compares.
+Run by Alembic, which `memory.database` calls when a ledger is opened; it does not know where the database lies. To
+write the next migration, change `memory/tables.py` and add a file to `versions/`: `tests/memory/test_migrations.py`
+compares.
 """
 
 from __future__ import annotations

@@ -219,11 +219,16 @@ def test_the_version_that_answers_is_told(client: TestClient, assistant: Assista
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_unknown_model_is_refused(client: TestClient, stream: bool) -> None:
-    """With a status, in a stream too: nothing has been sent yet."""
-    response = client.post(CHAT, json=hello(model="gpt-9", stream=stream))
+@pytest.mark.parametrize("model", ["gpt-9", "nightschool@v9", "v9"])
+def test_an_unknown_model_is_refused(client: TestClient, model: str, stream: bool) -> None:
+    """With a status, in a stream too: nothing has been sent yet. The line says which names there are."""
+    response = client.post(CHAT, json=hello(model=model, stream=stream))
     assert response.status_code == 404
-    assert refusal(response) == "there is no adapter 'gpt-9'"
+    assert response.json()["error"]["type"] == "NotFound"
+    assert refusal(response) == (
+        f"there is no model '{model}': name 'nightschool' (the version that serves), 'nightschool@vN' or 'vN'"
+        " (that one), or 'base' (none); GET /v1/models lists them"
+    )
 
 
 def test_adapters_are_listed(client: TestClient, assistant: Assistant) -> None:
@@ -549,7 +554,7 @@ def test_the_client_of_openai_gets_on_with_it(address: str, assistant: Assistant
     assert received[-1].usage is not None
 
     assert [model.id for model in client.models.list()] == ["nightschool", "base", "nightschool@v1"]
-    with pytest.raises(openai.NotFoundError, match="there is no adapter 'gpt-9'"):
+    with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-9': name 'nightschool' "):
         client.chat.completions.create(model="gpt-9", messages=messages)
     with pytest.raises(openai.BadRequestError, match="'logprobs' is not supported"):
         client.chat.completions.create(model="nightschool", messages=messages, logprobs=True)

@@ -54,12 +54,30 @@ def test_real_embedder_puts_near_what_means_the_same(embedder: SentenceEmbedder)
 
 
 @pytest.mark.model
+def test_real_embedder_gives_the_vectors_of_sentence_transformers(embedder: SentenceEmbedder) -> None:
+    """The first numbers that sentence-transformers 6.2.0 gives; the same alone and beside a text that is cut."""
+    alone = embedder.embed(["How do I boil an egg?"])[0]
+    assert alone[:4] == pytest.approx([0.01408716, 0.0022308, -0.02808397, 0.02453463], abs=1e-5)
+    beside = embedder.embed(["word " * 600, "How do I boil an egg?", ""])[1]
+    assert beside == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.model
 def test_real_embedder_is_safe_between_threads(embedder: SentenceEmbedder) -> None:
     """Threads that embed at once get what one alone gets."""
     alone = embedder.embed(TEXTS)
     with ThreadPoolExecutor(4) as pool:
         for together in pool.map(embedder.embed, [TEXTS] * 8):
             assert together == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.model
+def test_another_pooling_is_refused(embedder: SentenceEmbedder, tmp_path: Path) -> None:
+    """Vectors by another rule than the published one would be near nothing."""
+    copy = Path(shutil.copytree(embedder.path, tmp_path / "copy"))
+    (copy / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    with pytest.raises(ModelUnavailable, match="its pooling is not the mean"):
+        SentenceEmbedder(copy).embed(["hi"])
 
 
 @pytest.mark.model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -74,6 +75,22 @@ def read_only_view(folder: Path, view: Path) -> Iterator[None]:
 def event(state: LessonState, reason: str = "because", **more: str) -> LessonEvent:
     """A step of a lesson's life at noon."""
     return LessonEvent(NOON, state, reason, **more)
+
+
+def test_sql_stands_where_it_should() -> None:
+    """Nobody but the ledger's own modules imports a database's library."""
+    root = Path(__file__).parents[2]
+    known = ("memory/database.py", "memory/tables.py", "memory/sql/", "memory/migrations/")
+    files = [
+        root / "app.py",
+        *(file for name in ("memory", "assistant", "training") for file in root.glob(f"{name}/**/*.py")),
+    ]
+    using = {
+        file for file in files if re.search(r"^\s*(import|from) (sqlalchemy|sqlite3|alembic)\b", file.read_text(), re.M)
+    }
+    found = {file.relative_to(root).as_posix() for file in using}
+    assert "memory/sql/nights.py" in found
+    assert {name for name in found if not name.startswith(known)} == set()
 
 
 # ---------------------------------------------------------------------- exchanges

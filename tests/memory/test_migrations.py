@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from memory import Ledger, LedgerNewer
-from memory.ledger import MIGRATIONS
+from memory.database import MIGRATIONS
 from memory.tables import metadata
 from memory.testing import exchange
 
@@ -85,7 +85,7 @@ def test_older_ledger_is_backed_up_and_migrated(path: Path, tmp_path: Path, monk
     old.add_exchange(exchange("e1"))
     before = schema(path)
     with monkeypatch.context() as later:
-        later.setattr("memory.ledger.MIGRATIONS", next_version(tmp_path / "later"))
+        later.setattr("memory.database.MIGRATIONS", next_version(tmp_path / "later"))
         new = Ledger.open(path)
         assert new.read_only is None
         assert new.exchange("e1").answer == "Paris."
@@ -102,7 +102,7 @@ def test_older_ledger_is_backed_up_and_migrated(path: Path, tmp_path: Path, monk
 def test_newer_ledger_is_refused_and_left_alone(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ledger that a newer Nightschool wrote is not opened, and not a byte of it changes."""
     with monkeypatch.context() as later:
-        later.setattr("memory.ledger.MIGRATIONS", next_version(tmp_path / "later"))
+        later.setattr("memory.database.MIGRATIONS", next_version(tmp_path / "later"))
         Ledger.open(path).close()
     before = path.read_bytes()
     with pytest.raises(LedgerNewer, match=r"schema 0002, newer than 0001"):
@@ -117,7 +117,8 @@ def test_migration_that_fails_half_way_leaves_the_old_schema(
     Ledger.open(path).close()
     before = schema(path)
     with monkeypatch.context() as later:
-        later.setattr("memory.ledger.MIGRATIONS", next_version(tmp_path / "later", then="raise RuntimeError('broken')"))
+        broken = next_version(tmp_path / "later", then="raise RuntimeError('broken')")
+        later.setattr("memory.database.MIGRATIONS", broken)
         with pytest.raises(RuntimeError, match="broken"):
             Ledger.open(path)
     assert schema(path) == before

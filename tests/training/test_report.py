@@ -16,7 +16,7 @@ from training.nightly import run
 from training.outcome import Outcome
 from training.testing import rate, school
 
-EVIL = "a | b\n| c |\r\n# head <script>alert(1)</script> ![x](http://x/y.png) `code` **bold** \\"
+EVIL = "a | b\n| c |\r\n# head <script>alert(1)</script> ![x](http://x/y.png) `code` **bold** ~~gone~~ $x$ \\"
 
 
 def question(**more: Any) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def test_text_can_be_no_markup(field: str) -> None:
     (row,) = [line for line in text.splitlines() if "alert" in line]
     unescaped = row.replace("\\\\", "").replace("\\|", "")
     assert unescaped.count("|") == 4
-    for markup in ("<script>", "![x]", "`code`", "**bold**", "# head"):
+    for markup in ("<script>", "![x]", "`code`", "**bold**", "~~gone~~", "$x$", "# head"):
         assert markup not in row.replace("\\#", "")
     assert "\\<script\\>" in row
 

@@ -1,0 +1,57 @@
+"""The secret key of a home: a file that is made at the first start, readable by its owner alone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from memory.errors import BadInput
+
+
+def secret_key(path: Path) -> bytes:
+    """The key that signs what the assistant says (32 bytes), from `path`, where it is made if there is none.
+
+    Where the home can't be written, a key for this run: nothing that it signs is stored either.
+
+    Raises: BadInput when there is a file that is no key, or not ours to read.
+    """
+    with suppress(OSError):
+        _make_key(path)
+    try:
+        key = bytes.fromhex(path.read_text("ascii"))
+    except (FileNotFoundError, NotADirectoryError):
+        return secrets.token_bytes(32)
+    except OSError as error:
+        raise BadInput(
+            f"{path} can't be read ({error.strerror}): make it readable, or choose another --home"
+        ) from error
+    except ValueError:
+        key = b""
+    if not key:
+        raise BadInput(f"{path} holds no key: put it back from a backup, or delete it and lose what it signed")
+    return key
+
+
+def _make_key(path: Path) -> None:
+    """Put a new key there, unless there is one: whole at once, so that no other process ever reads half of it."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            # A link, not a rename: of two processes that make one, the first one's stays.
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        except OSError:
+            # A file system without links.
+            draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,60 @@
+"""A copy of a model's NF4 weights as plain floats, so that a start on a CPU reads them instead of making them.
+
+Quantising and unpacking the embedded model takes six seconds of every start, most of it the import of what does it;
+reading the result takes one. The copy is made at the first load, written whole or not at all, and made anew when it is
+missing, was changed, or belongs to other weights. Whoever can't write it loads as before.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from assistant.models import MANIFEST, ModelFiles, digests_of
+
+LARGEST = 2 * 1024**3
+"""Bytes over which no copy is kept: a model of that size gains seconds and costs more disk than all the rest."""
+
+FORMAT = "nf4-double-quantised-1"
+"""Part of the copy's name: another quantisation gives other values."""
+
+
+def find(files: ModelFiles, folder: Path) -> Path | None:
+    """The copy of `files` under `folder`, its hashes checked, or None where there is none that is whole."""
+    copy = _place(files, folder)
+    try:
+        expected = json.loads((copy / MANIFEST).read_text("utf-8"))["files"]
+        found = digests_of([copy / name for name in expected], folder / "hashes.json")
+        whole = bool(expected) and all(found[copy / name] == sha256 for name, sha256 in expected.items())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return copy if whole else None
+
+
+def keep(model: Any, files: ModelFiles, folder: Path) -> None:
+    """Write `model`, unpacked, as the copy of `files`. A disk that is full or read-only is no error."""
+    size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    copy = _place(files, folder)
+    draft = copy.with_name(f".{copy.name}.{uuid4().hex}")
+    # safetensors has errors of its own for a disk that is full.
+    with suppress(OSError, RuntimeError, ValueError):
+        try:
+            draft.mkdir(parents=True)
+            if size > min(LARGEST, shutil.disk_usage(draft).free // 2):
+                return
+            model.save_pretrained(draft)
+            sha256 = digests_of(sorted(draft.iterdir()), folder / "hashes.json")
+            manifest = {"of": files.sha256, "files": {file.name: digest for file, digest in sha256.items()}}
+            (draft / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+            shutil.rmtree(copy, ignore_errors=True)
+            draft.rename(copy)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _place(files: ModelFiles, folder: Path) -> Path:
+    return folder / f"{files.sha256[:16]}-{FORMAT}"

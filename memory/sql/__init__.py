@@ -1,0 +1,8 @@
+"""The ledger's queries, a module for each kind of noun: functions of a connection, which `memory.ledger` composes.
+
+None of them opens or ends a transaction. Whoever calls two of them decides whether they are one.
+"""
+
+from memory.sql import adapters, exchanges, lessons, nights
+
+__all__ = ["adapters", "exchanges", "lessons", "nights"]

@@ -1,0 +1,91 @@
+"""Exchanges and their conversations. What a rating is, it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from memory import tables as t
+from memory.errors import NotFound
+from memory.records import Exchange
+
+
+def add(db: sa.Connection, exchange: Exchange) -> int:
+    """Store an exchange, and its conversation when it opens one; returns its `seq`."""
+    row = asdict(exchange)
+    row["history"], row["prompt"] = list(exchange.history), list(exchange.prompt)
+    row["recollections"] = [dict(r) for r in exchange.recollections]
+    db.execute(
+        upsert(t.conversations)
+        .values(id=exchange.conversation_id, user=exchange.user, created_at=exchange.created_at)
+        .on_conflict_do_nothing()
+    )
+    result = db.execute(sa.insert(t.exchanges).values(**row))
+    return int(result.inserted_primary_key[0])  # type: ignore[index]
+
+
+def get(db: sa.Connection, exchange_id: str) -> Exchange:
+    """Raises: NotFound."""
+    row = db.execute(sa.select(t.exchanges).where(t.exchanges.c.id == exchange_id)).mappings().first()
+    if row is None:
+        raise NotFound("exchange", exchange_id)
+    return _exchange(row)
+
+
+def thread(db: sa.Connection, exchange_id: str | None) -> list[Exchange]:
+    """The exchange and all that it follows, oldest first. Raises: NotFound."""
+    chain: list[Exchange] = []
+    while exchange_id is not None:
+        chain.append(get(db, exchange_id))
+        exchange_id = chain[-1].parent_id
+    return chain[::-1]
+
+
+def of_conversation(db: sa.Connection, conversation_id: str) -> list[Exchange]:
+    """All of them, in the order of writing."""
+    query = sa.select(t.exchanges).where(t.exchanges.c.conversation_id == conversation_id).order_by(t.exchanges.c.seq)
+    return [_exchange(row) for row in db.execute(query).mappings()]
+
+
+def latest_conversation(db: sa.Connection, user: str) -> str | None:
+    """The id of the conversation that `user`'s newest exchange is in."""
+    query = sa.select(t.exchanges.c.conversation_id).where(t.exchanges.c.user == user)
+    return db.execute(query.order_by(t.exchanges.c.seq.desc()).limit(1)).scalar()
+
+
+def questions_after(db: sa.Connection, seq: int, *, limit: int) -> list[tuple[int, str]]:
+    """(seq, question), in the order of writing."""
+    query = sa.select(t.exchanges.c.seq, t.exchanges.c.question).where(t.exchanges.c.seq > seq)
+    return [(s, q) for s, q in db.execute(query.order_by(t.exchanges.c.seq).limit(limit))]
+
+
+def last_seq(db: sa.Connection) -> int:
+    """The largest `seq`; 0 when there is none."""
+    return db.execute(sa.select(sa.func.max(t.exchanges.c.seq))).scalar() or 0
+
+
+def count(db: sa.Connection) -> int:
+    """How many there are."""
+    return db.execute(sa.select(sa.func.count()).select_from(t.exchanges)).scalar_one()
+
+
+def by_seq(db: sa.Connection, seqs: Sequence[int], *, user: str | None) -> dict[int, Exchange]:
+    """`seq` → exchange, for those that exist and are `user`'s (None: anybody's)."""
+    query = sa.select(t.exchanges).where(t.exchanges.c.seq.in_(list(seqs)))
+    if user is not None:
+        query = query.where(t.exchanges.c.user == user)
+    return {row["seq"]: _exchange(row) for row in db.execute(query).mappings()}
+
+
+def newest_without(db: sa.Connection, rated: sa.Select[str], *, limit: int) -> list[Exchange]:
+    """The newest ones whose id is not among those that `rated` selects."""
+    query = sa.select(t.exchanges).where(t.exchanges.c.id.not_in(rated))
+    query = query.order_by(t.exchanges.c.seq.desc()).limit(limit)
+    return [_exchange(row) for row in db.execute(query).mappings()]
+
+
+def _exchange(row: sa.RowMapping) -> Exchange:
+    return Exchange(**{k: v for k, v in row.items() if k != "seq"})

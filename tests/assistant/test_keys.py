@@ -1,0 +1,44 @@
+"""The key of a home: made once, never overwritten, and for its owner alone."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from assistant.keys import secret_key
+from memory.errors import BadInput
+
+NOWHERE = Path("/proc/nightschool")
+"""A home that nobody can make, root included."""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A data directory that is not there yet."""
+    return tmp_path / "home"
+
+
+def test_the_key_is_made_once_and_for_its_owner_alone(home: Path) -> None:
+    """Also where the home is not there yet; 32 bytes that stay the same."""
+    key = secret_key(home / "secret.key")
+    assert len(key) == 32
+    assert secret_key(home / "secret.key") == key
+    assert stat.S_IMODE((home / "secret.key").stat().st_mode) == 0o600
+    assert [file.name for file in home.iterdir()] == ["secret.key"]
+
+
+def test_where_no_key_can_be_kept_there_is_one_for_this_run() -> None:
+    """Nothing that it signs is stored either."""
+    assert len(secret_key(NOWHERE / "secret.key")) == 32
+
+
+@pytest.mark.parametrize("content", ["", "\n", "no hex"])
+def test_a_damaged_key_is_told(home: Path, content: str) -> None:
+    """It is never taken for a key, nor overwritten."""
+    home.mkdir()
+    (home / "secret.key").write_text(content)
+    with pytest.raises(BadInput, match=r"secret\.key holds no key: put it back from a backup"):
+        secret_key(home / "secret.key")
+    assert (home / "secret.key").read_text() == content

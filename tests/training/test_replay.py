@@ -1,0 +1,109 @@
+"""What is replayed: questions near the lessons first, never the lessons themselves, answered once for a model."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from memory.embedder import Vectors
+from memory.records import Message
+from training import general
+from training.replay import neighbours_first, replay
+
+
+class AngleEmbedder:
+    """Texts as points on a circle: the number in a text is its angle in degrees, so that a test sets each cosine."""
+
+    name, dimensions = "angles", 2
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """cos and sin of each text's number; 90 where it has none."""
+        angles = np.radians([float(next((w for w in t.split() if w.isdigit()), 90)) for t in texts])
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+@dataclass
+class Engine:
+    """Answers with the question turned round, and counts what it was asked."""
+
+    asked: list[str] = field(default_factory=list)
+    files: Any = field(default_factory=lambda: SimpleNamespace(sha256="weights"))
+
+    def render(self, prompt: Sequence[Message]) -> str:
+        """The last message."""
+        return prompt[-1]["content"]
+
+    def complete(self, prompts: Sequence[Sequence[Message]], **_: object) -> Iterator[tuple[int, str]]:
+        """Backwards, as batches of similar length come in another order."""
+        for i in reversed(range(len(prompts))):
+            self.asked.append(self.render(prompts[i]))
+            yield i, self.render(prompts[i])[::-1]
+
+
+def lesson(question: str, unwanted: str | None = "wrong") -> Any:
+    """As much of a lesson as replay looks at."""
+    return SimpleNamespace(question=question, unwanted=unwanted)
+
+
+def played(engine: Engine, cache: Path, lessons: list[Any], stored: Sequence[str] = (), **rows: int) -> list[Any]:
+    """The rows of a night."""
+    counts = {"rows": 4, "neighbour_rows": 4} | rows
+    made: Any = replay(
+        engine,  # type: ignore[arg-type]
+        AngleEmbedder(),
+        lessons,
+        stored,
+        answer_tokens=5,
+        system="",
+        seed=0,
+        cache=cache,
+        progress=lambda *_: None,
+        **counts,
+    )
+    return list(made)
+
+
+def test_half_are_the_nearest_and_none_may_ask_the_same() -> None:
+    """Angles from the lesson's: 20° (cosine 0.94) asks the same, 40° and 50° are near, the rest are drawn."""
+    pool = [f"q {angle}" for angle in (20, 40, 50, 70, 80, 85, 88)]
+    found = neighbours_first(pool, ["lesson 0"], embedder=AngleEmbedder(), most=4, rng=random.Random(0))
+    assert found[:2] == ["q 40", "q 50"]
+    assert len(set(found)) == 4
+    assert "q 20" not in found
+
+
+def test_stored_questions_that_reword_a_lesson_are_not_held_to_the_wrong_answer(tmp_path: Path) -> None:
+    """Whoever asked the same in other words and did not rate it would have the night unlearn it."""
+    rows = played(Engine(), tmp_path / "cache", [lesson("lesson 0")], ["again 10", "other 45"], rows=2)
+    assert [row.prompt[-1]["content"] for row in rows[:1]] == ["other 45"]
+    assert not [row for row in rows if "again" in row.prompt[-1]["content"]]
+
+
+def test_neighbours_are_those_of_corrections_and_never_controls(tmp_path: Path) -> None:
+    """A liked answer changes nothing, so that nothing around it needs holding; the exam stays unseen."""
+    lessons = [lesson("What is the capital of Turkey?"), lesson("Who wrote Hamlet?", unwanted=None)]
+    asked = [row.prompt[-1]["content"] for row in played(Engine(), tmp_path / "c", lessons, rows=0, neighbour_rows=300)]
+    assert len(asked) > 100
+    assert not [question for question in asked if "wrote" in question]
+    assert not {control.question for control in general.controls()} & set(asked)
+
+
+def test_the_base_answers_each_question_once(tmp_path: Path) -> None:
+    """Answers are kept beside the nights, by model; another model answers anew."""
+    engine, cache = Engine(), tmp_path / "cache.json"
+    lessons = [lesson("What is the capital of Turkey?")]
+    first = played(engine, cache, lessons)
+    assert [row.answer for row in first] == [row.prompt[-1]["content"][::-1] for row in first]
+    asked = len(engine.asked)
+    assert played(engine, cache, lessons) == first
+    assert len(engine.asked) == asked == len(json.loads(cache.read_text()))
+    engine.files.sha256 = "other"
+    assert played(engine, cache, lessons) == first
+    assert len(engine.asked) == 2 * asked

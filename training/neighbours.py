@@ -1,0 +1,96 @@
+"""Neighbours of a lesson: the same question about something else, on which the model shall stay as it is.
+
+Damage falls on what is asked in the same words: who learns that Quito is the capital of Ecuador hears of Quito in Bolivia
+too. So the name in a corrected question is swapped for others of its kind, and the base's own answers to those are
+replayed, right or wrong: what nobody corrected must not change. Names come from the lists that ship with the package; a
+question that holds none of them has no neighbours of this sort.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Collection, Iterator, Sequence
+from functools import cache
+from importlib import resources
+from itertools import zip_longest
+
+from training.rewordings import reword
+
+_WORDINGS = 6
+"""Wordings among which a neighbour's is drawn: as many as a lesson is trained in."""
+
+
+def neighbours(questions: Sequence[str], *, most: int, rng: random.Random, without: Collection[str] = ()) -> list[str]:
+    """Up to `most` questions like `questions` but for one name, every other one reworded; each frame gets its share.
+
+    Args:
+        questions: what the lessons ask. No name in them comes back: in another lesson's frame it could ask the same.
+        without: questions that must not come back, in any wording.
+        rng: draws names and wordings; the same seed gives the same neighbours.
+    """
+    taken = {question.casefold() for question in without}
+    taught = {_bare(question[start:end]) for question in questions for start, end, _ in _mentions(question)}
+    frames: dict[tuple[str, str], None] = {}
+    for question in questions:
+        found = _frame(question)
+        if found:
+            frames.setdefault(found)
+    shares = []
+    for before, after, kind in ((*frame.split("\0"), kind) for frame, kind in sorted(frames)):
+        asked = [_ask(before, name, after) for name in _names()[kind] if _bare(name) not in taught]
+        asked = [question for question in asked if question.casefold() not in taken]
+        rng.shuffle(asked)
+        shares.append(asked)
+    dealt = (question for row in zip_longest(*shares) for question in row if question is not None)
+    unique = list(dict.fromkeys(dealt))[:most]
+    return [_reworded(question, rng) if place % 2 else question for place, question in enumerate(unique)]
+
+
+def _frame(question: str) -> tuple[str, str] | None:
+    """(what stands before and after the longest name that is known, the name's kind), or None."""
+    best: tuple[int, int, str] | None = None
+    for start, end, kind in _mentions(question):
+        if best is None or end - start > best[1] - best[0]:
+            best = (start, end, kind)
+    return (f"{question[: best[0]]}\0{question[best[1] :]}", best[2]) if best else None
+
+
+def _mentions(question: str) -> Iterator[tuple[int, int, str]]:
+    for kind, pattern in _patterns().items():
+        for match in pattern.finditer(question):
+            yield match.start(), match.end(), kind
+
+
+def _ask(before: str, name: str, after: str) -> str:
+    if before.endswith((" a ", " an ")):
+        article = "an" if name[0].lower() in "aeiou" else "a"
+        before = f"{before.rstrip().rpartition(' ')[0]} {article} "
+    return f"{before}{name}{after}"
+
+
+def _reworded(question: str, rng: random.Random) -> str:
+    wordings = reword(question, most=_WORDINGS)
+    return rng.choice(wordings) if wordings else question
+
+
+@cache
+def _names() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = json.loads(
+        resources.files("training").joinpath("data/entities.json").read_text("utf-8")
+    )
+    return found
+
+
+@cache
+def _patterns() -> dict[str, re.Pattern[str]]:
+    """One pattern a kind: its names, with their article where the question has one, as whole words."""
+    return {
+        kind: re.compile(r"(?<!\w)(?:the )?(?:" + "|".join(map(re.escape, sorted(map(_bare, names), key=len, reverse=True))) + r")(?!\w)")
+        for kind, names in _names().items()
+    }
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("the ")
