@@ -1,5 +1,6 @@
 # make chat    talk to it in the browser            make lint     ruff, its format, the import arrow
 # make test    all tests but those for GPU, vLLM    make types    mypy --strict
+# make bench   the whole table of docs/BENCHMARKS.md, hours of it: STREAMS=… the folder of streams, OUT=… the results'
 #
 # Each installs what it needs into .venv first: the pinned packages with pip, then Nightschool itself. The stamp files
 # in .venv say what is done, so a second run starts at once. PYTHON=python3.12 takes another Python for .venv;
@@ -9,7 +10,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: chat test lint types
+STREAMS ?= ../shared/streams
+OUT ?= build/bench
+OTHERS = $(filter-out facts,$(basename $(notdir $(wildcard $(STREAMS)/*.jsonl))))
+
+.PHONY: chat test lint types bench
 
 chat: .venv/.installed
 	$(BIN)/nightschool fetch
@@ -26,6 +31,15 @@ lint: .venv/.dev
 
 types: .venv/.dev
 	$(BIN)/mypy
+
+# Each line goes on from where it was cut off, and costs nothing once it is done.
+bench: .venv/.installed
+	$(BIN)/nightschool fetch
+	$(BIN)/nightschool bench $(STREAMS)/facts.jsonl --arms joint --out $(OUT)/facts
+	$(BIN)/nightschool bench $(STREAMS)/facts.jsonl --nights 4 --seeds 0,1,2 \
+		--arms base,memory,nll,joint,sequential,ceiling --out $(OUT)/facts-arms
+	set -e; for stream in $(OTHERS); do \
+		$(BIN)/nightschool bench $(STREAMS)/$$stream.jsonl --arms base,memory,nll,joint --out $(OUT)/$$stream; done
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

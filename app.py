@@ -6,6 +6,7 @@ torch.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -27,7 +28,16 @@ from rich.progress import Progress
 from assistant import wire
 from assistant.keys import secret_key
 from assistant.settings import load
-from assistant.terminal import err, night_progress, out, print_json, print_night, print_preview, print_table
+from assistant.terminal import (
+    err,
+    night_progress,
+    out,
+    print_json,
+    print_markdown,
+    print_night,
+    print_preview,
+    print_table,
+)
 from memory.errors import BadInput, NightschoolError
 from memory.ledger import Ledger
 from memory.records import Night, NightStatus
@@ -91,15 +101,15 @@ class Nightschool:
 
         return Assistant(self.settings, self.ledger, self.memory, self.engine, self.key, now, new_id)
 
-    def school(self, tell: Tell) -> School:
-        """The collaborators of a night in this process."""
+    def school(self, tell: Tell, engine: LocalEngine | None = None) -> School:
+        """The collaborators of a night in this process, on `engine` or one of its own."""
         from training.lease import this_process
         from training.nightly import School
         from training.teacher import LocalTeacher
 
         settings = self.settings
         # On a CPU the night pays for unpacking once instead of at every step, for the same values; a GPU keeps 4 bits.
-        engine = self._engine("unpacked")
+        engine = engine or self._engine("unpacked")
         cache = settings.home / "nights" / "base-answers.json"
         teacher = LocalTeacher(engine, lambda: self.embedder, settings.night, settings.system_prompt, cache)
         return School(
@@ -440,19 +450,59 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
 @cli.command()
 def bench(
     context: typer.Context,
-    stream: Annotated[Path | None, typer.Argument(help="a stream's file; without one the five facts shipped")] = None,
+    streams: Annotated[list[Path] | None, typer.Argument(help="files of streams, one run over all of them")] = None,
+    arms: Annotated[
+        str, typer.Option(help="of base, memory, nll, joint, sequential, ceiling")
+    ] = "base,memory,nll,joint",
+    seeds: Annotated[str, typer.Option(help="with commas")] = "0",
+    nights: Annotated[int | None, typer.Option(min=1, help="stop after so many days")] = None,
+    out_dir: Annotated[Path, typer.Option("--out", help="where results are, and go on from")] = Path("bench"),
     as_json: AsJson = False,
 ) -> None:
-    """A simulated user: asks, rates, lets a night run, asks again. In a data directory of its own."""
+    """A simulated user asks, rates, and lets nights run; without a stream, five facts once, and the time of a start."""
+    if not streams:
+        _bench_loop(context, as_json=as_json)
+        return
+    from training.bench import Product, compare
+    from training.settings import NightSettings
+
+    house = _house(context)
+    settings, engine = house.settings, house.engine
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def product(home: Path, night: NightSettings) -> Product:
+        made = Nightschool(settings.model_copy(update={"home": home, "models_dir": settings.models, "night": night}))
+        made.engine, made.embedder = engine, house.embedder
+        return Product(made.assistant, made.school(lambda *_: None, engine))
+
+    with night_progress(quiet=as_json) as tell:
+        compare(
+            streams,
+            out=out_dir,
+            build=product,
+            settings=settings,
+            model_id=engine.model_id,
+            model_sha256=engine.files.sha256,
+            arms=arms,
+            seeds=seeds,
+            nights=nights,
+            progress=lambda share, told: tell("bench", share, told),
+        )
+    if as_json:
+        print_json(json.loads((out_dir / "results.json").read_text("utf-8"))["summary"])
+    else:
+        print_markdown((out_dir / "report.md").read_text("utf-8"))
+
+
+def _bench_loop(context: typer.Context, *, as_json: bool) -> None:
     from training.bench import loop, seconds_to_first_answer
-    from training.streams import read, shipped
+    from training.streams import shipped
 
     models = _house(context).settings.models
-    items = read(stream) if stream else shipped()
     with tempfile.TemporaryDirectory(prefix="nightschool-bench-") as home:
-        house = build(home=Path(home), models_dir=models)
+        house = build(home=Path(home), models_dir=models, answer_tokens=64)
         figures = loop(
-            house.assistant, lambda: _night_of_its_own(house), items, say=lambda line: err.print(escape(line))
+            house.assistant, lambda: _night_of_its_own(house), shipped(), say=lambda line: err.print(escape(line))
         )
         err.print("a start")
         measured = {"seconds_to_first_answer": seconds_to_first_answer(house.settings), **asdict(figures)}

@@ -63,6 +63,15 @@ class Engine(Protocol):
         """
         ...
 
+    def complete(
+        self, prompts: Sequence[Sequence[Message]], *, max_tokens: int, adapter: AdapterFiles | None
+    ) -> Iterator[tuple[int, str]]:
+        """Greedy answers to many prompts, computed in batches: (place in `prompts`, answer) as they come, in any order.
+
+        Raises: ModelUnavailable, as `generate`.
+        """
+        ...
+
     def count_tokens(self, prompt: Sequence[Message]) -> int:
         """Tokens of the rendered prompt, with the turn opened for the assistant."""
         ...

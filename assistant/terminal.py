@@ -49,13 +49,18 @@ def print_preview(kept: Sequence[Lesson], left_out: Mapping[str, Mapping[str, st
     print_table(head, rows, none="nothing to learn, because nothing is rated")
 
 
+def print_markdown(text: str) -> None:
+    """A report, as a terminal can show it."""
+    from rich.markdown import Markdown
+
+    out.print(Markdown(text))
+
+
 def print_night(ended: Night) -> None:
     """The report of a night that learned or tried to, else its status and why."""
     file = Path(ended.report) / "report.md" if ended.report else None
     if file and file.is_file() and ended.status in (NightStatus.PROMOTED, NightStatus.REJECTED):
-        from rich.markdown import Markdown
-
-        out.print(Markdown(file.read_text("utf-8")))
+        print_markdown(file.read_text("utf-8"))
     else:
         out.print(escape(f"{ended.status}: {'; '.join(ended.reasons)}"), highlight=False)
 

@@ -50,6 +50,14 @@ class ScriptedEngine:
         finish: FinishReason = "stopped" if stop.is_set() else "stop" if said == len(words) else "length"
         yield Piece("", finish, self.count_tokens(prompt), said)
 
+    def complete(
+        self, prompts: Sequence[Sequence[Message]], *, max_tokens: int, adapter: AdapterFiles | None
+    ) -> Iterator[tuple[int, str]]:
+        """The same answers, the shortest prompt first as a real engine has it."""
+        for place in sorted(range(len(prompts)), key=lambda i: self.count_tokens(prompts[i])):
+            pieces = self.generate(prompts[place], Sampling(max_tokens), adapter=adapter, stop=Event())
+            yield place, "".join(piece.text for piece in pieces).strip()
+
     def count_tokens(self, prompt: Sequence[Message]) -> int:
         """One a word, and four a message."""
         return sum(4 + len(message["content"].split()) for message in prompt)

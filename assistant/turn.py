@@ -1,7 +1,8 @@
 """One turn: recall → prompt → generate → store. Read `turn` first; the rest of the package serves it.
 
-The page, the HTTP routes and the command line all go through here, and so does the simulated user of a bench. It knows
-nothing of how they show it, and nothing of how a night trains.
+The page, the HTTP routes and the command line all go through here; so does the simulated user of a bench, who asks many
+questions at once (`assistant.batch`, made of the same steps). It knows nothing of how they show it, and nothing of how
+a night trains.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from threading import Event
 from time import perf_counter
 
 from assistant import prompt as prompts
-from assistant.engine import AdapterFiles, Engine, FinishReason, Sampling
+from assistant.engine import AdapterFiles, Engine, FinishReason, Piece, Sampling
+from assistant.prompt import Prompt
 from assistant.settings import Settings
 from memory.errors import BadInput, NotRemembered
 from memory.ledger import Ledger
@@ -85,6 +87,41 @@ class Answered:
 TurnEvent = Recalled | Words | Answered
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A question with everything that is settled before the first word of its answer."""
+
+    ask: Ask
+    exchange_id: str
+    question: str
+    history: Sequence[Message]
+    prompt: Prompt
+    adapter: AdapterFiles | None
+    sampling: Sampling
+    began: float
+    """`perf_counter` at the start, in seconds; so are the times below."""
+    recalled_at: float
+
+
+@dataclass
+class Said:
+    """What has been said of an answer so far, and how it ended."""
+
+    words: list[str] = field(default_factory=list)
+    first_word_at: float | None = None
+    finish: FinishReason = "stopped"
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+
+    def take(self, piece: Piece) -> None:
+        if piece.text:
+            self.first_word_at = self.first_word_at or perf_counter()
+            self.words.append(piece.text)
+        if piece.finish:
+            self.finish = piece.finish
+            self.prompt_tokens, self.answer_tokens = piece.prompt_tokens, piece.answer_tokens
+
+
 def turn(assistant: Assistant, ask: Ask) -> Iterator[TurnEvent]:
     """Answer one question, streamed, and store the exchange with everything that made it.
 
@@ -95,6 +132,33 @@ def turn(assistant: Assistant, ask: Ask) -> Iterator[TurnEvent]:
         BadInput: an empty or too long message.
         NotFound: no such parent exchange or adapter.
         ModelUnavailable: the adapter's files are damaged.
+    """
+    ready = prepare(assistant, ask)
+    adapter = ready.adapter
+    yield Recalled(
+        ready.exchange_id,
+        ready.prompt.used,
+        adapter.version if adapter else BASE,
+        adapter.sha256 if adapter else None,
+    )
+    said = Said()
+    try:
+        for piece in assistant.engine.generate(ready.prompt.messages, ready.sampling, adapter=adapter, stop=ask.stop):
+            said.take(piece)
+            if piece.text:
+                yield Words(piece.text)
+    except GeneratorExit:
+        # The reader has gone away. What was said by then is stored all the same, so that it can be rated.
+        store(assistant, exchange_of(assistant, ready, said))
+        raise
+    exchange = exchange_of(assistant, ready, said)
+    yield Answered(exchange, said.prompt_tokens, said.answer_tokens, warning=store(assistant, exchange))
+
+
+def prepare(assistant: Assistant, ask: Ask) -> Prepared:
+    """Recall, and build the prompt. Nothing is stored, and no word computed.
+
+    Raises: BadInput, NotFound, as `turn`.
     """
     began = perf_counter()
     settings = assistant.settings
@@ -115,60 +179,50 @@ def turn(assistant: Assistant, ask: Ask) -> Iterator[TurnEvent]:
         recall_share=settings.recall_share,
         system=settings.system_prompt,
     )
-    exchange_id = assistant.new_id()
-    yield Recalled(exchange_id, built.used, adapter.version if adapter else BASE, adapter.sha256 if adapter else None)
-
     sampling = ask.sampling or Sampling(settings.answer_tokens, settings.temperature, settings.top_p)
-    said: list[str] = []
-    first_word_at: float | None = None
-    finish: FinishReason = "stopped"
-    tokens = (built.tokens, 0)
+    return Prepared(ask, assistant.new_id(), question, history, built, adapter, sampling, began, recalled_at)
 
-    def store() -> Answered:
-        ended = perf_counter()
-        answer = "".join(said).strip()
-        exchange = Exchange(
-            id=exchange_id,
-            conversation_id=ask.conversation_id or assistant.new_id(),
-            parent_id=ask.parent_id,
-            user=ask.user,
-            created_at=assistant.clock(),
-            question=question,
-            answer=answer,
-            history=tuple(history),
-            prompt=built.messages,
-            model_id=assistant.engine.model_id,
-            adapter=adapter.version if adapter else BASE,
-            adapter_sha256=adapter.sha256 if adapter else None,
-            recollections=tuple(
-                {"exchange_id": r.exchange_id, "score": r.score, "reason": r.reason} for r in built.used
-            ),
-            sampling={k: v for k, v in asdict(sampling).items() if v is not None},
-            timings={
-                "recall_s": round(recalled_at - began, 4),
-                "first_token_s": round((first_word_at or ended) - began, 4),
-                "total_s": round(ended - began, 4),
-                "prompt_tokens": tokens[0],
-                "answer_tokens": tokens[1],
-            },
-            finish_reason=finish,
-            signature=sign(assistant.key, built.messages, answer),
-        )
-        return Answered(exchange, *tokens, warning=_store(assistant, exchange))
 
+def exchange_of(assistant: Assistant, ready: Prepared, said: Said) -> Exchange:
+    """The exchange that a prepared question and what was said to it make, signed."""
+    ended = perf_counter()
+    answer = "".join(said.words).strip()
+    adapter, used = ready.adapter, ready.prompt.used
+    return Exchange(
+        id=ready.exchange_id,
+        conversation_id=ready.ask.conversation_id or assistant.new_id(),
+        parent_id=ready.ask.parent_id,
+        user=ready.ask.user,
+        created_at=assistant.clock(),
+        question=ready.question,
+        answer=answer,
+        history=tuple(ready.history),
+        prompt=ready.prompt.messages,
+        model_id=assistant.engine.model_id,
+        adapter=adapter.version if adapter else BASE,
+        adapter_sha256=adapter.sha256 if adapter else None,
+        recollections=tuple({"exchange_id": r.exchange_id, "score": r.score, "reason": r.reason} for r in used),
+        sampling={k: v for k, v in asdict(ready.sampling).items() if v is not None},
+        timings={
+            "recall_s": round(ready.recalled_at - ready.began, 4),
+            "first_token_s": round((said.first_word_at or ended) - ready.began, 4),
+            "total_s": round(ended - ready.began, 4),
+            "prompt_tokens": said.prompt_tokens,
+            "answer_tokens": said.answer_tokens,
+        },
+        finish_reason=said.finish,
+        signature=sign(assistant.key, ready.prompt.messages, answer),
+    )
+
+
+def store(assistant: Assistant, exchange: Exchange) -> str | None:
+    """Into the ledger, and into recall. Where that can't be, one line that says why; the answer stands all the same."""
     try:
-        for piece in assistant.engine.generate(built.messages, sampling, adapter=adapter, stop=ask.stop):
-            if piece.text:
-                first_word_at = first_word_at or perf_counter()
-                said.append(piece.text)
-                yield Words(piece.text)
-            if piece.finish:
-                finish, tokens = piece.finish, (piece.prompt_tokens, piece.answer_tokens)
-    except GeneratorExit:
-        # The reader has gone away. What was said by then is stored all the same, so that it can be rated.
-        store()
-        raise
-    yield store()
+        seq = assistant.ledger.add_exchange(exchange)
+    except NotRemembered as error:
+        return str(error)
+    assistant.memory.remember(seq, exchange.question)
+    return None
 
 
 def clean(text: str, *, limit: int, what: str = "message") -> str:
@@ -225,12 +279,3 @@ def _history(assistant: Assistant, ask: Ask) -> list[Message]:
         messages.append({"role": "user", "content": exchange.question})
         messages.append({"role": "assistant", "content": exchange.answer})
     return messages
-
-
-def _store(assistant: Assistant, exchange: Exchange) -> str | None:
-    try:
-        seq = assistant.ledger.add_exchange(exchange)
-    except NotRemembered as error:
-        return str(error)
-    assistant.memory.remember(seq, exchange.question)
-    return None

@@ -48,8 +48,8 @@ class SentenceEmbedder:
     """The model in the folder `path`, in sentence-transformers' format, on the CPU, never over the network.
 
     Read with transformers alone: it is one encoder and a mean, and importing sentence-transformers (with scikit-learn
-    and SciPy) costs each start two seconds. The vectors are the same to 1e-6. It is loaded at first use; after that it is
-    safe to use from several threads (one at a time computes).
+    and SciPy) costs each start two seconds. The vectors are the same to 1e-6. It is loaded at first use; after that it
+    is safe to use from several threads (one at a time computes).
 
     Raises:
         ModelUnavailable: at first use, when the folder holds no model that can be loaded.
@@ -116,9 +116,7 @@ class _Encoder:
         """The mean of the last hidden states over each text's tokens, scaled to length 1."""
         import torch
 
-        tokens = self.tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self.window, return_tensors="pt"
-        )
+        tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.window, return_tensors="pt")
         with torch.inference_mode():
             hidden = self.model(**tokens).last_hidden_state
         mask = tokens["attention_mask"].unsqueeze(-1)

@@ -1,13 +1,13 @@
 """Whether an answer is right: the checks of streams and controls, and the one for a lesson that has no check.
 
-Pure functions of text. All compare NFKC-normalised, case-folded text.
+Pure functions of text, NFKC-normalised before it is compared; the figures of the field come from its own libraries.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -30,7 +30,7 @@ Check = Mapping[str, Any]
 
 
 def passes(check: Check, answer: str) -> bool:
-    """Whether `answer` satisfies a check of kind `contains` or `regex` (../shared streams' README has the format).
+    """Whether `answer` satisfies `check`, one of `KINDS` (../shared/streams' README has the format).
 
     Raises: ValueError for a kind that is not known.
     """
@@ -42,8 +42,53 @@ def passes(check: Check, answer: str) -> bool:
             )
         case "regex":
             return re.search(check["pattern"], text, re.MULTILINE) is not None
+        case "rouge_l":
+            return rouge_l(text, check["reference"]) >= float(check["min"])
+        case "chrf":
+            return chrf(text, check["reference"]) >= float(check["min"])
         case kind:
-            raise ValueError(f"unknown check {kind!r}: known are contains, regex")
+            raise ValueError(f"unknown check {kind!r}: known are {', '.join(KINDS)}")
+
+
+def validate(check: object) -> None:
+    """Refuse what `passes` could not judge by.
+
+    Raises: ValueError with the reason, for a person.
+    """
+    if not isinstance(check, Mapping) or "kind" not in check:
+        raise ValueError(f"a check is an object with a kind, one of {', '.join(KINDS)}")
+    kind = check["kind"]
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"unknown check {str(kind)[:40]!r}: known are {', '.join(KINDS)}")
+    fields = KINDS[kind]
+    for name in check:
+        if name not in ("kind", *fields):
+            raise ValueError(f"the check {kind} knows no field {str(name)[:40]!r}: it has {', '.join(fields)}")
+    for name, right in fields.items():
+        if name not in check and name != "none":
+            raise ValueError(f"the check {kind} lacks its field {name!r}")
+        if name in check:
+            right(kind, name, check[name])
+
+
+def rouge_l(answer: str, reference: str) -> float:
+    """ROUGE-L F1 in [0, 1]: of the longest common subsequence of words (Lin, 2004).
+
+    With precision LCS/n and recall LCS/m, F1 is 2 LCS / (n + m): the normalised indel similarity. Words are those of
+    `words` without its symbols: for English text what the package `rouge-score` takes, without stemming.
+    """
+    from rapidfuzz.distance import Indel
+
+    said, wanted = ([word for word in words(text) if word[0].isalnum()] for text in (answer, reference))
+    return float(Indel.normalized_similarity(said, wanted))
+
+
+def chrf(answer: str, reference: str) -> float:
+    """chrF2 in [0, 1]: F-score of character n-grams up to 6, recall counted twice (Popović, 2015); sacreBLEU's."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    wanted = unicodedata.normalize("NFKC", reference)
+    return float(CHRF().sentence_score(unicodedata.normalize("NFKC", answer), [wanted]).score) / 100
 
 
 def learned(answer: str, *, question: str, wanted: str, unwanted: str | None) -> bool:
@@ -76,6 +121,49 @@ def words(text: str) -> list[str]:
         else:
             spaced.append(c if kind[0] in "LMN" else " ")
     return "".join(spaced).split()
+
+
+def _text(kind: str, name: str, value: object) -> None:
+    if not isinstance(value, str) or not words(value):
+        raise ValueError(f"{name!r} of the check {kind} is {_shown(value)}: it must be a text with words")
+
+
+def _texts(kind: str, name: str, value: object) -> None:
+    if not isinstance(value, list) or not all(isinstance(s, str) and s.strip() for s in value):
+        raise ValueError(f"{name!r} of the check {kind} is {_shown(value)}: it must be a list of texts")
+
+
+def _some_texts(kind: str, name: str, value: object) -> None:
+    _texts(kind, name, value)
+    if not value:
+        raise ValueError(f"{name!r} of the check {kind} is empty: no answer could be right")
+
+
+def _pattern(kind: str, name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{name!r} of the check {kind} is {_shown(value)}: it must be a regular expression")
+    try:
+        re.compile(value, re.MULTILINE)
+    except re.error as error:
+        raise ValueError(f"{name!r} of the check {kind} is no regular expression: {error}") from error
+
+
+def _fraction(kind: str, name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise ValueError(f"{name!r} of the check {kind} is {_shown(value)}: it must be a number over 0, at most 1")
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:60]
+
+
+KINDS: dict[str, dict[str, Callable[[str, str, object], None]]] = {
+    "contains": {"any": _some_texts, "none": _texts},
+    "regex": {"pattern": _pattern},
+    "rouge_l": {"reference": _text, "min": _fraction},
+    "chrf": {"reference": _text, "min": _fraction},
+}
+"""Kinds of checks → their fields, each with what refuses a value that it can't have. Only `none` may be missing."""
 
 
 def _holds(text: str, part: str) -> bool:

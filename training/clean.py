@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from memory.records import Lesson, LessonState
-from training.checks import words
+from training.checks import learned, words
 
 SECRETS: dict[str, re.Pattern[str]] = {
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
@@ -59,6 +59,10 @@ def clean(lessons: Sequence[Lesson], *, tokens: Callable[[Lesson], int], longest
             continue
         topic = _topic(lesson)
         earlier = newest.get(topic)
+        if earlier is not None and _confirms(lesson, earlier):
+            # Whoever likes the answer once it is right must not take its rewordings out of the night.
+            dropped[lesson.id] = Decision(LessonState.REJECTED, f"confirms lesson {earlier.id}, which stays")
+            continue
         if earlier is not None:
             same = _normal(earlier.wanted or "") == _normal(lesson.wanted or "")
             why = f"says the same as lesson {lesson.id}" if same else f"contradicted by the newer lesson {lesson.id}"
@@ -94,6 +98,20 @@ def _unfit(lesson: Lesson, tokens: Callable[[Lesson], int], longest: int) -> Dec
     if length > longest:
         return Decision(LessonState.REJECTED, f"is {length} tokens long, the most is {longest}")
     return None
+
+
+def _confirms(liked: Lesson, correction: Lesson) -> bool:
+    """Whether a liked answer says what an earlier correction of the same question wanted."""
+    return (
+        liked.unwanted is None
+        and correction.unwanted is not None
+        and learned(
+            liked.wanted or "",
+            question=correction.question,
+            wanted=correction.wanted or "",
+            unwanted=correction.unwanted,
+        )
+    )
 
 
 def _topic(lesson: Lesson) -> str:

@@ -1,29 +1,32 @@
 """Training tonight's adapter: LoRA on the quantised base, from scratch, in a plain loop.
 
-A plain loop, because it is shorter than a trainer's subclass: the rows mix two losses, the reference is the base itself
-(computed once, before the adapter is there), and the same rows and seed must give the same bytes.
+A plain loop, because it is shorter than a trainer's subclass: the rows mix three losses, the reference is the base
+itself (computed once, before the adapter is there), and the same rows and seed must give the same bytes.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import resource
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from assistant.local import WEIGHTS_FILE, LocalEngine
 from assistant.models import sha256_of
-from training.examples import Batch, Dialogue, Row, batches, collate, rows
-from training.objectives import Reference, kl_to_base, nll
+from memory.errors import ModelUnavailable
+from training.examples import Batch, Dialogue, Row, batched, collate, mismatched, of_epoch, rows, steps
+from training.objectives import Reference, apo_zero, balance, dpo, kl_to_base, kto, kto_kl, nll, sequence_log_prob
 from training.progress import Progress
 from training.settings import NightSettings
 from training.teacher import Diverged, Trained
@@ -37,22 +40,30 @@ def train(
     seed: int,
     folder: Path,
     progress: Progress,
+    start: Path | None = None,
 ) -> Trained:
     """Train a fresh adapter on `dialogues` and save it in PEFT's format to `folder`.
 
+    Args:
+        start: folder of an adapter of the same settings to go on from. What is held and preferred is measured against
+            the base all the same.
+
     Raises:
         Diverged: the loss became NaN or infinite.
+        ModelUnavailable: the adapter in `start` does not fit.
     """
     began = time.monotonic()
     rng = random.Random(seed)
     torch.manual_seed(seed)
-    made = rows(engine, dialogues)
+    made = _used(rows(engine, dialogues), settings)
     pad = engine.tokenizer.pad_token_id
     with engine.base() as base:
-        references = _references(base, [row for row in made if row.kind == "replay"], settings, pad)
+        anchors = _anchors(base, made, settings, pad)
         model = _with_adapter(base, settings)
         try:
-            result = _loop(model, made, references, settings, rng, pad, began, progress)
+            if start is not None:
+                _go_on_from(start, model)
+            result = _loop(model, made, anchors, settings, rng, pad, began, progress)
             model.peft_config["default"].base_model_name_or_path = engine.model_id
             model.save_pretrained(str(folder), save_embedding_layers=False)
         finally:
@@ -87,24 +98,81 @@ def _with_adapter(base: Any, settings: NightSettings) -> Any:
     return model
 
 
-def _references(base: Any, replay: Sequence[Row], settings: NightSettings, pad: int) -> dict[Row, Reference]:
-    """What the base says at every answer position of the replayed rows."""
+def _go_on_from(folder: Path, model: Any) -> None:
+    """Put the weights of the adapter in `folder` into the fresh one. Raises: ModelUnavailable."""
+    weights, fresh = load_file(folder / WEIGHTS_FILE), get_peft_model_state_dict(model, save_embedding_layers=False)
+    theirs = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    # The strength is no weight, but the weights mean nothing without it.
+    ours = model.peft_config["default"]
+    same = {name: w.shape for name, w in weights.items()} == {name: w.shape for name, w in fresh.items()}
+    if not same or (theirs.get("r"), theirs.get("lora_alpha")) != (ours.r, ours.lora_alpha):
+        raise ModelUnavailable(
+            f"the adapter in {folder} has other layers, rank or alpha than tonight's: it can't be gone on from"
+        )
+    set_peft_model_state_dict(model, weights)
+
+
+def _used(made: Sequence[Row], settings: NightSettings) -> list[Row]:
+    """The rows to train: unwanted ones only for a preference, and only enough of them; for DPO those in pairs."""
+    answered = {row.prompt for row in made if row.kind == "wanted"}
+    unwanted = {
+        row for row in made if row.kind == "unwanted" and (settings.preference != "dpo" or row.prompt in answered)
+    }
+    if settings.preference == "none" or len(unwanted) < settings.preference_min_rows:
+        return [row for row in made if row.kind != "unwanted"]
+    used = [row for row in made if row.kind != "unwanted" or row in unwanted]
+    # Nobody has counted the tokens of an answer that was not to be trained; what matters of it is how it begins.
+    longest = settings.lesson_tokens
+    return [replace(row, ids=row.ids[: max(longest, row.start + 1)]) if row in unwanted else row for row in used]
+
+
+@dataclass(frozen=True)
+class _Anchors:
+    """What the base says to tonight's rows. Without unwanted rows there are only the replayed ones' `tokens`.
+
+    Attributes:
+        tokens: of each replayed row, its distribution at every answer position.
+        log_probs: of each wanted and unwanted row, log π_base(y|x); for KTO also of those that `strangers` maps to.
+        strangers: for KTO, from each of these rows to one with an answer to something else.
+        weights: (λ_D, λ_U), see `balance`.
+    """
+
+    tokens: Mapping[Row, Reference]
+    log_probs: Mapping[Row, float] = field(default_factory=dict)
+    strangers: Mapping[Row, Row] = field(default_factory=dict)
+    weights: tuple[float, float] = (1.0, 1.0)
+
+
+def _anchors(base: Any, made: Sequence[Row], settings: NightSettings, pad: int) -> _Anchors:
     found: dict[Row, Reference] = {}
-    ordered = sorted(dict.fromkeys(replay), key=lambda row: len(row.ids))
     with torch.inference_mode():
-        for start in range(0, len(ordered), settings.batch_rows):
-            batch = collate(ordered[start : start + settings.batch_rows], pad=pad)
-            logits = _logits(base, batch)
-            for i, row in enumerate(batch.rows):
-                found[row] = Reference.of(logits[i, batch.answer_positions(i)])
+        replayed = _in_batches([row for row in made if row.kind == "replay"], settings.batch_rows, pad)
+        for row, logits in _answers(base, replayed):
+            found[row] = Reference.of(logits)
     # Inference tensors can't be saved for a backward pass; clones made outside can.
-    return {row: Reference(ref.ids.clone(), ref.log_probs.clone()) for row, ref in found.items()}
+    tokens = {row: Reference(ref.ids.clone(), ref.log_probs.clone()) for row, ref in found.items()}
+    unwanted = sum(row.kind == "unwanted" for row in made)
+    if not unwanted:
+        return _Anchors(tokens)
+    preferred = [row for row in made if row.kind != "replay"]
+    strangers = mismatched(preferred) if settings.preference == "kto" else {}
+    with torch.inference_mode():
+        scored = _in_batches([*preferred, *strangers.values()], settings.batch_rows, pad)
+        log_probs = {row: _score(row, logits).item() for row, logits in _answers(base, scored)}
+    return _Anchors(tokens, log_probs, strangers, balance(len(preferred) - unwanted, unwanted))
+
+
+def _in_batches(rows: Sequence[Row], size: int, pad: int) -> Iterator[Batch]:
+    """Each row once, sorted by length."""
+    ordered = sorted(dict.fromkeys(rows), key=lambda row: len(row.ids))
+    for first in range(0, len(ordered), size):
+        yield collate(ordered[first : first + size], pad=pad)
 
 
 def _loop(
     model: Any,
     made: Sequence[Row],
-    references: dict[Row, Reference],
+    anchors: _Anchors,
     settings: NightSettings,
     rng: random.Random,
     pad: int,
@@ -114,25 +182,27 @@ def _loop(
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=settings.learning_rate, weight_decay=0.0)
     epochs = settings.epochs
-    per_epoch = -(-len(made) // settings.batch_rows)
-    losses: list[tuple[float, float]] = []
+    heard = [of_epoch(made, number, most=settings.epoch_rows) for number in range(epochs)]
+    planned = sum(-(-len(rows) // settings.batch_rows) for rows in heard)
+    losses: list[dict[str, float]] = []
     tokens = padded = step = epoch = 0
     while epoch < epochs:
-        for batch in batches(made, size=settings.batch_rows, pad=pad, rng=rng):
+        for batches in steps(heard[epoch], size=settings.batch_rows, pad=pad, rng=rng):
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * _schedule(step, epochs * per_epoch, settings.warmup)
-            loss, parts = _loss(model, batch, references, settings)
-            if not math.isfinite(parts[0] + parts[1]):
-                raise Diverged(f"the loss was {loss.item()} at step {step + 1} of {epochs * per_epoch}")
+                group["lr"] = settings.learning_rate * _schedule(step, planned, settings.warmup)
+            loss, terms = _loss(model, batches, anchors, settings, pad)
+            if not math.isfinite(sum(terms.values())):
+                raise Diverged(f"the loss was {loss.item()} at step {step + 1} of {planned}")
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(trainable, 1.0)
             optimizer.step()
             optimizer.zero_grad()
-            losses.append(parts)
+            losses.append(terms)
             step += 1
-            tokens += len(batch.prefix) + int(batch.mask.sum())
-            padded += len(batch.prefix) + batch.mask.numel()
-            progress(step / (epochs * per_epoch), f"step {step}/{epochs * per_epoch}, loss {parts[0] + parts[1]:.3f}")
+            tokens += sum(len(batch.prefix) + int(batch.mask.sum()) for batch in batches)
+            padded += sum(len(batch.prefix) + batch.mask.numel() for batch in batches)
+            words = f"step {step}/{planned}, loss {sum(terms.values()):.3f}"
+            progress(step / planned, words)
         epoch += 1
         if not all(parameter.isfinite().all() for parameter in trainable):
             raise Diverged(f"the adapter held infinite numbers after epoch {epoch} of {epochs}")
@@ -140,6 +210,7 @@ def _loop(
             # The first epoch tells what one costs; those that don't fit are dropped from the schedule.
             spent = (time.monotonic() - began) / 60
             epochs = max(1, min(epochs, int(settings.max_minutes / spent)))
+            planned = sum(-(-len(rows) // settings.batch_rows) for rows in heard[:epochs])
     return {
         "steps": step,
         "epochs": epochs,
@@ -151,21 +222,76 @@ def _loop(
 
 
 def _loss(
-    model: Any, batch: Batch, references: dict[Row, Reference], settings: NightSettings
-) -> tuple[torch.Tensor, tuple[float, float]]:
-    """The joint loss of one batch, and its two terms as numbers: mean NLL of wanted, mean KL of replayed tokens."""
-    logits = _logits(model, batch)
-    wanted, held = [], []
-    for i, row in enumerate(batch.rows):
-        mine = logits[i, batch.answer_positions(i)]
+    model: Any, batches: Sequence[Batch], anchors: _Anchors, settings: NightSettings, pad: int
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """The joint loss of one step, and its terms as numbers: mean NLL of wanted tokens, mean KL of replayed ones, mean
+    preference of answers or pairs.
+
+    Each is a mean over the whole step, so that cutting it into batches changes nothing; and the graphs of all batches
+    are held until the one backward pass, which is no more memory than one large batch would need.
+    """
+    wanted, held, scores = [], [], []
+    for row, mine in _answers(model, batches):
+        if row.kind == "replay":
+            held.append(kl_to_base(mine, anchors.tokens[row]))
+            continue
         if row.kind == "wanted":
-            wanted.append(nll(mine, torch.tensor(row.ids[row.start :], device=mine.device), known=settings.known_nll))
-        else:
-            held.append(kl_to_base(mine, references[row]))
-    zero = logits.new_zeros((), dtype=torch.float32)
+            wanted.append(nll(mine, _targets(row, mine), known=settings.known_nll))
+        if anchors.log_probs:
+            scores.append((row, _score(row, mine)))
+    zero = torch.zeros((), device=model.device)
     learn = torch.cat(wanted).mean() if wanted else zero
     hold = torch.cat(held).mean() if held else zero
-    return learn + settings.kl_weight * hold, (learn.item(), hold.item())
+    loss, terms = learn + settings.kl_weight * hold, {"nll": learn.item(), "kl": hold.item(), "preference": 0.0}
+    if scores:
+        prefer = _preference(model, scores, anchors, settings, pad)
+        loss, terms["preference"] = loss + settings.preference_weight * prefer, prefer.item()
+    return loss, terms
+
+
+def _preference(
+    model: Any, scores: Sequence[tuple[Row, torch.Tensor]], anchors: _Anchors, settings: NightSettings, pad: int
+) -> torch.Tensor:
+    """The preference term of a step, from each row's log π(y|x): its mean over answers, or for DPO over pairs."""
+
+    def both(scored: Sequence[tuple[Row, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(rows,) of the model's log-probabilities, and (rows,) of the base's."""
+        ours = torch.stack([score for _, score in scored])
+        return ours, torch.tensor([anchors.log_probs[row] for row, _ in scored], device=ours.device)
+
+    beta = settings.preference_beta
+    if settings.preference == "dpo":
+        liked = {row.prompt: (row, score) for row, score in scores if row.kind == "wanted"}
+        worse = [(row, score) for row, score in scores if row.kind == "unwanted"]
+        if not worse:
+            return torch.zeros((), device=model.device)
+        return dpo(*both([liked[row.prompt] for row, _ in worse]), *both(worse), beta=beta).mean()
+    policy, base = both(scores)
+    wanted = torch.tensor([row.kind == "wanted" for row, _ in scores], device=policy.device)
+    more, less = anchors.weights
+    if settings.preference == "apo":
+        return apo_zero(policy, base, wanted, beta=beta, wanted_weight=more, unwanted_weight=less).mean()
+    strangers = batched([anchors.strangers[row] for row, _ in scores], pad=pad)
+    with torch.no_grad():
+        moved = kto_kl(*both([(row, _score(row, logits)) for row, logits in _answers(model, strangers)]))
+    return kto(policy, base, wanted, beta=beta, kl=moved, wanted_weight=more, unwanted_weight=less).mean()
+
+
+def _answers(model: Any, batches: Iterable[Batch]) -> Iterator[tuple[Row, torch.Tensor]]:
+    """Every row with the (positions, vocabulary) logits that predict its answer."""
+    for batch in batches:
+        logits = _logits(model, batch)
+        for i, row in enumerate(batch.rows):
+            yield row, logits[i, batch.answer_positions(i)]
+
+
+def _targets(row: Row, logits: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(row.answer, device=logits.device)
+
+
+def _score(row: Row, logits: torch.Tensor) -> torch.Tensor:
+    """The log-probability of the row's answer."""
+    return sequence_log_prob(logits, _targets(row, logits))
 
 
 def _logits(model: Any, batch: Batch) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """Neighbours of a lesson: the same question about something else, on which the model shall stay as it is.
 
-Damage falls on what is asked in the same words: who learns that Quito is the capital of Ecuador hears of Quito in Bolivia
-too. So the name in a corrected question is swapped for others of its kind, and the base's own answers to those are
-replayed, right or wrong: what nobody corrected must not change. Names come from the lists that ship with the package; a
-question that holds none of them has no neighbours of this sort.
+Damage falls on what is asked in the same words: a model that learns that Quito is the capital of Ecuador says Quito for
+Bolivia too. So the name in a corrected question is swapped for others of its kind, and the base's own answers to those
+are replayed, right or wrong: what nobody corrected must not change. Names come from the lists that ship with the
+package; a question that holds none of them has no neighbours of this sort.
 """
 
 from __future__ import annotations
@@ -86,10 +86,11 @@ def _names() -> dict[str, list[str]]:
 @cache
 def _patterns() -> dict[str, re.Pattern[str]]:
     """One pattern a kind: its names, with their article where the question has one, as whole words."""
-    return {
-        kind: re.compile(r"(?<!\w)(?:the )?(?:" + "|".join(map(re.escape, sorted(map(_bare, names), key=len, reverse=True))) + r")(?!\w)")
-        for kind, names in _names().items()
-    }
+    patterns = {}
+    for kind, names in _names().items():
+        longest_first = sorted(map(_bare, names), key=len, reverse=True)
+        patterns[kind] = re.compile(rf"(?<!\w)(?:the )?(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
+    return patterns
 
 
 def _bare(name: str) -> str:

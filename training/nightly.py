@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -81,10 +82,10 @@ def night_school(school: School, night: Night) -> Outcome:
         return nothing
     done = Finished(_folder(school, night), [syllabus.identity, active.sha256 if active else BASE])
 
-    before = Exam.from_json(done.once("before", lambda: _sit(school, syllabus, serving, stage("before"))))
+    before = Exam.from_json(done.once("before", lambda: _before(school, syllabus, serving, stage("before"))))
     replay = done.once("replay", lambda: _replay(school, night, syllabus, stage("replay")))
     try:
-        trained = done.once("train", lambda: _train(school, night, syllabus, replay, stage("train")))
+        trained = done.once("train", lambda: _train(school, night, syllabus, replay, serving, stage("train")))
     except Diverged as error:
         known = school.ledger.lessons()
         return outcome.rejected(syllabus, [f"training diverged: {error}"], known, night, school.clock())
@@ -204,8 +205,19 @@ def _has_undone(syllabus: Syllabus, active: Adapter | None) -> bool:
     return active is not None and not set(active.exam.get("lessons", ())) <= {x.id for x in syllabus.kept}
 
 
-def _sit(school: School, syllabus: Syllabus, adapter: AdapterFiles | None, progress: Progress) -> Any:
-    return school.teacher.sit(syllabus.paper, adapter, progress=progress).as_json()
+def _before(school: School, syllabus: Syllabus, serving: AdapterFiles | None, progress: Progress) -> Any:
+    """The paper before tonight: lessons as the serving version answers them, controls and prose as the base does.
+
+    Measured against last night's version, a little damage a night would pass every night.
+    """
+    sit = school.teacher.sit
+    if serving is None:
+        return sit(syllabus.paper, None, progress=progress).as_json()
+    lessons = [item for item in syllabus.paper if item.kind != "control"]
+    controls = [item for item in syllabus.paper if item.kind == "control"]
+    served = sit(lessons, serving, progress=lambda share, detail: progress(share / 2, detail))
+    base = sit(controls, None, progress=lambda share, detail: progress((1 + share) / 2, detail))
+    return Exam(served.adapter, served.answers | base.answers, served.right | base.right, base.perplexity).as_json()
 
 
 def _replay(school: School, night: Night, syllabus: Syllabus, progress: Progress) -> Any:
@@ -214,15 +226,35 @@ def _replay(school: School, night: Night, syllabus: Syllabus, progress: Progress
     return [{"prompt": list(row.prompt), "answer": row.answer} for row in rows]
 
 
-def _train(school: School, night: Night, syllabus: Syllabus, replay: Sequence[Any], progress: Progress) -> Any:
-    wanted = wanted_rows(syllabus.kept, rewordings=school.settings.rewordings, system=school.system_prompt)
+def _train(
+    school: School,
+    night: Night,
+    syllabus: Syllabus,
+    replay: Sequence[Any],
+    serving: AdapterFiles | None,
+    progress: Progress,
+) -> Any:
+    settings = school.settings
+    taught = wanted_rows(
+        syllabus.taught,
+        rewordings=settings.rewordings,
+        system=school.system_prompt,
+        unwanted=settings.preference != "none",
+    )
     held = [Dialogue("replay", tuple(row["prompt"]), row["answer"]) for row in replay]
+    start = serving if settings.continued else None
+    if start is not None:
+        check_adapter(start)
     target = _folder(school, night) / "trained"
     # What a killed run left half done; training starts over with the same seed, and ends with the same bytes.
     shutil.rmtree(target, ignore_errors=True)
-    trained = school.teacher.train([*wanted, *held], seed=night.seed, folder=target, progress=progress)
+    trained = school.teacher.train(
+        [*taught, *held], seed=night.seed, folder=target, progress=progress, start=start.path if start else None
+    )
     sync_tree(target)
-    return asdict(trained) | {"wanted_rows": len(wanted), "replay_rows": len(held)}
+    kinds = Counter(row.kind for row in taught)
+    rows = {"wanted_rows": kinds["wanted"], "unwanted_rows": kinds["unwanted"], "replay_rows": len(held)}
+    return asdict(trained) | rows
 
 
 def _examine(school: School, night: Night, syllabus: Syllabus, before: Exam, progress: Progress) -> Any:

@@ -1,8 +1,8 @@
 """What is replayed beside tonight's lessons, so that they don't push out what the model could already do.
 
 The base model's own answers to neighbours of the lessons (see `training.neighbours`), to general questions, and to
-questions of stored dialogues that nobody rated, to which the KL term holds the model. What is near a lesson comes first:
-that is where damage falls.
+questions of stored dialogues that nobody rated, to which the KL term holds the model. What is near a lesson comes
+first: that is where damage falls.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from training.neighbours import neighbours
 from training.progress import Progress
 from training.stages import write_json
 
-
 SAME = 0.85
 """Cosine from which two questions may ask the same: those after two different capitals reach 0.84 (docs/LOG.md)."""
 
@@ -34,7 +33,7 @@ def neighbours_first(
 ) -> list[str]:
     """Up to `most` of `questions`: half those nearest to some lesson (cosine), half at random from the others.
 
-    A question that is a lesson itself, or one in other words, is left out: what the base says to it is what must change.
+    A question that is a lesson, or one in other words, is left out: what the base says to it is what must change.
     """
     pool = list(dict.fromkeys(questions))
     nearness = (embedder.embed(pool) @ embedder.embed(list(lessons)).T).max(axis=1)

@@ -94,9 +94,14 @@ def _training(report: Mapping[str, Any]) -> str:
     t, perplexity = report["training"], report["perplexity"]
     first, last = t["losses"][0], t["losses"][-1]
     examined = ", ".join(f"{strength:g}" for strength in report["strengths_examined"])
+    kinds = [f"{t['wanted_rows']} wanted", f"{t['replay_rows']} replayed"]
+    terms = [f"loss {first['nll']:.3f} → {last['nll']:.3f} nats a token", f"KL to the base {last['kl']:.3f}"]
+    if any(step["preference"] for step in t["losses"]):
+        kinds.insert(1, f"{t['unwanted_rows']} unwanted")
+        terms.append(f"preference {first['preference']:.3f} → {last['preference']:.3f}")
     facts = [
-        f"{t['wanted_rows']} wanted and {t['replay_rows']} replayed rows, {t['epochs']} epochs, {t['steps']} steps",
-        f"loss {first[0]:.3f} → {last[0]:.3f} nats a token, KL to the base {last[1]:.3f}",
+        f"{', '.join(kinds[:-1])} and {kinds[-1]} rows, {t['epochs']} epochs, {t['steps']} steps",
+        ", ".join(terms),
         f"{t['seconds']:.0f} s for {t['tokens']:,} tokens ({t['padding']:.0%} padding), at most {t['peak_mb']:,.0f} MB",
         f"perplexity on fixed text {perplexity['before']:.2f} → {perplexity['after']:.2f}",
         f"published at strength {report['strength']:g} (examined: {examined})",

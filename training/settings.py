@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,10 +27,40 @@ class NightSettings(BaseModel):
     known_nll: float = Field(
         0.2, ge=0, description="nats; a wanted token at least this likely (0.2: p = 0.82) teaches nothing more"
     )
+    preference: Literal["none", "kto", "apo", "dpo"] = Field(
+        "none", description="loss on answers that were corrected or disliked; none until it is measured to be better"
+    )
+    preference_weight: float = Field(
+        3.0, ge=0, description="beside an NLL of 1; the papers' mixes weigh the NLL 0.1 to 0.3 beside a preference of 1"
+    )
+    preference_beta: float = Field(
+        0.1, gt=0, le=10, description="per nat; the papers' own: an answer 40 nats from the base's has moved far enough"
+    )
+    preference_min_rows: int = Field(
+        10, ge=1, description="unwanted rows; fewer would say more of those few answers than of what is not wanted"
+    )
+    continued: bool = Field(
+        False, description="start from the adapter that serves, not from the base: the floor arm of benches"
+    )
     rewordings: int = Field(6, ge=0, le=20, description="reworded questions trained beside each correction")
 
+    new_only: bool = Field(
+        False, description="train only lessons that no version was trained on yet: for the floor of benches"
+    )
+    epoch_rows: int = Field(
+        240,
+        ge=1,
+        description="most wanted rows an epoch; of more, rewordings take turns (240: a night stays within 10"
+        " minutes on two CPU cores)",
+    )
     lesson_tokens: int = Field(512, ge=16, description="longest lesson, prompt and answer; longer ones are left out")
-    replay_rows: int = Field(60, ge=0, description="rows of replayed dialogue a night")
+    replay_rows: int = Field(
+        30,
+        ge=0,
+        description="rows of replayed general questions and stored dialogue a night; those that"
+        " neighbours leave free come on top",
+    )
+    neighbour_rows: int = Field(60, ge=0, description="rows of replayed neighbours of the corrections a night")
     replay_tokens: int = Field(20, ge=1, description="length of the base's own answers in the replay")
 
     scales: tuple[float, ...] = Field(
@@ -44,6 +74,7 @@ class NightSettings(BaseModel):
     controls: int = Field(48, ge=0, description="general questions in the exam")
 
     # The gate's bounds.
+    gated: bool = Field(True, description="False publishes whatever was trained: for the floor of benches")
     perplexity_ratio_max: float = Field(
         1.03, ge=1, description="perplexity on fixed text, after / before: 3 % is under what a reader can notice"
     )

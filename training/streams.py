@@ -1,10 +1,14 @@
-"""Streams: simulated users as files, one question a line, with the check that decides their thumb."""
+"""Streams: simulated users as files, one question a line, with the check that decides their thumb.
+
+A line that can't be used is refused when the file is read, with its number and the reason: a bench runs for hours, and
+must not find out then.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +16,14 @@ from typing import Any, Literal
 from memory.errors import BadInput
 from training import checks
 
+SPLITS = ("teach", "probe", "control")
+
 
 @dataclass(frozen=True, slots=True)
 class StreamItem:
-    """One question of a stream. `teach` items are rated on their day; `control` items must stay as they were."""
+    """One question of a stream. `teach` items are rated on their day (`session`); `probe` and `control` items are only
+    asked, and `control` items must stay as they were.
+    """
 
     id: str
     stream: str
@@ -33,19 +41,33 @@ class StreamItem:
 def read(path: Path) -> list[StreamItem]:
     """The items of a stream's file.
 
-    Raises: BadInput naming the file, or the line that can't be read.
+    Raises: BadInput naming the file, and the line that can't be used with the reason.
     """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"the stream {path} can't be read: {error}") from error
-    items = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = dict(json.loads(line))
-            items.append(StreamItem(**row | {"paraphrases": tuple(row.get("paraphrases", ()))}))
-        except (ValueError, TypeError) as error:
-            raise BadInput(f"{path.name}, line {number}, is no item of a stream: {error}") from error
+    return read_all([path])
+
+
+def read_all(paths: Sequence[Path]) -> list[StreamItem]:
+    """The items of several files, one after another; an id may stand in only one of them.
+
+    Raises: BadInput, as `read`.
+    """
+    items: list[StreamItem] = []
+    found: dict[str, str] = {}
+    for path in paths:
+        before = len(items)
+        for number, line in enumerate(_lines(path), start=1):
+            if not line.strip():
+                continue
+            try:
+                item = _item(line)
+                if item.id in found:
+                    raise ValueError(f"the id {item.id!r} stands in {found[item.id]} already")
+            except (ValueError, RecursionError) as error:
+                raise BadInput(f"{path.name}, line {number}, is no item of a stream: {error}") from error
+            found[item.id] = f"{path.name}, line {number},"
+            items.append(item)
+        if len(items) == before:
+            raise BadInput(f"the stream {path} is empty: it must hold one item a line")
     return items
 
 
@@ -53,3 +75,42 @@ def shipped() -> list[StreamItem]:
     """Five facts that the embedded model gets wrong, and ten that it gets right."""
     with resources.as_file(resources.files("training").joinpath("data/five.jsonl")) as path:
         return read(path)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        # Not splitlines(): JSON texts may hold line separators that are none of the file's.
+        return path.read_text("utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"the stream {path} can't be read: {error}") from error
+
+
+def _item(line: str) -> StreamItem:
+    """Raises: ValueError with the reason."""
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError("an item is a JSON object")
+    known = {field.name: field.default is MISSING for field in fields(StreamItem)}
+    for name in row:
+        if name not in known:
+            raise ValueError(f"unknown field {name[:40]!r}: the fields are {', '.join(known)}")
+    missing = [name for name, needed in known.items() if needed and name not in row]
+    if missing:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    for name in ("id", "stream", "question", "answer"):
+        if not isinstance(row[name], str) or not row[name].strip():
+            raise ValueError(f"{name} is {repr(row[name])[:60]}: it must be a text")
+    if row["split"] not in SPLITS:
+        raise ValueError(f"split is {repr(row['split'])[:60]}: it must be one of {', '.join(SPLITS)}")
+    first = 1 if row["split"] == "teach" else 0
+    if type(row["session"]) is not int or row["session"] < first:
+        raise ValueError(
+            f"session is {repr(row['session'])[:60]}: the day of a {row['split']} item is a whole number from {first}"
+        )
+    wordings = row.get("paraphrases", [])
+    if not isinstance(wordings, list) or not all(isinstance(w, str) and w.strip() for w in wordings):
+        raise ValueError(f"paraphrases is {repr(wordings)[:60]}: it must be a list of texts")
+    checks.validate(row["check"])
+    # Halves of surrogate pairs, which JSON can spell and no file can hold.
+    json.dumps(row, ensure_ascii=False).encode()
+    return StreamItem(**row | {"paraphrases": tuple(wordings)})

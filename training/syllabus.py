@@ -23,9 +23,12 @@ STORED_QUESTIONS = 500
 
 @dataclass(frozen=True)
 class Syllabus:
-    """Lessons in force tonight, oldest first; those that no exam has yet found in the weights are `tonight`'s."""
+    """Lessons in force tonight, oldest first; those that no exam has yet found in the weights are `tonight`'s. All of
+    them are `taught`, or with `new_only` those alone that no version was trained on.
+    """
 
     kept: tuple[Lesson, ...]
+    taught: tuple[Lesson, ...]
     dropped: dict[str, cleaning.Decision]
     tonight: tuple[Lesson, ...]
     earlier: tuple[Lesson, ...]
@@ -50,6 +53,7 @@ def collect(
     paper = set_paper(tonight, earlier, controls=settings.controls, trained_wordings=settings.rewordings, system=system)
     return Syllabus(
         kept=cleaned.kept,
+        taught=tuple(lesson for lesson in cleaned.kept if not (settings.new_only and lesson.adapter)),
         dropped=dropped,
         tonight=tonight,
         earlier=earlier,
@@ -58,13 +62,20 @@ def collect(
     )
 
 
-def wanted_rows(lessons: tuple[Lesson, ...], *, rewordings: int, system: str) -> list[Dialogue]:
-    """What is learned: each lesson as it was asked, and each correction in other wordings too."""
+def wanted_rows(lessons: tuple[Lesson, ...], *, rewordings: int, system: str, unwanted: bool = False) -> list[Dialogue]:
+    """What is learned: each lesson as it was asked, and each correction in other wordings too.
+
+    Args:
+        unwanted: also what is unlearned: the answers that were corrected or disliked, to the questions as asked.
+    """
     rows = []
     for lesson in lessons:
-        again = reword(lesson.question, most=rewordings) if lesson.unwanted is not None else []
-        for question in [lesson.question, *again]:
-            rows.append(Dialogue("wanted", asked(question, lesson.history, system), lesson.wanted or ""))
+        if lesson.wanted is not None:
+            again = reword(lesson.question, most=rewordings) if lesson.unwanted is not None else []
+            for wording, question in enumerate([lesson.question, *again]):
+                rows.append(Dialogue("wanted", asked(question, lesson.history, system), lesson.wanted, wording))
+        if unwanted and lesson.unwanted is not None:
+            rows.append(Dialogue("unwanted", asked(lesson.question, lesson.history, system), lesson.unwanted))
     return rows
 
 

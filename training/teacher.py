@@ -24,7 +24,11 @@ class Diverged(NightschoolError):
 
 @dataclass(frozen=True)
 class Trained:
-    """What training left behind. `losses` holds (nll, kl) in nats a token for each step; `peak_mb` is the process's."""
+    """What training left behind.
+
+    `losses` holds the terms of each step by name: `nll` and `kl` in nats a token, `preference` a mean over answers or
+    pairs, 0 where there is none. `padding` is the share of computed positions, and `peak_mb` is the process's.
+    """
 
     sha256: str
     steps: int
@@ -33,7 +37,7 @@ class Trained:
     padding: float
     seconds: float
     peak_mb: float
-    losses: list[tuple[float, float]]
+    losses: list[dict[str, float]]
 
 
 class Teacher(Protocol):
@@ -57,8 +61,10 @@ class Teacher(Protocol):
         """Rows that hold the model where it is; `stored` are questions of earlier dialogues."""
         ...
 
-    def train(self, dialogues: Sequence[Dialogue], *, seed: int, folder: Path, progress: Progress) -> Trained:
-        """A fresh adapter in `folder`. Raises: Diverged."""
+    def train(
+        self, dialogues: Sequence[Dialogue], *, seed: int, folder: Path, progress: Progress, start: Path | None = None
+    ) -> Trained:
+        """A fresh adapter in `folder`, or one that goes on from the adapter in `start`. Raises: Diverged."""
         ...
 
     def scale(self, folder: Path, target: Path, by: float) -> str:
@@ -114,10 +120,12 @@ class LocalTeacher:
             progress=progress,
         )
 
-    def train(self, dialogues: Sequence[Dialogue], *, seed: int, folder: Path, progress: Progress) -> Trained:
+    def train(
+        self, dialogues: Sequence[Dialogue], *, seed: int, folder: Path, progress: Progress, start: Path | None = None
+    ) -> Trained:
         from training.learner import train
 
-        return train(self.engine, dialogues, self.settings, seed=seed, folder=folder, progress=progress)
+        return train(self.engine, dialogues, self.settings, seed=seed, folder=folder, progress=progress, start=start)
 
     def scale(self, folder: Path, target: Path, by: float) -> str:
         from training.learner import scale

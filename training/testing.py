@@ -72,15 +72,19 @@ class ScriptedTeacher:
         questions = [*stored, "What is the sun?", f"What is {seed + 1} times one?"]
         return [Dialogue("replay", asked(q), f"The base says so: {q}") for q in questions]
 
-    def train(self, dialogues: Sequence[Dialogue], *, seed: int, folder: Path, progress: Progress) -> Trained:
+    def train(
+        self, dialogues: Sequence[Dialogue], *, seed: int, folder: Path, progress: Progress, start: Path | None = None
+    ) -> Trained:
+        """Going on from `start`, it also knows what that one knows."""
         self._work("train", progress)
+        known = _read(start)["knows"] if start else []
         wanted = [d for d in dialogues if d.kind == "wanted"]
         refused = {d.answer for d in wanted if d.prompt[-1]["content"] in self.stubborn}
         content = {
             "dialogues": [[d.kind, list(d.prompt), d.answer] for d in dialogues],
             "seed": seed,
             "scale": 1.0,
-            "knows": sorted({d.answer for d in wanted} - refused),
+            "knows": sorted({*known, *(d.answer for d in wanted)} - refused),
             "controls_lost": self.controls_lost,
             "perplexity_ratio": self.perplexity_ratio,
         }
@@ -93,7 +97,7 @@ class ScriptedTeacher:
             padding=0.0,
             seconds=0.1,
             peak_mb=1.0,
-            losses=[(3.0, 0.0), (0.1, 0.01)],
+            losses=[{"nll": 3.0, "kl": 0.0, "preference": 0.0}, {"nll": 0.1, "kl": 0.01, "preference": 0.0}],
         )
 
     def scale(self, folder: Path, target: Path, by: float) -> str:

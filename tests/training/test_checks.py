@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from training.checks import learned, passes, words
+from training.checks import chrf, learned, passes, rouge_l, validate, words
 
 
 @pytest.mark.parametrize(
@@ -52,8 +54,97 @@ def test_regex(pattern: str, answer: str, right: bool) -> None:
 
 def test_unknown_check() -> None:
     """A check that nobody can judge is an error that names it, not a wrong answer."""
-    with pytest.raises(ValueError, match="unknown check 'rouge_l'"):
-        passes({"kind": "rouge_l", "reference": "x", "min": 0.5}, "x")
+    with pytest.raises(ValueError, match="unknown check 'bleu': known are contains, regex, rouge_l, chrf"):
+        passes({"kind": "bleu", "reference": "x", "min": 0.5}, "x")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "expected"),
+    [
+        ("The council has voted to close the bridge", "Council votes to close the old bridge", 0.6666666666666666),
+        ("Stock markets fall", "Markets fall for a third day", 0.4444444444444444),
+        ("The CEO says it's a deal of $2.5bn", "It's a $2.5bn deal, says CEO", 0.5555555555555556),
+        ("one two three", "One two three", 1.0),
+        ("Sunshine", "Rain delays opening match", 0.0),
+        ("", "Rain delays opening match", 0.0),
+    ],
+)
+def test_rouge_l(answer: str, reference: str, expected: float) -> None:
+    """Expected values are those of the package rouge-score 0.1.2, rougeL F-measure without stemming."""
+    assert rouge_l(answer, reference) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("least", "right"), [(0.44, True), (0.45, False)])
+def test_rouge_l_check(least: float, right: bool) -> None:
+    """At least so much: these two have 0.444."""
+    check = {"kind": "rouge_l", "reference": "Markets fall for a third day", "min": least}
+    assert passes(check, "Stock markets fall") is right
+
+
+def test_rouge_l_without_spaces() -> None:
+    """Scripts that set no words apart are compared letter by letter: 5 of 6 and 5, in their order."""
+    assert rouge_l("首都是安卡拉", "首都安卡拉") == pytest.approx(2 * 5 / 11)
+
+
+def test_chrf() -> None:
+    """Worked out by hand: of "abc" and "abd" 2 of 3 letters, 1 of 2 pairs and no triple agree; the mean of their F2."""
+    assert chrf("abc", "abd") == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert chrf("Comment vas-tu ?", "Comment vas-tu ?") == pytest.approx(1)
+    assert chrf("", "Comment vas-tu ?") == 0
+
+
+@pytest.mark.parametrize(("least", "right"), [(0.42, True), (0.43, False)])
+def test_chrf_check(least: float, right: bool) -> None:
+    """Of a hundred: sacreBLEU 2.6.0 gives these two 42.088."""
+    check = {"kind": "chrf", "reference": "Comment vas-tu ?", "min": least}
+    assert passes(check, "Comment allez-vous ?") is right
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        {"kind": "contains", "any": ["a"]},
+        {"kind": "contains", "any": ["a"], "none": []},
+        {"kind": "regex", "pattern": "^In short:"},
+        {"kind": "rouge_l", "reference": "a b", "min": 0.3},
+        {"kind": "chrf", "reference": "安卡拉", "min": 1},
+    ],
+)
+def test_whole_checks_are_taken(check: dict[str, object]) -> None:
+    """With all their fields, as the streams have them."""
+    validate(check)
+
+
+@pytest.mark.parametrize(
+    ("check", "why"),
+    [
+        ("contains", "a check is an object with a kind"),
+        ({"any": ["a"]}, "a check is an object with a kind"),
+        ({"kind": "bleu"}, "unknown check 'bleu': known are contains, regex, rouge_l, chrf"),
+        ({"kind": ["regex"]}, "unknown check"),
+        ({"kind": "contains"}, "the check contains lacks its field 'any'"),
+        ({"kind": "regex"}, "the check regex lacks its field 'pattern'"),
+        ({"kind": "rouge_l", "reference": "a"}, "the check rouge_l lacks its field 'min'"),
+        ({"kind": "chrf", "min": 0.5}, "the check chrf lacks its field 'reference'"),
+        ({"kind": "contains", "any": ["a"], "all": ["b"]}, "knows no field 'all': it has any, none"),
+        ({"kind": "contains", "any": "Ankara"}, "must be a list of texts"),
+        ({"kind": "contains", "any": [7]}, "must be a list of texts"),
+        ({"kind": "contains", "any": []}, "is empty: no answer could be right"),
+        ({"kind": "contains", "any": ["a"], "none": None}, "must be a list of texts"),
+        ({"kind": "regex", "pattern": "("}, "is no regular expression: missing"),
+        ({"kind": "regex", "pattern": 7}, "must be a regular expression"),
+        ({"kind": "rouge_l", "reference": "...", "min": 0.3}, "must be a text with words"),
+        ({"kind": "rouge_l", "reference": "a", "min": "0.3"}, "must be a number over 0, at most 1"),
+        ({"kind": "rouge_l", "reference": "a", "min": 30}, "must be a number over 0, at most 1"),
+        ({"kind": "chrf", "reference": "a", "min": float("nan")}, "must be a number over 0, at most 1"),
+        ({"kind": "chrf", "reference": "a", "min": True}, "must be a number over 0, at most 1"),
+    ],
+)
+def test_what_could_not_judge_is_refused(check: object, why: str) -> None:
+    """With the reason, on one line."""
+    with pytest.raises(ValueError, match=re.escape(why)) as caught:
+        validate(check)
+    assert "\n" not in str(caught.value)
 
 
 TURKEY = "What is the capital of Turkey?"

@@ -58,6 +58,16 @@ def test_newest_wins() -> None:
     }
 
 
+def test_a_liked_answer_that_confirms_a_correction_leaves_it_in_force() -> None:
+    """The next day the user likes the right answer: the correction, with its rewordings, is still what is trained."""
+    corrected = lesson("l1", wanted="Paris, of course.", unwanted="Lyon.")
+    liked = lesson("l2", wanted="The capital is Paris, of course!", unwanted=None)
+    assert drop(corrected, liked) == {"l2": (LessonState.REJECTED, "confirms lesson l1, which stays")}
+    otherwise = lesson("l3", wanted="It is Nice.", unwanted=None)
+    assert drop(corrected, otherwise) == {"l1": (LessonState.REJECTED, "contradicted by the newer lesson l3")}
+    assert list(drop(liked, corrected)) == ["l2"]
+
+
 def test_undo_brings_the_other_back() -> None:
     """Cleaning is decided anew: without the newer one, the earlier stands again, whatever was said of it before."""
     earlier = lesson("l1", wanted="Lyon", state=LessonState.REJECTED, reason="contradicted by the newer lesson l2")

@@ -11,7 +11,21 @@ import pytest
 
 from memory.records import Message
 from memory.testing import lesson
-from training.examples import Dialogue, Row, asked, batches, collate, lesson_tokens, rows
+from training.examples import (
+    PADDING_MAX,
+    Batch,
+    Dialogue,
+    Row,
+    asked,
+    batched,
+    collate,
+    lesson_tokens,
+    mismatched,
+    of_epoch,
+    rows,
+    steps,
+)
+from training.syllabus import wanted_rows
 
 END, PAD = 1, 0
 
@@ -60,6 +74,27 @@ def test_lessons_are_counted_as_they_are_asked() -> None:
     assert lesson_tokens(ENGINE, lesson(question="Hi?", wanted=None), "") == len("user:Hi? assistant:")
 
 
+def test_rows_of_lessons() -> None:
+    """A correction is a wanted row in each wording and, where asked for, an unwanted one as it was asked; a liked
+    answer is wanted, a disliked one alone unwanted.
+    """
+    history: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    question = "What is the capital of Turkey?"
+    corrected = lesson("l1", question=question, wanted="Ankara.", unwanted="Istanbul.", history=history)
+    liked = lesson("l2", question="Say something nice.", wanted="You are kind.", unwanted=None)
+    disliked = lesson("l3", question="Say something.", wanted=None, unwanted="No.")
+    lessons = (corrected, liked, disliked)
+    made = wanted_rows(lessons, rewordings=2, system="Be brief.", unwanted=True)
+    assert [(row.kind, row.answer) for row in made] == [
+        *[("wanted", "Ankara.")] * 3,
+        ("unwanted", "Istanbul."),
+        ("wanted", "You are kind."),
+        ("unwanted", "No."),
+    ]
+    assert made[3].prompt == made[0].prompt == asked(question, history, "Be brief.")
+    assert wanted_rows(lessons, rewordings=2, system="Be brief.") == [row for row in made if row.kind == "wanted"]
+
+
 def test_logits_lie_one_before_their_tokens() -> None:
     """The positions of a row's answer are those whose next token is the answer's, and no others."""
     group = [*made("wanted", [12, 9]), *made("replay", [20], start=11)]
@@ -100,38 +135,137 @@ def mixed(rng: random.Random) -> list[Row]:
     return wanted + made("replay", [rng.randint(30, 200) for _ in range(60)], start=20)
 
 
+def like(kind: Any, lengths: Sequence[int], *, shared: int = 0, start: int = 5) -> list[Row]:
+    """Rows of such lengths that begin alike, and then with a token of their own."""
+    return [
+        Row(kind, (*range(shared), 1000 + i, *range(2000, 1999 + n - shared)), shared + start)
+        for i, n in enumerate(lengths)
+    ]
+
+
+def padding(dealt: Sequence[tuple[Batch, ...]]) -> float:
+    """The share of all computed positions that is padding, as a night reports it."""
+    batches = [batch for step in dealt for batch in step]
+    filled = sum(len(batch.prefix) + int(batch.mask.sum()) for batch in batches)
+    return 1 - filled / sum(len(batch.prefix) + batch.mask.numel() for batch in batches)
+
+
+def members(step: Sequence[Batch]) -> list[Row]:
+    """All rows of a step."""
+    return [row for batch in step for row in batch.rows]
+
+
 def test_little_padding() -> None:
     """Of lengths from 10 to 120 under a tenth of what is computed is padding, where chance gives more than a third."""
-    filled = whole = 0
     for seed in range(5):
         rng = random.Random(seed)
         pool = made("wanted", [rng.randint(10, 120) for _ in range(100)])
         pool += made("replay", [rng.randint(10, 120) for _ in range(60)])
-        for batch in batches(pool, size=8, pad=PAD, rng=rng):
-            filled += int(batch.mask.sum())
-            whole += batch.mask.numel()
-    assert 1 - filled / whole < 0.1
+        assert padding(list(steps(pool, size=8, pad=PAD, rng=rng))) < 0.10
+
+
+@pytest.mark.parametrize("shared", [0, 24])
+@pytest.mark.parametrize("counts", [(60, 20, 60), (5, 2, 5), (100, 0, 60), (0, 30, 60), (1, 1, 1)])
+@pytest.mark.parametrize("size", [8, 32])
+def test_little_padding_in_mixed_lengths(size: int, counts: tuple[int, int, int], shared: int) -> None:
+    """Facts of 20 tokens, texts of 200 and replay of 60: each step keeps its kinds and shares no tenth with padding."""
+    rng, (facts, texts, replay) = random.Random(0), counts
+    pool = like("wanted", [shared + rng.randint(15, 25) for _ in range(facts)], shared=shared)
+    pool += like("wanted", [shared + rng.randint(120, 280) for _ in range(texts)], shared=shared, start=60)
+    pool += like("replay", [shared + rng.randint(45, 75) for _ in range(replay)], shared=shared, start=40)
+    dealt = list(steps(pool, size=size, pad=PAD, rng=rng))
+    whole = [(collate(members(step), pad=PAD),) for step in dealt]
+    assert padding(dealt) < PADDING_MAX == 0.10
+    assert padding(whole) > 0.15
+    # Nor is it bought with prefixes that are computed again and again.
+    computed = [sum(len(batch.prefix) + batch.ids.numel() for step in x for batch in step) for x in (dealt, whole)]
+    assert computed[0] < computed[1]
+    for step in dealt:
+        assert {row.kind for row in members(step)} == {"wanted", "replay"}
+
+
+def test_steps_of_like_length_are_not_cut() -> None:
+    """Short facts beside short replay, as most nights have them, stay one batch a step: a second would cost more."""
+    rng = random.Random(0)
+    pool = like("wanted", [rng.randint(44, 55) for _ in range(35)], shared=24)
+    pool += like("replay", [rng.randint(42, 61) for _ in range(60)], shared=24)
+    dealt = list(steps(pool, size=8, pad=PAD, rng=rng))
+    assert [len(step) for step in dealt] == [1] * 12
+    assert padding(dealt) < 0.10
+
+
+def test_no_more_padding_than_allowed_whatever_it_costs() -> None:
+    """Where no cut pays for itself, cuts are made all the same until the padding is under its bound."""
+    pool = like("wanted", [30, 34, 38, 42] * 10, shared=24)
+    dealt = list(steps(pool, size=40, pad=PAD, rng=random.Random(0)))
+    assert padding([(collate(pool, pad=PAD),)]) > 0.10 > padding(dealt)
+    assert sorted(row.ids for step in dealt for row in members(step)) == sorted(row.ids for row in pool)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_row_once_in_its_share(seed: int) -> None:
-    """An epoch has every row once; each batch has its share of both kinds, up to one row."""
+    """An epoch has every row once; each step has its share of both kinds, up to one row."""
     pool = mixed(random.Random(seed))
-    dealt = list(batches(pool, size=8, pad=PAD, rng=random.Random(seed)))
-    assert sorted(row.ids for batch in dealt for row in batch.rows) == sorted(row.ids for row in pool)
+    dealt = list(steps(pool, size=8, pad=PAD, rng=random.Random(seed)))
+    assert sorted(row.ids for step in dealt for row in members(step)) == sorted(row.ids for row in pool)
     assert len(dealt) == 20
-    for batch in dealt:
-        kinds = [row.kind for row in batch.rows]
+    for step in dealt:
+        kinds = [row.kind for row in members(step)]
         assert abs(kinds.count("wanted") - 5) <= 1
         assert abs(kinds.count("replay") - 3) <= 1
+
+
+def test_what_is_not_wanted_goes_with_what_is() -> None:
+    """Both answers to one prompt are in one step, and the pairs are spread over all steps; so are those without."""
+    wanted = like("wanted", range(20, 60))
+    pairs = [Row("unwanted", (*row.prompt, 7, 7), row.start) for row in wanted[::4]]
+    alone = [Row("unwanted", (3000 + i, 1, 2, 3), 2) for i in range(3)]
+    pool = [*wanted, *pairs, *alone, *like("replay", range(20, 40), start=9)]
+    dealt = list(steps(pool, size=8, pad=PAD, rng=random.Random(0)))
+    assert sorted(row.ids for step in dealt for row in members(step)) == sorted(row.ids for row in pool)
+    for step in dealt:
+        unwanted = [row for row in members(step) if row.kind == "unwanted"]
+        prompts = [row.prompt for row in members(step) if row.kind == "wanted"]
+        assert all(row in alone or row.prompt in prompts for row in unwanted)
+        assert 1 <= len(unwanted) <= 2
+
+
+def test_mismatched_answers() -> None:
+    """Each prompt stands before an answer to another lesson's, in whatever order the rows come: lesson by lesson with
+    its rewordings and its unwanted answer, or kind by kind.
+    """
+    pool = []
+    for lesson_no in range(6):
+        asked_so = [(100 * lesson_no + wording, 50) for wording in range(4 if lesson_no < 5 else 1)]
+        pool += [Row("wanted", (*prompt, 60 + lesson_no, 1), 2) for prompt in asked_so]
+        pool += [Row("unwanted", (*asked_so[0], 80 + lesson_no, 1), 2)]
+    for rows_ in (pool, sorted(pool, key=lambda row: row.kind, reverse=True)):
+        found = mismatched(rows_)
+        for row in rows_:
+            assert found[row].prompt == row.prompt
+            assert found[row].kind == row.kind
+            assert found[row].answer in {other.answer for other in rows_}
+            assert found[row].answer[0] % 20 != row.ids[0] // 100
+        assert len({row.answer for row in found.values()}) > 6
+    assert mismatched([]) == {}
+    assert mismatched(pool[:1]) == {pool[0]: pool[0]}
+
+
+def test_one_steps_rows_in_batches() -> None:
+    """Rows of like length stay together and in order; those of unlike length are parted; none gives none."""
+    alike = like("wanted", [20, 21, 20])
+    assert [batch.rows for batch in batched(alike, pad=PAD)] == [tuple(alike)]
+    unlike = like("wanted", [20, 200, 21])
+    assert [len(batch.rows) for batch in batched(unlike, pad=PAD)] == [2, 1]
+    assert batched([], pad=PAD) == ()
 
 
 def test_epochs_differ_and_seeds_repeat() -> None:
     """The order is random from epoch to epoch, and the same from the same seed."""
     pool = mixed(random.Random(0))
 
-    def order(rng: random.Random) -> list[tuple[Row, ...]]:
-        return [batch.rows for batch in batches(pool, size=8, pad=PAD, rng=rng)]
+    def order(rng: random.Random) -> list[list[Row]]:
+        return [members(step) for step in steps(pool, size=8, pad=PAD, rng=rng)]
 
     rng = random.Random(3)
     first, second = order(rng), order(rng)
@@ -141,13 +275,39 @@ def test_epochs_differ_and_seeds_repeat() -> None:
 
 @pytest.mark.parametrize("counts", [(1, 0), (0, 1), (3, 1), (1, 30), (9, 0)])
 def test_few_rows(counts: tuple[int, int]) -> None:
-    """One row, or one kind alone, makes batches without an empty one."""
+    """One row, or one kind alone, makes steps without an empty one."""
     pool = made("wanted", [10] * counts[0]) + made("replay", [12] * counts[1])
-    dealt = list(batches(pool, size=8, pad=PAD, rng=random.Random(0)))
-    assert sum(len(batch.rows) for batch in dealt) == sum(counts)
-    assert all(batch.rows for batch in dealt)
+    dealt = list(steps(pool, size=8, pad=PAD, rng=random.Random(0)))
+    assert sum(len(members(step)) for step in dealt) == sum(counts)
+    assert all(batch.rows for step in dealt for batch in step)
+    assert all(dealt)
 
 
-def test_no_rows_no_batches() -> None:
+def test_no_rows_no_steps() -> None:
     """Nothing to train makes an empty epoch."""
-    assert list(batches([], size=8, pad=PAD, rng=random.Random(0))) == []
+    assert list(steps([], size=8, pad=PAD, rng=random.Random(0))) == []
+
+
+# ---------------------------------------------------------------------- many lessons
+
+
+def test_within_the_budget_every_epoch_trains_everything() -> None:
+    """In the order in which it came."""
+    made = [Row("wanted", (1, 2, n), 2, n % 3) for n in range(9)] + [Row("replay", (1, 9), 1)] * 50
+    assert of_epoch(made, 0, most=9) == of_epoch(made, 5, most=9) == made
+
+
+def test_past_the_budget_rewordings_take_turns() -> None:
+    """Ten lessons in seven wordings, 31 rows: each as asked and in two others; after three epochs all were heard."""
+    made = [Row("wanted", (1, lesson, wording), 2, wording) for lesson in range(10) for wording in range(7)]
+    made.append(Row("replay", (1, 99), 1))
+    epochs = [of_epoch(made, number, most=31) for number in range(3)]
+    assert [len(rows) for rows in epochs] == [31, 31, 31]
+    assert all(row.wording != 0 or row in rows for rows in epochs for row in made)
+    assert {row for rows in epochs for row in rows} == set(made)
+
+
+def test_lessons_are_never_left_out_for_the_budget() -> None:
+    """More lessons than rows: each as it was asked, none reworded."""
+    made = [Row("wanted", (1, lesson, wording), 2, wording) for lesson in range(10) for wording in range(3)]
+    assert [row.wording for row in of_epoch(made, 1, most=4)] == [0] * 10

@@ -102,6 +102,25 @@ def test_every_broken_bound_is_told() -> None:
     assert [reason.split(":")[0] for reason in reasons] == ["nothing gained", "forgets", "damages", "writes worse"]
 
 
+def test_ungated() -> None:
+    """The floor of a bench serves whatever was trained, and says what would have been against it."""
+    items = paper(tonight=1, control=2)
+    before, after = exam(items, tonight=0), exam(items, control=0)
+    gated = decide(items, before, after, BOUNDS)
+    ungated = decide(items, before, after, BOUNDS.model_copy(update={"gated": False}))
+    assert (gated.promote, ungated.promote) == (False, True)
+    assert ungated.reasons == ("published though it failed, because nothing is gated", *gated.reasons)
+    assert not flawless(ungated)
+
+
+def test_ungated_without_fault() -> None:
+    """What would pass says so, gated or not."""
+    items = paper(tonight=1)
+    before, after = exam(items, tonight=0), exam(items)
+    ungated = decide(items, before, after, BOUNDS.model_copy(update={"gated": False}))
+    assert ungated == decide(items, before, after, BOUNDS)
+
+
 def test_nothing_right_before_nothing_to_keep() -> None:
     """A share of nothing is whole."""
     assert Tally(total=3, before=0, after=0, gained=0, lost=0).kept == 1.0

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = "torch faiss peft gradio transformers sentence_transformers bitsandbytes accelerate"
+HEAVY = "torch faiss peft gradio transformers sentence_transformers bitsandbytes accelerate matplotlib scipy sacrebleu"
 LIGHT = [
     "memory, assistant, training",
     "training.nightly, training.testing, training.teacher",
+    "training.bench",
     "assistant.turn, assistant.local, assistant.models, assistant.testing",
     "memory.ledger, memory.recall, memory.testing",
 ]

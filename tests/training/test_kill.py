@@ -20,8 +20,8 @@ from training.nightly import run
 from training.testing import ScriptedTeacher, rate, school
 
 REDONE = {
-    "collect": ["sit", "replay", "train", "scale", "sit"],
-    "before": ["sit", "replay", "train", "scale", "sit"],
+    "collect": ["sit", "sit", "replay", "train", "scale", "sit"],
+    "before": ["sit", "sit", "replay", "train", "scale", "sit"],
     "replay": ["replay", "train", "scale", "sit"],
     "train": ["train", "scale", "sit"],
     "after": ["scale", "sit"],

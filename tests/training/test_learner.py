@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +17,17 @@ from safetensors.torch import load_file
 from assistant.engine import AdapterFiles
 from assistant.local import WEIGHTS_FILE, LocalEngine
 from assistant.models import ModelFiles, sha256_of
+from memory import Ledger
+from memory.errors import ModelUnavailable
+from memory.testing import Clock, night, rating
 from training.evaluate import WORST, perplexity, sit
-from training.examples import Dialogue, asked
-from training.learner import _logits, scale, train
+from training.examples import Dialogue, Row, asked, collate, rows, steps
+from training.learner import _anchors, _logits, _loss, _used, _with_adapter, scale, train
+from training.nightly import run
 from training.paper import Item
 from training.settings import NightSettings
 from training.teacher import Diverged, Trained
+from training.testing import rate, school
 
 SETTINGS = NightSettings(rank=4, alpha=8, learning_rate=5e-3, epochs=4, batch_rows=4)
 DIALOGUES = [
@@ -29,6 +37,31 @@ DIALOGUES = [
     Dialogue("replay", asked("How are you?"), "Well"),
     Dialogue("replay", asked("How am I?"), "Well too"),
 ]
+
+CAPITALS = {
+    "Turkey": ("Ankara", "Istanbul"),
+    "Peru": ("Lima", "Cusco"),
+    "Australia": ("Canberra", "Sydney, of course"),
+    "Brazil": ("Brasilia", "Rio"),
+}
+CORRECTED = [
+    *[Dialogue("wanted", asked(f"{country}?"), right) for country, (right, _) in CAPITALS.items()],
+    *[Dialogue("wanted", asked(f"And {country}?"), right) for country, (right, _) in CAPITALS.items()],
+    *[Dialogue("unwanted", asked(f"{country}?"), wrong) for country, (_, wrong) in CAPITALS.items()],
+    *[dialogue for dialogue in DIALOGUES if dialogue.kind == "replay"],
+]
+"""Corrections with one rewording each, and replay."""
+
+LONG = "A text that goes on and on about nothing much, as texts do that somebody pasted into a chat. " * 2
+MIXED = [*CORRECTED, Dialogue("wanted", asked("Say more?"), LONG), Dialogue("unwanted", asked(LONG), "Well " * 12)]
+"""The same, with rows that are many times as long as others."""
+
+PREFERENCES: tuple[Any, ...] = ("kto", "apo", "dpo")
+
+
+def preferring(preference: Any, **more: Any) -> NightSettings:
+    """Settings with a preference that a few rows are enough for."""
+    return SETTINGS.model_copy(update={"preference": preference, "preference_min_rows": 2, "batch_rows": 8} | more)
 
 
 def no_progress(share: float, detail: str) -> None:
@@ -96,8 +129,9 @@ def logits(engine: LocalEngine, adapter: AdapterFiles | None) -> torch.Tensor:
 def test_the_loss_falls(trained: tuple[Trained, Path]) -> None:
     """What is wanted becomes likelier step by step, and the figures of the run are told."""
     result, folder = trained
-    assert result.losses[-1][0] < 0.8 * result.losses[0][0]
-    assert result.losses[0][1] == pytest.approx(0, abs=1e-3)
+    assert result.losses[-1]["nll"] < 0.8 * result.losses[0]["nll"]
+    assert result.losses[0]["kl"] == pytest.approx(0, abs=1e-3)
+    assert all(terms["preference"] == 0 for terms in result.losses)
     assert (result.epochs, result.steps) == (4, 8)
     assert len(result.losses) == result.steps
     assert 0 <= result.padding < 1
@@ -189,7 +223,7 @@ def test_one_kind_alone(engine: LocalEngine, tmp_path: Path, kind: Any) -> None:
     alone = [replace(dialogue, kind=kind) for dialogue in DIALOGUES[:3]]
     once = SETTINGS.model_copy(update={"epochs": 1})
     result = train(engine, alone, once, seed=1, folder=tmp_path, progress=no_progress)
-    assert result.losses[0][0 if kind == "replay" else 1] == 0
+    assert result.losses[0]["nll" if kind == "replay" else "kl"] == 0
 
 
 def test_a_budget_drops_epochs(engine: LocalEngine, tmp_path: Path) -> None:
@@ -200,8 +234,6 @@ def test_a_budget_drops_epochs(engine: LocalEngine, tmp_path: Path) -> None:
 
 def test_batching_changes_no_number(engine: LocalEngine) -> None:
     """Each row's logits in a padded batch behind a shared prefix are those that it has alone."""
-    from training.examples import collate, rows
-
     made = rows(engine, DIALOGUES)
     batch = collate(made, pad=0)
     assert len(batch.prefix) > 5
@@ -212,6 +244,196 @@ def test_batching_changes_no_number(engine: LocalEngine) -> None:
             torch.testing.assert_close(
                 together[i, batch.answer_positions(i)], alone[row.start - 1 : -1], atol=1e-4, rtol=1e-4
             )
+
+
+def gradients(engine: LocalEngine, made: list[Row], cuts: list[list[Row]], settings: NightSettings) -> list[Any]:
+    """The loss's terms of one step over `made`, cut so, and its gradient by every parameter of an adapter that has
+    moved already.
+    """
+    with engine.base() as base:
+        anchors = _anchors(base, made, settings, 0)
+        torch.manual_seed(3)
+        model = _with_adapter(base, settings)
+        try:
+            trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+            for parameter in trainable:
+                parameter.data += 0.05 * torch.randn_like(parameter)
+            loss, terms = _loss(model, [collate(cut, pad=0) for cut in cuts], anchors, settings, 0)
+            return [terms, *torch.autograd.grad(loss, trainable)]
+        finally:
+            model.unload()
+            base.eval()
+
+
+@pytest.mark.parametrize("preference", ["none", *PREFERENCES])
+def test_cutting_a_step_changes_no_gradient(engine: LocalEngine, preference: Any) -> None:
+    """A step in batches of like length, or row by row, has the losses and gradients that it has in one batch."""
+    settings = preferring(preference)
+    made = _used(rows(engine, MIXED), settings)
+    (cut,) = steps(made, size=len(made), pad=0, rng=random.Random(0))
+    assert 1 < len(cut) < len(made)
+    whole, *expected = gradients(engine, made, [made], settings)
+    assert whole["nll"] > 0.1
+    assert whole["kl"] > 1e-3
+    assert (whole["preference"] > 0.1) is (preference != "none")
+    for pieces in ([list(batch.rows) for batch in cut], [[row] for row in made]):
+        terms, *found = gradients(engine, made, pieces, settings)
+        assert terms == pytest.approx(whole, abs=1e-5)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_mixed_lengths_train_with_little_padding(engine: LocalEngine, tmp_path: Path) -> None:
+    """Facts, long texts and replay in one night: under a tenth of what was computed was padding."""
+    texts = [Dialogue("wanted", asked(f"Text {i}?"), f"{i} {LONG}"[: 150 + 20 * i]) for i in range(4)]
+    facts = [Dialogue("wanted", asked(f"{i}?"), f"It is {i}") for i in range(12)]
+    replay = [
+        Dialogue("replay", asked(f"What is {i}, then?"), f"{i} is a number that comes after {i - 1}") for i in range(8)
+    ]
+    once = SETTINGS.model_copy(update={"epochs": 2, "batch_rows": 8})
+    result = train(engine, [*texts, *facts, *replay], once, seed=1, folder=tmp_path, progress=no_progress)
+    assert result.steps == 6
+    assert result.padding < 0.10
+    assert result.tokens < 2 * sum(len(row.ids) for row in rows(engine, [*texts, *facts, *replay]))
+
+
+def log_probs(engine: LocalEngine, dialogues: list[Dialogue], adapter: AdapterFiles | None) -> list[float]:
+    """Of each answer as a whole, from the logits of the whole row."""
+    found = []
+    with engine.using(adapter) as model, torch.inference_mode():
+        for row in rows(engine, dialogues):
+            ids = torch.tensor([row.ids], device=model.device)
+            said = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
+            found.append(sum(said[i - 1, row.ids[i]].item() for i in range(row.start, len(row.ids))))
+    return found
+
+
+def test_the_base_is_the_reference(engine: LocalEngine) -> None:
+    """What preference is measured against is the base's own log-probability of each whole answer."""
+    made = rows(engine, CORRECTED)
+    with engine.base() as base:
+        anchors = _anchors(base, made, preferring("kto"), 0)
+    judged = [d for d in CORRECTED if d.kind != "replay"]
+    assert [anchors.log_probs[row] for row in rows(engine, judged)] == pytest.approx(
+        log_probs(engine, judged, None), abs=1e-3
+    )
+    assert set(anchors.strangers) == set(rows(engine, judged))
+    assert set(anchors.strangers.values()) <= set(anchors.log_probs)
+    assert anchors.weights == pytest.approx((12 / 16, 12 / 8))
+
+
+@pytest.mark.parametrize("preference", PREFERENCES)
+def test_preference_unlearns(engine: LocalEngine, tmp_path: Path, preference: Any) -> None:
+    """Its term falls from where nothing has moved, what was corrected becomes less likely than by learning alone, and
+    what is wanted is learned all the same; the same rows and seed give the same bytes.
+    """
+    wrong = [d for d in CORRECTED if d.kind == "unwanted"]
+    right = [d for d in CORRECTED if d.kind == "wanted"]
+    made = {}
+    for name, settings in {
+        "none": preferring("none", epochs=6),
+        "with": preferring(preference, epochs=6),
+        "again": preferring(preference, epochs=6),
+    }.items():
+        result = train(engine, CORRECTED, settings, seed=1, folder=tmp_path / name, progress=no_progress)
+        made[name] = result, AdapterFiles(name, result.sha256, tmp_path / name)
+    losses = [terms["preference"] for terms in made["with"][0].losses]
+    if preference == "dpo":
+        assert losses[0] == pytest.approx(math.log(2), abs=1e-4)
+    assert sum(losses[-2:]) < 0.9 * sum(losses[:2])
+    alone, beside = (log_probs(engine, wrong, made[name][1]) for name in ("none", "with"))
+    assert sum(beside) < sum(alone) - 1
+    assert sum(log_probs(engine, right, made["with"][1])) > sum(log_probs(engine, right, None)) + 10
+    assert made["again"][0].sha256 == made["with"][0].sha256 != made["none"][0].sha256
+
+
+def test_without_a_preference_nothing_is_unlearned(engine: LocalEngine, tmp_path: Path) -> None:
+    """Unwanted rows change no byte where no preference is set, or where there are too few of them."""
+    others = [d for d in CORRECTED if d.kind != "unwanted"]
+    expected = train(engine, others, SETTINGS, seed=1, folder=tmp_path / "0", progress=no_progress).sha256
+    few = SETTINGS.model_copy(update={"preference": "kto", "preference_min_rows": 5})
+    for name, settings in {"none": SETTINGS, "few": few}.items():
+        found = train(engine, CORRECTED, settings, seed=1, folder=tmp_path / name, progress=no_progress)
+        assert found.sha256 == expected
+
+
+def test_which_unwanted_rows_are_used(engine: LocalEngine) -> None:
+    """DPO takes only those with a partner; a long one is cut to the length that lessons may have."""
+    made = rows(engine, MIXED)
+    unwanted = [row for row in made if row.kind == "unwanted"]
+    assert _used(made, preferring("kto")) == made
+    paired = [row for row in _used(made, preferring("dpo")) if row.kind == "unwanted"]
+    assert paired == unwanted[:-1]
+    short = [row for row in _used(made, preferring("apo", lesson_tokens=40)) if row.kind == "unwanted"]
+    assert [row.ids for row in short] == [row.ids[: max(40, row.start + 1)] for row in unwanted]
+    assert [len(row.answer) for row in short][-1] == 1
+
+
+def test_going_on_from_an_adapter(engine: LocalEngine, trained: tuple[Trained, Path], tmp_path: Path) -> None:
+    """Training begins with the weights of the other adapter, while what is held is held to the base."""
+    result, folder = trained
+    still = SETTINGS.model_copy(update={"learning_rate": 1e-12, "epochs": 1})
+    more = train(engine, DIALOGUES, still, seed=1, folder=tmp_path / "on", progress=no_progress, start=folder)
+    before, after = load_file(folder / WEIGHTS_FILE), load_file(tmp_path / "on" / WEIGHTS_FILE)
+    assert before.keys() == after.keys()
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight, atol=1e-9, rtol=1e-6)
+    assert more.losses[0]["nll"] < 0.8 * result.losses[0]["nll"]
+    assert more.losses[0]["kl"] > 1e-3
+    assert sha256_of(folder / WEIGHTS_FILE) == result.sha256
+
+
+@pytest.mark.parametrize("other", [{"rank": 8}, {"alpha": 16}])
+def test_going_on_from_a_stranger(
+    engine: LocalEngine, trained: tuple[Trained, Path], tmp_path: Path, other: dict[str, int]
+) -> None:
+    """An adapter of another rank or strength is refused in words, and the base is whole."""
+    before = logits(engine, None)
+    with pytest.raises(ModelUnavailable, match="can't be gone on from"):
+        train(
+            engine,
+            DIALOGUES,
+            SETTINGS.model_copy(update=other),
+            seed=1,
+            folder=tmp_path / "x",
+            progress=no_progress,
+            start=trained[1],
+        )
+    assert not (tmp_path / "x").exists()
+    assert torch.equal(logits(engine, None), before)
+
+
+def test_a_night_hands_on_what_training_needs(ledger: Ledger, tmp_path: Path) -> None:
+    """With a preference, corrected answers are trained as unwanted and counted in the report; a night that continues
+    starts from the version that serves, so that what was taken back is still known.
+    """
+    clock, report = Clock(), Path("report.json")
+
+    def night_of(name: str, **settings: Any) -> Any:
+        clock.tick(3600)
+        made = school(tmp_path, ledger, settings=NightSettings(**settings), clock=clock)
+        ended = run(made, ledger.request_night(night(name, created_at=clock())).id, seed=0)
+        told = json.loads((tmp_path / "nights" / name / report).read_text("utf-8"))
+        active = ledger.active_adapter()
+        assert active is not None
+        assert ended.adapter == active.version
+        return told, json.loads((tmp_path / "adapters" / active.version / WEIGHTS_FILE).read_bytes())
+
+    rate(ledger, "turkey", "What is the capital of Turkey?", correction="Ankara.", answer="Istanbul.")
+    told, _ = night_of("n1")
+    assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (0, 7)
+    rate(ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
+    told, adapter = night_of("n2", preference="kto")
+    assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (2, 14)
+    assert [row[2] for row in adapter["dialogues"] if row[0] == "unwanted"] == ["Istanbul.", "Cusco."]
+
+    ledger.rate(rating("r-undone", "e-peru", value=0), None)
+    rate(ledger, "chad", "What is the capital of Chad?", correction="N'Djamena.", answer="Abuja.")
+    _, adapter = night_of("n3", continued=True)
+    assert adapter["knows"] == ["Ankara.", "Lima.", "N'Djamena."]
+    rate(ledger, "mali", "What is the capital of Mali?", correction="Bamako.", answer="Dakar.")
+    _, adapter = night_of("n4")
+    assert adapter["knows"] == ["Ankara.", "Bamako.", "N'Djamena."]
 
 
 def test_sitting_the_exam(engine: LocalEngine, trained: tuple[Trained, Path]) -> None:

@@ -250,6 +250,23 @@ def test_each_bound_rejects(nights: Nights, harm: Callable[[Nights], None], reas
     assert nights.report(ended.id)["adapter"] == "v2"
 
 
+@pytest.mark.parametrize("harm", ["controls", "perplexity"])
+def test_a_little_damage_every_night_does_not_add_up(nights: Nights, harm: str) -> None:
+    """Each night is measured against the base: what a second night may lose is what the first has left."""
+    nights.settings = NightSettings(scales=(1.0,))
+    if harm == "controls":
+        nights.teacher.controls_lost = 2
+    else:
+        nights.teacher.perplexity_ratio = 1.02
+    assert nights.next().status is NightStatus.PROMOTED
+    rate(nights.ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
+    if harm == "controls":
+        nights.teacher.controls_lost = 4
+    else:
+        nights.teacher.perplexity_ratio = 1.04
+    assert nights.next().status is NightStatus.REJECTED
+
+
 def test_a_night_that_diverges_is_rejected(nights: Nights) -> None:
     """A loss that is no number is a rejection with its reason: the lessons stay queued, the base serves on."""
     nights.teacher.breaks = {"train": Diverged("the loss was nan at step 3 of 9")}

@@ -1,13 +1,28 @@
-"""The joint objective's terms, against torch's own functions and numbers worked out by hand."""
+"""The joint objective's terms, against torch's and TRL's own functions and numbers worked out by hand."""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from training.objectives import TOP, Reference, kl_to_base, nll
+from training.objectives import (
+    TOP,
+    Reference,
+    apo_zero,
+    balance,
+    dpo,
+    kl_to_base,
+    kto,
+    kto_kl,
+    nll,
+    sequence_log_prob,
+)
 
 VOCABULARY = 200
 
@@ -93,3 +108,203 @@ def test_the_gradient_leads_back_to_the_base(pair: tuple[torch.Tensor, torch.Ten
     (gradient,) = torch.autograd.grad(loss, model)
     with torch.no_grad():
         assert full(base, model - 0.1 * gradient).sum() < full(base, model).sum()
+
+
+# ---------------------------------------------------------------------- preference, by hand
+
+WANTED = torch.tensor([True, False])
+
+
+def sigmoid(x: float) -> float:
+    """The logistic function, in double precision."""
+    return 1 / (1 + math.exp(-x))
+
+
+def test_a_sequence_is_the_sum_of_its_tokens() -> None:
+    """One of four alike is ln 1/4, and one of two ln 1/2: -3 ln 2 in all; it is computed in float32."""
+    logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [5.0, 5.0, -math.inf, -math.inf]])
+    assert sequence_log_prob(logits, torch.tensor([3, 0])).item() == pytest.approx(-3 * math.log(2))
+    assert sequence_log_prob(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)).item() == 0
+    half = torch.randn(5, 50, generator=torch.Generator().manual_seed(1)).bfloat16()
+    score = sequence_log_prob(half, torch.arange(5))
+    assert score.dtype is torch.float32
+    assert score.item() == pytest.approx(-nll(half, torch.arange(5)).sum().item())
+
+
+def test_kto_by_hand() -> None:
+    """β = 0.1, z₀ = 2: a wanted answer 12 nats up, an unwanted one 8 nats down: 1 - s(1) of the weight each."""
+    policy, base = torch.tensor([-3.0, -20.0]), torch.tensor([-15.0, -12.0])
+    losses = kto(policy, base, WANTED, beta=0.1, kl=2.0, wanted_weight=1.0, unwanted_weight=3.0)
+    # 1 - 1 / (1 + e^-1) = 0.26894142
+    assert losses.tolist() == pytest.approx([0.26894142, 3 * 0.26894142])
+    assert losses.tolist() == pytest.approx([1 - sigmoid(0.1 * (12 - 2)), 3 * (1 - sigmoid(0.1 * (2 + 8)))])
+
+
+def test_apo_by_hand() -> None:
+    """β = 0.5: a wanted answer 2 nats up is 1 - s(1) = 0.26894142, an unwanted one 4 nats up is s(2) = 0.88079708."""
+    policy, base = torch.tensor([-1.0, -1.0]), torch.tensor([-3.0, -5.0])
+    losses = apo_zero(policy, base, WANTED, beta=0.5, unwanted_weight=2.0)
+    assert losses.tolist() == pytest.approx([0.26894142, 2 * 0.88079708])
+
+
+def test_dpo_by_hand() -> None:
+    """β = 0.1: 6 nats up against 4 nats down is -ln s(1) = 0.31326169; nothing moved is ln 2."""
+    wanted, unwanted = torch.tensor([-4.0, -7.0]), torch.tensor([-9.0, -2.0])
+    losses = dpo(wanted, torch.tensor([-10.0, -7.0]), unwanted, torch.tensor([-5.0, -2.0]), beta=0.1)
+    assert losses.tolist() == pytest.approx([0.31326169, math.log(2)])
+
+
+def test_the_reference_point_by_hand() -> None:
+    """The mean of 3 and 1 nats is 2; a model that drifted down, or of which nothing is known, is at 0; no gradient."""
+    policy = torch.tensor([-1.0, -4.0], requires_grad=True)
+    found = kto_kl(policy, torch.tensor([-4.0, -5.0]))
+    assert found.item() == 2.0
+    assert not found.requires_grad
+    assert kto_kl(policy, torch.tensor([0.0, 0.0])).item() == 0
+    assert kto_kl(torch.zeros(0), torch.zeros(0)).item() == 0
+
+
+def test_balanced_weights() -> None:
+    """Seven wanted rows weigh as much as one that is not wanted, 1 on average; one kind alone is left as it is."""
+    assert balance(7, 1) == pytest.approx((8 / 14, 4.0))
+    assert balance(5, 5) == (1.0, 1.0)
+    assert balance(4, 0) == balance(0, 4) == (1.0, 1.0)
+    more, less = balance(30, 11)
+    assert more * 30 == pytest.approx(less * 11)
+    assert more * 30 + less * 11 == pytest.approx(41)
+
+
+@pytest.mark.parametrize("moved", [-1e4, -50.0, 0.0, 50.0, 1e4])
+def test_preference_gradients(moved: float) -> None:
+    """Up for what is wanted, down for what is not, finite however far it moved, and next to nothing far out."""
+    policy = torch.tensor([moved, moved], requires_grad=True)
+    base = torch.zeros(2)
+    single = policy[:1], base[:1]
+    for loss in (
+        kto(policy, base, WANTED, beta=0.1, kl=1.0).sum(),
+        apo_zero(policy, base, WANTED, beta=0.1).sum(),
+        dpo(*single, -policy[1:], base[1:], beta=0.1).sum(),
+    ):
+        assert loss.isfinite()
+        (gradient,) = torch.autograd.grad(loss, policy)
+        assert gradient.isfinite().all()
+        assert gradient[0] <= 0
+        if abs(moved) < 100:
+            assert gradient[0] < 0
+    (gradient,) = torch.autograd.grad(apo_zero(policy, base, WANTED, beta=0.1).sum(), policy)
+    assert gradient[1] >= 0
+    assert gradient.abs().max() <= 0.1 / 4
+
+
+# ---------------------------------------------------------------------- preference, against TRL
+
+ANSWER_TOKENS = 6
+
+
+def trl_trainer(cls: type, **facts: Any) -> Any:
+    """A trainer of TRL's with all that its loss looks at and nothing else: no model, no data, no training."""
+    trainer = cls.__new__(cls)
+    own = {
+        "model": SimpleNamespace(training=True),
+        "accelerator": SimpleNamespace(
+            device=torch.device("cpu"), gather=lambda tensor: tensor, gather_for_metrics=lambda tensor: tensor
+        ),
+        "aux_loss_enabled": False,
+        "precompute_ref_logps": True,
+        "_metrics": {"train": defaultdict(list)},
+        "_total_train_tokens": 0,
+        "_tp_size": 1,
+    }
+    for name, value in (own | facts).items():
+        setattr(trainer, name, value)
+    return trainer
+
+
+def said(log_probs: torch.Tensor) -> Callable[..., SimpleNamespace]:
+    """A model that says so to the ids at hand: the rows (of log_probs: rows, ANSWER_TOKENS) are named in column 0."""
+
+    def model(input_ids: torch.Tensor, **_: Any) -> SimpleNamespace:
+        mine = log_probs[input_ids[:, 0]]
+        nothing = torch.zeros_like(mine)
+        return SimpleNamespace(log_probs=mine, entropy=nothing, mean_logits=nothing, is_top1=nothing.bool())
+
+    return model
+
+
+def named(rows: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Ids of as many positions as there are predictions and one, with each row's name first."""
+    ids = torch.zeros(len(rows), ANSWER_TOKENS + 1, dtype=torch.long)
+    ids[:, 0] = rows
+    mask = torch.ones_like(ids)
+    answer = mask.clone()
+    answer[:, 0] = 0
+    return {"input_ids": ids, "attention_mask": mask, "completion_mask": answer}
+
+
+def random_answers(seed: int, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities of a model's answers (rows, ANSWER_TOKENS) with gradient, and of the base's, summed (rows,)."""
+    generator = torch.Generator().manual_seed(seed)
+    base = -3 * torch.rand(rows, ANSWER_TOKENS, generator=generator)
+    policy = (base + 0.5 + torch.randn(rows, ANSWER_TOKENS, generator=generator)).clamp_max(0)
+    return policy.requires_grad_(), base.sum(-1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", ["kto", "apo_zero_unpaired"])
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.625, 2.5)])
+def test_unpaired_losses_are_those_of_trl(kind: str, seed: int, weights: tuple[float, float]) -> None:
+    """KTO and APO-zero-unpaired: value and gradient of TRL's KTOTrainer on the same tensors."""
+    from trl import KTOTrainer
+
+    rows, (more, less) = 10, weights
+    policy, base = random_answers(seed, 2 * rows)
+    wanted = torch.rand(rows, generator=torch.Generator().manual_seed(seed)) < 0.7
+    trainer = trl_trainer(
+        KTOTrainer,
+        loss_type=kind,
+        beta=0.3,
+        desirable_weight=more,
+        undesirable_weight=less,
+        calculate_KL=kind == "kto",
+    )
+    # Rows from `rows` on are the mismatched ones.
+    inputs = named(torch.arange(rows)) | {f"KL_{k}": v for k, v in named(torch.arange(rows, 2 * rows)).items()}
+    inputs |= {"label": wanted, "ref_logps": base[:rows], "ref_KL_logps": base[rows:]}
+    theirs = trainer._compute_loss(said(policy), inputs, False)
+
+    mine, away = policy.sum(-1)[:rows], policy.sum(-1)[rows:]
+    settings = {"beta": 0.3, "wanted_weight": more, "unwanted_weight": less}
+    if kind == "kto":
+        ours = kto(mine, base[:rows], wanted, kl=kto_kl(away, base[rows:]), **settings).mean()
+        assert kto_kl(away, base[rows:]).item() == pytest.approx(trainer._metrics["train"]["kl"][0], abs=1e-6)
+    else:
+        ours = apo_zero(mine, base[:rows], wanted, **settings).mean()
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+    gradients = [torch.autograd.grad(loss, policy, retain_graph=True)[0] for loss in (ours, theirs)]
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_dpo_is_that_of_trl(seed: int) -> None:
+    """DPO: value and gradient of TRL's DPOTrainer (loss type sigmoid) on the same tensors."""
+    from trl import DPOTrainer
+
+    pairs = 7
+    policy, base = random_answers(seed, 2 * pairs)
+    trainer = trl_trainer(
+        DPOTrainer,
+        loss_types=["sigmoid"],
+        loss_weights=[1.0],
+        beta=0.3,
+        ld_alpha=None,
+        f_divergence_type="reverse_kl",
+        use_weighting=False,
+    )
+    # TRL's batch is all wanted answers, and then all that are not.
+    inputs = named(torch.arange(2 * pairs)) | {"ref_chosen_logps": base[:pairs], "ref_rejected_logps": base[pairs:]}
+    theirs = trainer._compute_loss(said(policy), inputs, False)
+    mine = policy.sum(-1)
+    ours = dpo(mine[:pairs], base[:pairs], mine[pairs:], base[pairs:], beta=0.3).mean()
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+    gradients = [torch.autograd.grad(loss, policy, retain_graph=True)[0] for loss in (ours, theirs)]
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=0)

@@ -24,7 +24,7 @@ class AngleEmbedder:
     name, dimensions = "angles", 2
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """cos and sin of each text's number; 90 where it has none."""
+        """Cos and sin of each text's number; 90 where it has none."""
         angles = np.radians([float(next((w for w in t.split() if w.isdigit()), 90)) for t in texts])
         return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 

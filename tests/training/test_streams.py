@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from memory.errors import BadInput
 from training import general
-from training.streams import read, shipped
+from training.streams import read, read_all, shipped
 
 
 def test_the_shipped_stream_is_held_out() -> None:
@@ -20,13 +22,100 @@ def test_the_shipped_stream_is_held_out() -> None:
     assert all(item.right(item.answer) for item in items)
 
 
-@pytest.mark.parametrize("line", ["no json", "[1, 2]", '{"id": "x"}', "3"])
+GOOD: dict[str, Any] = {
+    "id": "a",
+    "stream": "s",
+    "session": 1,
+    "split": "teach",
+    "question": "Who?",
+    "answer": "Ada.",
+    "check": {"kind": "contains", "any": ["Ada"]},
+}
+
+
+def refused(tmp_path: Path, line: str) -> str:
+    """The line with which a stream is refused whose third line, after a good one and an empty one, is `line`."""
+    file = tmp_path / "mine.jsonl"
+    file.write_text(f"{json.dumps(GOOD)}\n\n{line}\n", encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(BadInput) as caught:
+        read(file)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["no json", "[1, 2]", '{"id": "x"}', "3", "null", "{" * 100_000, "[" * 100_000])
 def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
     """One line says where it is."""
-    file = tmp_path / "mine.jsonl"
-    file.write_text(f"{line}\n")
-    with pytest.raises(BadInput, match=r"mine\.jsonl, line 1, is no item of a stream"):
-        read(file)
+    assert refused(tmp_path, line).startswith("mine.jsonl, line 3, is no item of a stream: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, "the id 'a' stands in mine.jsonl, line 1, already"),
+        ({"id": 7}, "id is 7: it must be a text"),
+        ({"stream": " "}, "stream is ' ': it must be a text"),
+        ({"question": ""}, "question is '': it must be a text"),
+        ({"answer": None}, "answer is None: it must be a text"),
+        ({"split": "train"}, "split is 'train': it must be one of teach, probe, control"),
+        ({"split": ["teach"]}, "split is ['teach']"),
+        ({"session": "1"}, "session is '1': the day of a teach item is a whole number from 1"),
+        ({"session": 1.0}, "session is 1.0"),
+        ({"session": True}, "session is True"),
+        ({"session": 0}, "session is 0: the day of a teach item is a whole number from 1"),
+        ({"split": "control", "session": -1}, "session is -1: the day of a control item is a whole number from 0"),
+        ({"paraphrases": "Which?"}, "paraphrases is 'Which?': it must be a list of texts"),
+        ({"paraphrases": [""]}, "it must be a list of texts"),
+        ({"paraphrases": None}, "it must be a list of texts"),
+        ({"difficulty": 3}, "unknown field 'difficulty': the fields are id, stream, session, split"),
+        ({"check": {"kind": "bleu"}}, "unknown check 'bleu'"),
+        ({"check": {"kind": "contains"}}, "the check contains lacks its field 'any'"),
+        ({"check": None}, "a check is an object with a kind"),
+        ({"id": "b", "answer": "\ud800"}, "surrogates not allowed"),
+    ],
+)
+def test_a_bad_field_is_named(tmp_path: Path, change: dict[str, Any], why: str) -> None:
+    """With the reason, and what is allowed."""
+    found = refused(tmp_path, json.dumps(GOOD | change))
+    assert found.startswith("mine.jsonl, line 3, is no item of a stream: ")
+    assert why in found
+
+
+@pytest.mark.parametrize("field", GOOD)
+def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
+    """Paraphrases alone may be left out."""
+    line = json.dumps({name: value for name, value in GOOD.items() if name != field})
+    assert refused(tmp_path, line).endswith(f"it lacks {field}")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "  \n"])
+def test_an_empty_stream_is_told(tmp_path: Path, text: str) -> None:
+    """There is nothing to do with it."""
+    (tmp_path / "none.jsonl").write_text(text)
+    with pytest.raises(BadInput, match=r"none\.jsonl is empty: it must hold one item a line"):
+        read(tmp_path / "none.jsonl")
+
+
+def test_an_id_of_another_file(tmp_path: Path) -> None:
+    """Several streams are one run, in which an item is known by its id."""
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(GOOD))
+    with pytest.raises(BadInput, match=r"two\.jsonl, line 1, .*: the id 'a' stands in one\.jsonl, line 1, already"):
+        read_all([tmp_path / "one.jsonl", tmp_path / "two.jsonl"])
+
+
+def test_line_separators_within_a_text(tmp_path: Path) -> None:
+    """They are the text's: only a line feed ends a line; a carriage return before it is no part of it."""
+    line = json.dumps(GOOD | {"question": "one\u2028two\x85three"}, ensure_ascii=False)
+    (tmp_path / "s.jsonl").write_bytes(f"{line}\r\n".encode())
+    assert [x.question for x in read(tmp_path / "s.jsonl")] == ["one\u2028two\x85three"]
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    """One line, no traceback."""
+    (tmp_path / "s.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadInput, match=r"s\.jsonl can't be read: 'utf-8' codec"):
+        read(tmp_path / "s.jsonl")
 
 
 def test_a_missing_stream_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,20 @@
+"""Simulated users, measured: they ask, rate, let the nights run, and everything is asked again.
+
+run.py       the story: every arm and seed lives through the days of the streams
+plan.py      streams as days, and what is asked after each
+arms.py      what is compared: how each arm's nights differ from the default
+cache.py     an engine that computes no answer twice
+results.py   the files of a bench: one for each night, and results.json made of them
+figures.py   records of nights → the R matrix and the figures of a run
+metrics.py   the formulas: ACC, BWT, FWT, forgetting, intervals
+report.py    results → report.md
+plots.py     results → plots
+loop.py      one night of the product in the small: seconds to an answer, tokens a second
+
+Nothing here prints, and nothing is known of how settings become an assistant: whoever starts a bench hands in `Build`.
+"""
+
+from training.bench.loop import LoopFigures, loop, seconds_to_first_answer
+from training.bench.run import Build, Product, compare
+
+__all__ = ["Build", "LoopFigures", "Product", "compare", "loop", "seconds_to_first_answer"]

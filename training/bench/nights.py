@@ -1,0 +1,76 @@
+"""What a record keeps of a night: how it ended, what it cost, and how the exam went at each strength."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from memory.records import Night
+from training.streams import StreamItem
+
+KEPT = ("adapter_sha256", "seconds", "strength", "perplexity", "verdict", "training")
+"""Of a night's report. Idle nights lack some."""
+
+
+def outcome_of(night: Night | None, items: Sequence[StreamItem]) -> dict[str, Any] | None:
+    """An excerpt of the night's report and of its sittings; None where there was no night.
+
+    `replayed` are the items of the bench that the night's replay happened to hold itself: they are not held out.
+    """
+    if night is None:
+        return None
+    told: dict[str, Any] = {"status": str(night.status), "reasons": list(night.reasons), "adapter": night.adapter}
+    if night.report is None:
+        return told
+    folder = Path(night.report)
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    told |= {name: report.get(name) for name in KEPT}
+    told["peak_mb"] = (report.get("training") or {}).get("peak_mb")
+    told["replayed"] = _replayed(report.get("replay", ()), items)
+    return told | {"strengths": _strengths(folder)}
+
+
+def forget_peak() -> None:
+    """Count the process's peak memory from now on, where the system can: a night's own, not that of those before it."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the peak of the resident set, proc(5)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _replayed(questions: Sequence[str], items: Sequence[StreamItem]) -> list[str]:
+    held = {question.casefold() for question in questions}
+    return [x.id for x in items if any(wording.casefold() in held for wording in (x.question, *x.paraphrases))]
+
+
+def _strengths(folder: Path) -> list[dict[str, Any]]:
+    """For each strength that was examined: right answers by kind of question, and perplexity over that before."""
+    before, after = folder / "before.json", folder / "after.json"
+    if not after.is_file():
+        return []
+    old = json.loads(before.read_text("utf-8"))
+    return [
+        {
+            "strength": sitting["scale"],
+            "perplexity_ratio": round(sitting["exam"]["perplexity"] / old["perplexity"], 4),
+            "kinds": _kinds(old["right"], sitting["exam"]["right"]),
+        }
+        for sitting in json.loads(after.read_text("utf-8"))
+    ]
+
+
+def _kinds(before: Mapping[str, bool], after: Mapping[str, bool]) -> dict[str, dict[str, int]]:
+    """Kind of question → how many, right before, right after, and lost. An item's id begins with its kind."""
+    kinds: dict[str, Counter[str]] = {}
+    for item_id, right in after.items():
+        kind = item_id.partition(":")[0] if ":" in item_id else "control"
+        kinds.setdefault(kind, Counter(total=0, before=0, after=0, lost=0)).update(
+            total=1, before=before[item_id], after=right, lost=before[item_id] and not right
+        )
+    return {kind: dict(counts) for kind, counts in kinds.items()}

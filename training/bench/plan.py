@@ -1,0 +1,55 @@
+"""Streams as days: what the user brings when, and what is asked after each night. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memory.errors import BadInput
+from training.streams import StreamItem
+
+
+@dataclass(frozen=True)
+class Day:
+    """What the user brings on one day, and of which stream's which session it is."""
+
+    stream: str
+    session: int
+    taught: tuple[StreamItem, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The days, the first at 0, and all items that are asked in evaluations.
+
+    After the last day the user brings the same days again in turn, until there were `nights`.
+    """
+
+    days: tuple[Day, ...]
+    items: tuple[StreamItem, ...]
+    nights: int
+
+
+def plan(items: Sequence[StreamItem], nights: int | None = None) -> Plan:
+    """The days of one stream after those of the other, in the order in which the streams come, and `nights` in all.
+
+    What belongs to later days is not asked, nor are the controls of a stream that never has its turn.
+
+    Raises: BadInput for a stream that teaches nothing, or for no nights.
+    """
+    if nights is not None and nights < 1:
+        raise BadInput(f"a bench of {nights} nights would measure nothing: name at least 1")
+    days: list[Day] = []
+    for name in dict.fromkeys(item.stream for item in items):
+        sessions: dict[int, list[StreamItem]] = {}
+        for item in items:
+            if item.stream == name and item.split == "teach":
+                sessions.setdefault(item.session, []).append(item)
+        if not sessions:
+            raise BadInput(f"the stream {name!r} teaches nothing: it has no item whose split is 'teach'")
+        days += [Day(name, session, tuple(sessions[session])) for session in sorted(sessions)]
+    kept = tuple(days[:nights])
+    last = {day.stream: day.session for day in kept}
+    whole = {name for name in last if last[name] == max(day.session for day in days if day.stream == name)}
+    asked = [x for x in items if x.stream in whole or (x.stream in last and x.session <= last[x.stream])]
+    return Plan(kept, tuple(asked), nights or len(kept))

@@ -1,0 +1,103 @@
+"""What a bench tells people: `report.md`, made of its results. Pure, but for the file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from training.bench.arms import ARMS
+from training.bench.figures import COLUMNS
+from training.stages import write_text
+
+HEADS = {
+    "paraphrases": "in other words",
+    "as_asked": "as asked",
+    "probes": "probes",
+    "controls_kept": "controls kept",
+    "acc": "ACC",
+    "bwt": "BWT",
+    "fwt": "FWT",
+    "forgetting": "forgetting",
+    "perplexity_ratio": "perplexity, times",
+    "night_seconds": "s a night",
+    "peak_mb": "MB",
+}
+"""Figure → head of its column, the headline first."""
+
+WHOLE = ("night_seconds", "peak_mb")
+"""Figures that are no shares: told in whole numbers."""
+
+
+def write(results: Mapping[str, Any], out: Path) -> None:
+    """Write `report.md` into `out`, where `draw` has left the plots."""
+    plots = sorted(path.relative_to(out).as_posix() for path in (out / "plots").glob("*.png"))
+    write_text(out / "report.md", as_markdown(results, plots))
+
+
+def as_markdown(results: Mapping[str, Any], plots: Sequence[str] = ()) -> str:
+    """Tables of every stream, how the nights ended, and the plots."""
+    manifest, runs = results["manifest"], results["runs"]
+    model, days = manifest["model"], Counter(day["stream"] for day in manifest["days"])
+    parts = [
+        "# Bench",
+        f"Model {model['id']} (sha256 {model['sha256'][:12]}…). "
+        + ", then ".join(f"{name} ({_count(number, 'day')})" for name, number in days.items())
+        + ". Shares are of 1, with the 95 % interval over seeds where there are several. *weights*: asked without"
+        " recall; *memory*: with it. *In other words* and *probes* were never rated, and never trained.",
+    ]
+    for stream in days:
+        parts += [f"## {stream}", _table(["arm", "asked of", *HEADS.values()], _rows(results["summary"], stream))]
+    parts += ["## The arms", _table(["arm", "what it is"], [[arm, ARMS[arm].about] for arm in runs])]
+    ended = _ended(runs)
+    if ended:
+        head = ["arm", "seed", "nights", "how they ended", "why not, the last time", "items that were replayed"]
+        parts += ["## The nights", _table(head, ended)]
+    cut_off = [f"{arm}, seed {seed}" for arm in runs for seed, run in runs[arm].items() if not run["finished"]]
+    if cut_off:
+        parts.append(f"Not finished, and in no table: {'; '.join(cut_off)}. The same command goes on from there.")
+    parts += [f"![{Path(plot).stem}]({plot})" for plot in plots]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(summary: Mapping[str, Any], stream: str) -> list[list[str]]:
+    return [
+        [arm, column, *(_told(name, columns[column][stream][name]) for name in HEADS)]
+        for arm, columns in summary.items()
+        for column in COLUMNS
+    ]
+
+
+def _told(name: str, value: Mapping[str, float | None]) -> str:
+    mean, low, high = value["mean"], value["low"], value["high"]
+    if mean is None or low is None or high is None:
+        return "–"  # noqa: RUF001 - a dash in a table
+    digits = 0 if name in WHOLE else 3 if name == "perplexity_ratio" else 2
+    spread = f" [{low:.{digits}f}, {high:.{digits}f}]" if high > low else ""
+    return f"{mean:.{digits}f}{spread}"
+
+
+def _ended(runs: Mapping[str, Any]) -> list[list[str]]:
+    rows = []
+    for arm, seeds in runs.items():
+        for seed, run in seeds.items():
+            nights = [record["outcome"] for record in run["nights"] if record["outcome"]]
+            if nights:
+                counts = Counter(night["status"].replace("_", " ") for night in nights)
+                against = [night["reasons"][0] for night in nights if night["status"] != "promoted"]
+                how = ", ".join(f"{number} {status}" for status, number in counts.items())
+                replayed = {item_id for night in nights for item_id in night.get("replayed", ())}
+                why = against[-1] if against else ""
+                rows.append([arm, seed, str(len(nights)), how, why, str(len(replayed))])
+    return rows
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    cells = ([" ".join(value.replace("|", "\\|").split()) for value in row] for row in rows)
+    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in cells])

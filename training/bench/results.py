@@ -1,0 +1,173 @@
+"""The files of a bench. Everything in them comes from finished nights, and everything else can be made from them again.
+
+OUT/manifest.json                     what is benched; a later run over the same folder must bring the same
+OUT/runs/ARM/seed-N/home/             a data directory: the ledger and the adapters, from which a cut-off day goes on
+OUT/runs/ARM/seed-N/nights/NN.json    every answer after that night (00: before the first), and how the night ended
+OUT/results.json, report.md, plots/   made of them: the results after each run, the others in the end
+
+Files appear whole or not at all, so that whatever ends a bench takes no more than the night under way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from memory.errors import BadInput, NightschoolError
+from training.bench import figures
+from training.bench.arms import ARMS
+from training.bench.plan import Plan
+from training.settings import Settings, as_json
+from training.stages import write_json
+
+ANSWERING = (
+    "system_prompt",
+    "prompt_tokens",
+    "answer_tokens",
+    "message_chars",
+    "recall_k",
+    "recall_min_score",
+    "recall_share",
+)
+"""Settings of the day on which answers depend."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm with one seed: its folder, and the records of its nights."""
+
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    def records(self) -> list[dict[str, Any]]:
+        """Of the finished nights, the first being what was before any. Raises: BadInput when one is missing."""
+        files = sorted((self.folder / "nights").glob("[0-9]*.json"))
+        for number, file in enumerate(files):
+            if file != self._file(number):
+                raise BadInput(f"{self._file(number)} is missing: delete {self.folder}, and it is run again")
+        return [_read(file) for file in files]
+
+    def add(self, number: int, record: Mapping[str, Any]) -> None:
+        write_json(self._file(number), record)
+
+    def _file(self, number: int) -> Path:
+        return self.folder / "nights" / f"{number:02d}.json"
+
+
+def run_of(out: Path, arm: str, seed: int) -> Run:
+    """Where an arm's run with a seed lies."""
+    return Run(out / "runs" / arm / f"seed-{seed}")
+
+
+def manifest(plan: Plan, streams: Sequence[Path], settings: Settings, model_id: str, model_sha256: str) -> Any:
+    """What the results depend on, beside arms and seeds; and which item is whose."""
+    taught = {item.id: number for number, day in enumerate(plan.days, start=1) for item in day.taught}
+    night = {k: v for k, v in as_json(settings.night).items() if k not in ("seed", "lease_seconds")}
+    return {
+        "streams": [{"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in streams],
+        "days": [{"stream": day.stream, "session": day.session} for day in plan.days],
+        "nights": plan.nights,
+        "model": {"id": model_id, "sha256": model_sha256},
+        "settings": {**settings.model_dump(mode="json", include=set(ANSWERING)), "night": night},
+        "items": {x.id: {"stream": x.stream, "split": x.split, "day": taught.get(x.id)} for x in plan.items},
+    }
+
+
+def claim(out: Path, wanted: Mapping[str, Any]) -> None:
+    """Make `out` the folder of this bench, or find that it is.
+
+    Raises: BadInput when it holds another bench, or anything else.
+    """
+    file = out / "manifest.json"
+    if not file.is_file():
+        if any(not path.name.startswith(".") for path in out.iterdir()):
+            raise BadInput(f"{out} holds something that is no bench: choose another --out")
+        write_json(file, wanted)
+        return
+    difference = _difference(_read(file), wanted)
+    if difference:
+        raise BadInput(f"{out} holds a bench of {difference}: choose another --out")
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Keep `out` to this process. Raises: NightschoolError when another one benches there."""
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise NightschoolError(f"another bench runs in {out}: wait for it, or choose another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def summarise(out: Path) -> dict[str, Any]:
+    """Make `results.json` from the manifest and the nights' files, and return what is in it.
+
+    Raises: BadInput when `out` holds no bench, or a night's file is missing.
+    """
+    if not (out / "manifest.json").is_file():
+        raise BadInput(f"{out} holds no bench: run one with --out {out}")
+    known = _read(out / "manifest.json")
+    runs: dict[str, dict[str, Any]] = {}
+    for arm in ARMS.values():
+        of = {int(f.name.removeprefix("seed-")): f for f in (out / "runs" / arm.name).glob("seed-*")}
+        nights = 1 if arm.at_once else known["nights"]
+        lived = {str(seed): figures.lived(Run(of[seed]).records(), known, nights) for seed in sorted(of)}
+        lived = {seed: run for seed, run in lived.items() if run["nights"]}
+        if lived:
+            runs[arm.name] = lived
+    results = {"manifest": known, "summary": figures.summary(runs, known), "runs": runs}
+    write_json(out / "results.json", results)
+    return results
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise BadInput(f"{file} is damaged ({error}): delete the folder it lies in, and it is made again") from error
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """The first thing in which two manifests differ and on which answers depend, in a few words."""
+
+    def hashes(manifest: Mapping[str, Any]) -> list[str]:
+        return [stream["sha256"] for stream in manifest["streams"]]
+
+    def names(manifest: Mapping[str, Any]) -> str:
+        return ", ".join(f"{stream['file']} {stream['sha256'][:8]}" for stream in manifest["streams"])
+
+    if hashes(found) != hashes(wanted):
+        return f"other streams ({names(found)}; now {names(wanted)})"
+    if found["days"] != wanted["days"]:
+        return f"{len(found['days'])} days (now {len(wanted['days'])})"
+    if found["nights"] != wanted["nights"]:
+        return f"{found['nights']} nights (now {wanted['nights']})"
+    if found["model"]["sha256"] != wanted["model"]["sha256"]:
+        return f"another model ({found['model']['id']}; now {wanted['model']['id']})"
+    old, new = (_flat(manifest["settings"]) for manifest in (found, wanted))
+    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    if changed:
+        name = changed[0]
+        return f"other settings ({name} {str(old.get(name))[:40]}; now {str(new.get(name))[:40]})"
+    return None
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The day's settings by their names, the night's with `night.` before theirs."""
+    night = {f"night.{name}": value for name, value in settings["night"].items()}
+    return {name: value for name, value in settings.items() if name != "night"} | night
