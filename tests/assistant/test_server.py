@@ -1,45 +1,44 @@
-"""The server around page and routes: who may reach it, when it is ready, and how it ends. On a real socket."""
+"""The server around page and routes: who may reach it, when it is ready, and how it ends. On a real socket.
+
+In processes of their own: a signal ends them, and they want the event loop that a browser's tests have.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from assistant import testing
-from assistant.server import Server, listen, url
-from memory.errors import BadInput, ModelUnavailable, NightschoolError
+from assistant.server import listen
+from memory.errors import BadInput
 
 
-@dataclass
-class SlowEngine(testing.ScriptedEngine):
-    """An engine that is loaded once a test lets it, or can't be."""
-
-    loadable: threading.Event = field(default_factory=threading.Event)
-    failure: Exception | None = None
-    ready: bool = False
-
-    def load(self) -> None:
-        assert self.loadable.wait(10)
-        if self.failure:
-            raise self.failure
-        self.ready = True
-
-
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    """SIGTERM means afterwards what it meant before."""
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, handler)
+@contextmanager
+def serving(home: Path, *failure: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server over `home`, and where it listens."""
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("server_process.py")), str(home), *failure],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    try:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.2", "example.org"])  # noqa: S104 - it is refused
@@ -51,44 +50,25 @@ def test_nobody_else_is_listened_to(host: str) -> None:
 
 def test_it_is_ready_once_the_model_is(tmp_path: Path) -> None:
     """The page is there before; SIGTERM ends it, and comes back to whom it serves for instead of killing."""
-    engine = SlowEngine()
-    assistant = testing.assistant(tmp_path, engine=engine)
-    server = Server(assistant, engine)
-
-    def visit(address: str) -> list[int]:
-        try:
-            while True:
-                try:
-                    loading = httpx.get(f"{address}/ready")
-                    break
-                except httpx.ConnectError:
-                    time.sleep(0.02)
-            assert "the model is being loaded" in loading.text
-            codes = [httpx.get(f"{address}/").status_code, loading.status_code]
-            engine.loadable.set()
-            deadline = time.monotonic() + 10
-            while httpx.get(f"{address}/ready").status_code != 200:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            return codes
-        finally:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with listen("127.0.0.1", 0) as listener, ThreadPoolExecutor(1) as pool:
-        visited = pool.submit(visit, url("127.0.0.1", listener))
-        server.run(listener)
-    assert visited.result() == [200, 503]
-    assistant.ledger.close()
+    with serving(tmp_path) as (process, address):
+        loading = httpx.get(f"{address}/ready")
+        assert (loading.status_code, httpx.get(f"{address}/").status_code) == (503, 200)
+        assert "the model is being loaded" in loading.text
+        (tmp_path / "go").touch()
+        deadline = time.monotonic() + 20
+        while httpx.get(f"{address}/ready").status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        told, _ = process.communicate(timeout=20)
+    assert (process.returncode, told) == (0, "ended\n")
 
 
-@pytest.mark.parametrize(
-    "failure", [ModelUnavailable("the weights are damaged"), ImportError("the weights are damaged")]
-)
-def test_a_model_that_can_not_be_loaded_ends_it(tmp_path: Path, failure: Exception) -> None:
+@pytest.mark.parametrize("error", ["ModelUnavailable", "ImportError"])
+def test_a_model_that_can_not_be_loaded_ends_it(tmp_path: Path, error: str) -> None:
     """With its reason, whatever that is: a server that never gets ready is none."""
-    engine = SlowEngine(failure=failure)
-    engine.loadable.set()
-    assistant = testing.assistant(tmp_path, engine=engine)
-    with listen("127.0.0.1", 0) as listener, pytest.raises(NightschoolError, match=r"^the weights are damaged$"):
-        Server(assistant, engine).run(listener)
-    assistant.ledger.close()
+    (tmp_path / "go").touch()
+    with serving(tmp_path, error, "the weights are damaged") as (process, _):
+        told, complained = process.communicate(timeout=30)
+    assert (process.returncode, told) == (1, "")
+    assert complained.splitlines()[-1] == "the weights are damaged"
