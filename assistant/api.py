@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Generator, Iterator
 from typing import Annotated, Any, Literal
 
@@ -113,6 +114,7 @@ def create(  # noqa: C901 - one small route after another
     api.add_exception_handler(NightschoolError, _known_error)
     api.add_exception_handler(RequestValidationError, _bad_request)
     api.add_exception_handler(PlainHTTPException, _plain_error)
+    api.add_exception_handler(Exception, _unforeseen)
 
     @api.post("/v1/chat/completions", response_model=None)
     def chat(request: ChatRequest) -> Response | dict[str, Any]:
@@ -319,6 +321,10 @@ def _server_sent(assistant: Assistant, recalled: Recalled, events: Iterator[Any]
                     yield f"data: {json.dumps(head | {'choices': [], 'usage': _usage(event)})}\n\n"
     except NightschoolError as error:
         yield f"data: {json.dumps({'error': {'message': str(error), 'type': type(error).__name__}})}\n\n"
+    except Exception as error:
+        # Out of memory, or what no one foresaw: a stream that merely ends would look like an answer.
+        logging.getLogger(__name__).exception("an answer broke off")
+        yield f"data: {json.dumps({'error': {'message': _told(error), 'type': 'ServerError'}})}\n\n"
     yield "data: [DONE]\n\n"
 
 
@@ -334,6 +340,16 @@ def _served(recalled: Recalled) -> str:
 def _known_error(_request: Request, error: Exception) -> JSONResponse:
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
     return _error(status, str(error), type(error).__name__)
+
+
+def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
+    # The traceback is in the server's log; who asked gets one line in the shape of all others.
+    return _error(500, _told(error), "ServerError")
+
+
+def _told(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def _plain_error(_request: Request, error: Exception) -> JSONResponse:

@@ -10,7 +10,9 @@ is up to three times faster.
 
 from __future__ import annotations
 
+import logging
 import queue
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from assistant import unpacked
 from assistant.engine import AdapterFiles, FinishReason, Piece, Sampling
 from assistant.models import ModelFiles, sha256_of
-from memory.errors import ModelUnavailable
+from memory.errors import BadInput, ModelUnavailable
 from memory.records import Message
 
 if TYPE_CHECKING:
@@ -199,10 +201,12 @@ class LocalEngine:
         except TemplateError:
             # Some templates know no system role: what it says then opens the first user message.
             system, *rest = messages
-            if system["role"] != "system" or not rest:
-                raise
-            merged = [rest[0] | {"content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
-            return str(self.tokenizer.apply_chat_template(merged, tokenize=False, add_generation_prompt=True))
+            if system["role"] == "system" and rest:
+                messages = [rest[0] | {"content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
+        try:
+            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        except TemplateError as error:
+            raise BadInput(f"the chat template of {self.model_id} does not take this dialogue: {error}") from error
 
     @property
     def end_ids(self) -> list[int]:
@@ -217,6 +221,7 @@ class LocalEngine:
                 self._model.base_model.disable_adapter_layers()
             return
         # Only now: PEFT brings bitsandbytes, two seconds that a start without an adapter need not wait for.
+        _fetch_no_kernels()
         from peft import PeftModel
         from safetensors import SafetensorError
 
@@ -339,6 +344,7 @@ def _load(files: ModelFiles, weights: Weights, copies: Path | None) -> tuple[Any
     import transformers
     from safetensors import SafetensorError
 
+    _fetch_no_kernels()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     on_cpu = not torch.cuda.is_available()
@@ -348,12 +354,8 @@ def _load(files: ModelFiles, weights: Weights, copies: Path | None) -> tuple[Any
             model = _quantised(files, "cpu" if on_cpu else "cuda")
             _compute_exactly(model)
         else:
-            copy = unpacked.find(files, copies) if copies else None
-            if copy:
-                model = transformers.AutoModelForCausalLM.from_pretrained(
-                    str(copy), dtype=torch.float32, local_files_only=True
-                )
-            else:
+            model = _from_copy(files, copies) if copies else None
+            if model is None:
                 model = _quantised(files, "cpu")
                 _unpack(model)
                 if copies:
@@ -369,6 +371,28 @@ def _load(files: ModelFiles, weights: Weights, copies: Path | None) -> tuple[Any
         tokenizer.pad_token = tokenizer.eos_token
     model.eval()
     return tokenizer, model
+
+
+def _fetch_no_kernels() -> None:
+    """Where the package `kernels` is installed, bitsandbytes fetches one from the hub as it is imported, and where it
+    is not it says so. Nobody asked for either: the kernel is for the bfloat16 path that is switched off here.
+    """
+    sys.modules.setdefault("kernels", None)  # type: ignore[arg-type]
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+
+def _from_copy(files: ModelFiles, copies: Path) -> Any:
+    """The model as an earlier start unpacked it, or None: a copy that can't be read is none."""
+    import torch
+    import transformers
+
+    copy = unpacked.find(files, copies)
+    try:
+        return copy and transformers.AutoModelForCausalLM.from_pretrained(
+            str(copy), dtype=torch.float32, local_files_only=True
+        )
+    except Exception:
+        return None
 
 
 def _quantised(files: ModelFiles, device: str) -> Any:

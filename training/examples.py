@@ -124,18 +124,19 @@ def rows(engine: LocalEngine, dialogues: Sequence[Dialogue]) -> list[Row]:
 
 
 def of_epoch(rows: Sequence[Row], epoch: int, *, most: int) -> list[Row]:
-    """What epoch number `epoch` trains of `rows`: all that is not a rewording, and as many rewordings as fit in `most`.
+    """What epoch number `epoch` trains of `rows`: all that is not a rewording, and as many rewordings as `most` leaves.
 
-    Rewordings take turns, so that a night with many lessons costs no more an epoch and still hears every wording.
+    Rewordings take turns, epoch by epoch and lesson by lesson, so that a night with many lessons costs no more an epoch
+    and every lesson gets its share.
     """
-    highest = max((row.wording for row in rows), default=0)
-    reworded = sum(row.wording > 0 for row in rows)
+    # By wording, then by lesson: a window over it holds each lesson about as often as any other.
+    reworded = sorted((row.wording, place) for place, row in enumerate(rows) if row.wording > 0)
     spare = most - sum(row.wording == 0 and row.kind != "replay" for row in rows)
-    if reworded <= spare:
+    if len(reworded) <= spare:
         return list(rows)
-    turns = max(0, spare) * highest // reworded
-    heard = {(epoch * turns + i) % highest + 1 for i in range(turns)}
-    return [row for row in rows if row.wording == 0 or row.wording in heard]
+    window = max(0, spare)
+    heard = {reworded[(epoch * window + i) % len(reworded)][1] for i in range(window)}
+    return [row for place, row in enumerate(rows) if row.wording == 0 or place in heard]
 
 
 def mismatched(rows: Sequence[Row]) -> dict[Row, Row]:

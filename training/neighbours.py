@@ -26,12 +26,12 @@ def neighbours(questions: Sequence[str], *, most: int, rng: random.Random, witho
     """Up to `most` questions like `questions` but for one name, every other one reworded; each frame gets its share.
 
     Args:
-        questions: what the lessons ask. No name in them comes back: in another lesson's frame it could ask the same.
-        without: questions that must not come back, in any wording.
+        questions: what is corrected. No name in them comes back: in another's frame it could ask the same.
+        without: more questions whose names must not come back: those of all other lessons, those of exams.
         rng: draws names and wordings; the same seed gives the same neighbours.
     """
-    taken = {question.casefold() for question in without}
-    taught = {_bare(question[start:end]) for question in questions for start, end, _ in _mentions(question)}
+    apart = [*questions, *without]
+    taken = {_bare(question[start:end]) for question in apart for start, end, _ in _mentions(question)}
     frames: dict[tuple[str, str], None] = {}
     for question in questions:
         found = _frame(question)
@@ -39,8 +39,7 @@ def neighbours(questions: Sequence[str], *, most: int, rng: random.Random, witho
             frames.setdefault(found)
     shares = []
     for before, after, kind in ((*frame.split("\0"), kind) for frame, kind in sorted(frames)):
-        asked = [_ask(before, name, after) for name in _names()[kind] if _bare(name) not in taught]
-        asked = [question for question in asked if question.casefold() not in taken]
+        asked = [_ask(before, name, after) for name in _names()[kind] if _bare(name) not in taken]
         rng.shuffle(asked)
         shares.append(asked)
     dealt = (question for row in zip_longest(*shares) for question in row if question is not None)

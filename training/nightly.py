@@ -27,6 +27,7 @@ from memory.records import BASE, Adapter, AdapterState, Night, NightStatus
 from training import gate, outcome, report
 from training.examples import Dialogue
 from training.lease import heartbeat
+from training.lessons import in_force as lessons_in_force
 from training.outcome import Outcome
 from training.paper import Exam
 from training.progress import Progress
@@ -131,7 +132,7 @@ def run(school: School, night_id: str, *, seed: int) -> Night:
             lines = str(error).strip().splitlines() or ["no more is known"]
             ended = Outcome(NightStatus.FAILED, (f"{type(error).__name__}: {lines[0]}",))
         check()
-        return _end(school, night.id, ended)
+        return _end(school, night.id, _never_serving_what_was_taken_back(school, ended))
 
 
 def preview(school: School, *, seed: int) -> Syllabus:
@@ -187,7 +188,9 @@ def _nothing_to_learn(school: School, syllabus: Syllabus, active: Adapter | None
     if active is not None and active.exam.get("syllabus") == syllabus.identity:
         why = f"nothing to learn, because no rating has changed since {active.version} was trained"
         return outcome.idle(syllabus, why, known, night, at)
-    for adapter in school.ledger.adapters():
+    # What was taken back must not serve on: then lessons that made a version before make it again.
+    tried = [] if _taken_back(school, active) else school.ledger.adapters()
+    for adapter in tried:
         if adapter.exam.get("syllabus") == syllabus.identity:
             what = f"{adapter.version}, which is {adapter.state} ({adapter.reason})"
             return outcome.idle(syllabus, f"nothing to learn, because the same lessons made {what}", known, night, at)
@@ -203,6 +206,22 @@ def _active(school: School) -> Adapter | None:
 def _has_undone(syllabus: Syllabus, active: Adapter | None) -> bool:
     """Whether the version that serves was trained on something that was taken back since."""
     return active is not None and not set(active.exam.get("lessons", ())) <= {x.id for x in syllabus.kept}
+
+
+def _taken_back(school: School, active: Adapter | None) -> bool:
+    """Whether the version that serves was trained on a lesson that was undone since."""
+    if active is None:
+        return False
+    return not set(active.exam.get("lessons", ())) <= {lesson.id for lesson in lessons_in_force(school.ledger)}
+
+
+def _never_serving_what_was_taken_back(school: School, ended: Outcome) -> Outcome:
+    """A rejected night leaves the old version serving, unless that one holds what was undone: then the base."""
+    active = _active(school)
+    if ended.status is not NightStatus.REJECTED or active is None or not _taken_back(school, active):
+        return ended
+    why = f"{active.version} was trained on what was taken back since: the base serves until a night passes"
+    return replace(ended, reasons=(why, *ended.reasons), back_to_base=True)
 
 
 def _before(school: School, syllabus: Syllabus, serving: AdapterFiles | None, progress: Progress) -> Any:

@@ -70,14 +70,24 @@ def replay(
     """
     taught, rng = [lesson.question for lesson in lessons], random.Random(seed)
     pool = [item.question for item in general.replayed()] + list(stored)
-    # The exam's controls stay out, so that they go on measuring what was not held.
-    without = [item.question for item in general.controls()]
-    near = neighbours([x.question for x in lessons if x.unwanted], most=neighbour_rows, rng=rng, without=without)
+    corrected = [lesson.question for lesson in lessons if lesson.unwanted is not None]
+    # The exam's controls stay out, so that they go on measuring what was not held; so do liked answers, which may be
+    # others than the base's.
+    without = [*taught, *(item.question for item in general.controls())]
+    near = neighbours(corrected, most=neighbour_rows, rng=rng, without=without)
     most = rows + neighbour_rows - len(near)
     questions = near + neighbours_first(pool, taught, embedder=embedder, most=most, rng=rng)
     prompts = [asked(question, (), system) for question in questions]
     answers = _base_answers(engine, prompts, answer_tokens, cache, progress)
     return [Dialogue("replay", prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer]
+
+
+def _known(cache: Path) -> dict[str, str]:
+    """What was answered before; a cache that can't be read is empty."""
+    try:
+        return dict(json.loads(cache.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _base_answers(
@@ -86,7 +96,7 @@ def _base_answers(
     keys = [
         hashlib.sha256(f"{tokens}\n{engine.files.sha256}\n{engine.render(p)}".encode()).hexdigest() for p in prompts
     ]
-    known: dict[str, str] = json.loads(cache.read_text("utf-8")) if cache.is_file() else {}
+    known = _known(cache)
     missing = [i for i, key in enumerate(keys) if key not in known]
     asked_for = [prompts[i] for i in missing]
     for done, (place, answer) in enumerate(engine.complete(asked_for, max_tokens=tokens, adapter=None), start=1):

@@ -59,7 +59,7 @@ class Finished:
     def __init__(self, folder: Path, inputs: Any) -> None:
         self.folder = folder
         stamp = folder / "inputs.json"
-        if not stamp.is_file() or json.loads(stamp.read_text("utf-8")) != inputs:
+        if _read(stamp) != inputs:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             write_json(stamp, inputs)
@@ -67,6 +67,14 @@ class Finished:
     def once(self, stage: str, work: Callable[[], Any]) -> Any:
         """The JSON result of `stage`: read, where an earlier run got so far, else worked out and kept."""
         file = self.folder / f"{stage}.json"
-        if not file.is_file():
+        if _read(file) is None:
             write_json(file, work())
         return json.loads(file.read_text("utf-8"))
+
+
+def _read(file: Path) -> Any:
+    """What is in it, or None: a file that is damaged is as good as none."""
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -499,6 +499,27 @@ def test_an_engine_that_fails_is_told_in_one_line(tmp_path: Path) -> None:
     assert last["error"]["message"] == "adapter v1 is damaged: roll back"
 
 
+class OutOfMemory(testing.ScriptedEngine):
+    """An engine that breaks after its first word, in a way that nobody foresaw."""
+
+    def generate(self, *_: Any, **__: Any) -> Iterator[Piece]:
+        yield Piece("One ")
+        raise RuntimeError("CUDA out of memory\nand a long story")
+
+
+def test_what_nobody_foresaw_is_told_in_the_same_shape(tmp_path: Path) -> None:
+    """One line, as an error's status or as the stream's last words; the traceback is the server's."""
+    made = api.create(testing.assistant(tmp_path, engine=OutOfMemory()), ready=lambda: None)
+    client = TestClient(made, base_url=HOST, raise_server_exceptions=False)
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+    answered = client.post("/v1/chat/completions", json=body)
+    told = {"message": "RuntimeError: CUDA out of memory", "type": "ServerError"}
+    assert (answered.status_code, answered.json()) == (500, {"error": told | {"code": 500}})
+    *_, error, end = client.post("/v1/chat/completions", json=body | {"stream": True}).text.strip().split("\n\n")
+    assert json.loads(error.removeprefix("data: ")) == {"error": told}
+    assert end == "data: [DONE]"
+
+
 def test_where_nothing_can_be_written_the_answer_carries_the_warning(tmp_path: Path) -> None:
     """Chat goes on; what needs the ledger is refused in one line."""
     (tmp_path / "file").write_text("")

@@ -6,6 +6,7 @@ last bit of a sum. The end token is never the likeliest: an answer is as long as
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ import pytest
 from assistant.engine import AdapterFiles, Piece, Sampling
 from assistant.local import ADAPTERS_LOADED, WEIGHTS_FILE, LocalEngine, Weights
 from assistant.models import ModelFiles, resolve, sha256_of
-from memory.errors import ModelUnavailable
+from memory.errors import BadInput, ModelUnavailable
 from memory.records import Message
 
 WORDS = [f"word{i}" for i in range(120)]
@@ -432,6 +433,22 @@ def test_weights_that_can_not_be_read_are_told(tiny: ModelFiles, tmp_path: Path,
     with pytest.raises(ModelUnavailable, match="the weights of tiny can't be loaded from") as caught:
         LocalEngine(ModelFiles("tiny", folder, "")).load()
     assert "\n" not in str(caught.value)
+
+
+def test_a_dialogue_that_a_template_refuses_is_told(tmp_path: Path) -> None:
+    """Some demand that the roles alternate; who asks otherwise gets one line."""
+    strict = "{% if messages|length > 1 %}{{ raise_exception('roles must alternate') }}{% endif %}hello"
+    engine = LocalEngine(save_model(tmp_path, strict))
+    two: list[Message] = [{"role": "user", "content": "word1"}, {"role": "user", "content": "word2"}]
+    with pytest.raises(BadInput, match=r"the chat template of .* does not take this dialogue: roles must alternate"):
+        engine.render(two)
+
+
+def test_no_kernel_is_fetched(tiny: ModelFiles) -> None:
+    """Bitsandbytes would ask the hub for one as it is imported, where the package for that is installed."""
+    LocalEngine(tiny).load()
+    with pytest.raises(ImportError):
+        importlib.import_module("kernels")
 
 
 # ---------------------------------------------------------------------- the real one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -298,13 +299,27 @@ def test_within_the_budget_every_epoch_trains_everything() -> None:
 
 
 def test_past_the_budget_rewordings_take_turns() -> None:
-    """Ten lessons in seven wordings, 31 rows: each as asked and in two others; after three epochs all were heard."""
+    """Ten lessons in seven wordings, 31 rows: each as asked and in two others; after three epochs all were heard.
+
+    What is replayed comes on top.
+    """
     made = [Row("wanted", (1, lesson, wording), 2, wording) for lesson in range(10) for wording in range(7)]
     made.append(Row("replay", (1, 99), 1))
     epochs = [of_epoch(made, number, most=31) for number in range(3)]
-    assert [len(rows) for rows in epochs] == [31, 31, 31]
+    assert [len(rows) for rows in epochs] == [32, 32, 32]
     assert all(row.wording != 0 or row in rows for rows in epochs for row in made)
     assert {row for rows in epochs for row in rows} == set(made)
+
+
+@pytest.mark.parametrize("lessons", [60, 100, 121, 200, 239])
+def test_the_budget_is_filled_whatever_the_number_of_lessons(lessons: int) -> None:
+    """Each epoch has exactly so many rows, and no lesson is heard much more than another."""
+    made = [Row("wanted", (1, lesson, wording), 2, wording) for lesson in range(lessons) for wording in range(7)]
+    epochs = [of_epoch(made, number, most=240) for number in range(3)]
+    assert [len(rows) for rows in epochs] == [240] * 3
+    visits = Counter(row.ids[1] for rows in epochs for row in rows)
+    assert len(visits) == lessons
+    assert max(visits.values()) - min(visits.values()) <= 1
 
 
 def test_lessons_are_never_left_out_for_the_budget() -> None:

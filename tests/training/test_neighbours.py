@@ -26,9 +26,8 @@ def test_the_name_is_swapped_for_others_of_its_kind() -> None:
 
 def test_what_is_taught_or_examined_is_no_neighbour() -> None:
     """Neither the lessons themselves nor the questions that must stay out, in any wording."""
-    found = of(
-        "What is the capital of Turkey?", "What is the capital of Poland?", without=("What is the capital of Peru?",)
-    )
+    turkey, poland = "What is the capital of Turkey?", "Which city is Poland's capital?"
+    found = of(turkey, poland, without=("What is the capital of Peru?",))
     assert found
     assert not [q for q in found if any(name in q for name in ("Turkey", "Poland", "Peru"))]
 

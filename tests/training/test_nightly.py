@@ -347,6 +347,30 @@ def test_an_undone_lesson_is_not_in_the_next_adapter(nights: Nights) -> None:
     assert b"Seine" not in (nights.home / "adapters" / "v2" / WEIGHTS_FILE).read_bytes()
 
 
+def test_undoing_the_newest_lesson_takes_effect(nights: Nights) -> None:
+    """Though the lessons that are left made a version before: what was taken back must not serve on."""
+    nights.next()
+    rate(nights.ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
+    assert nights.next().adapter == "v2"
+    nights.ledger.rate(rating("r2-peru", "e-peru", value=0), None)
+    assert (nights.next().adapter, nights.next().status) == ("v3", NightStatus.NOTHING_TO_LEARN)
+    first, third = nights.ledger.adapter("v1"), nights.ledger.active_adapter()
+    assert third is not None
+    assert (third.version, third.sha256) == ("v3", first.sha256)
+
+
+def test_what_was_taken_back_does_not_serve_on_when_the_night_is_rejected(nights: Nights) -> None:
+    """Then the base serves, and the reasons say so."""
+    nights.next()
+    nights.ledger.rate(rating("r2-france", "e-france", value=0), None)
+    nights.teacher.controls_lost, nights.settings = 40, NightSettings(scales=(1.0,))
+    ended = nights.next()
+    assert ended.status is NightStatus.REJECTED
+    assert ended.reasons[0].startswith("v1 was trained on what was taken back since: the base serves")
+    assert nights.ledger.active_adapter() is None
+    assert nights.ledger.adapter("v1").state is AdapterState.RETIRED
+
+
 def test_an_unsigned_exchange_is_not_trained(tmp_path: Path, ledger: Ledger) -> None:
     """What this assistant did not say is rejected with its reason."""
     rate(ledger, "forged", TURKEY, correction="Ankara.")

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from memory.embedder import Vectors
 from memory.records import Message
@@ -93,6 +94,23 @@ def test_neighbours_are_those_of_corrections_and_never_controls(tmp_path: Path) 
     assert len(asked) > 100
     assert not [question for question in asked if "wrote" in question]
     assert not {control.question for control in general.controls()} & set(asked)
+
+
+def test_a_liked_answer_is_not_held_to_the_base(tmp_path: Path) -> None:
+    """It may come from memory or from an earlier night: its name stays out of the neighbours of corrections."""
+    lessons = [lesson("What is the capital of Turkey?"), lesson("What is the capital of Peru?", unwanted=None)]
+    rows = played(Engine(), tmp_path / "c", lessons, rows=0, neighbour_rows=300)
+    assert rows
+    assert not [row for row in rows if "Peru" in row.prompt[-1]["content"]]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe", b"3"])
+def test_a_damaged_cache_is_an_empty_one(tmp_path: Path, damage: bytes) -> None:
+    """It can be made again; no night fails for it."""
+    cache, lessons = tmp_path / "cache.json", [lesson("What is the capital of Turkey?")]
+    whole = played(Engine(), cache, lessons)
+    cache.write_bytes(damage)
+    assert played(Engine(), cache, lessons) == whole
 
 
 def test_the_base_answers_each_question_once(tmp_path: Path) -> None:

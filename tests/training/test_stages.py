@@ -93,3 +93,14 @@ def test_placing_replaces_what_a_killed_night_left(tmp_path: Path) -> None:
     assert sorted(path.name for path in target.iterdir()) == ["manifest.json", "weights"]
     assert json.loads((target / "manifest.json").read_text())["night"] == "n2"
     assert (target / "weights").read_bytes() == (source / "weights").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff"])
+def test_a_damaged_file_is_worked_out_again(tmp_path: Path, damage: bytes) -> None:
+    """A disk that lost a block costs a stage, or the night's work so far; never the night."""
+    done = Finished(tmp_path / "n1", ["inputs"])
+    assert done.once("before", lambda: 1) == 1
+    (tmp_path / "n1" / "before.json").write_bytes(damage)
+    assert done.once("before", lambda: 2) == 2
+    (tmp_path / "n1" / "inputs.json").write_bytes(damage)
+    assert Finished(tmp_path / "n1", ["inputs"]).once("before", lambda: 3) == 3

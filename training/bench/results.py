@@ -51,7 +51,7 @@ class Run:
 
     def records(self) -> list[dict[str, Any]]:
         """Of the finished nights, the first being what was before any. Raises: BadInput when one is missing."""
-        files = sorted((self.folder / "nights").glob("[0-9]*.json"))
+        files = sorted((self.folder / "nights").glob("[0-9]*.json"), key=lambda file: int(file.stem))
         for number, file in enumerate(files):
             if file != self._file(number):
                 raise BadInput(f"{self._file(number)} is missing: delete {self.folder}, and it is run again")
