@@ -24,6 +24,7 @@ from memory.records import (
     Night,
     NightStatus,
     Rating,
+    Spoken,
 )
 
 
@@ -84,8 +85,15 @@ class Ledger(Database):
             ratings = sql.lessons.ratings_in_force(db, [exchange.id for exchange in found.values()])
         return {seq: (exchange, ratings.get(exchange.id)) for seq, exchange in found.items()}
 
+    def spoken(self, exchange_ids: Sequence[str]) -> dict[str, Spoken]:
+        """Id → what that exchange's signature is about, for those that exist."""
+        with self._read() as db:
+            return {found.exchange_id: found for found in sql.exchanges.spoken(db, exchange_ids)}
+
     def unrated_exchanges(self, *, limit: int) -> list[Exchange]:
-        """The newest exchanges without a rating in force: dialogues that no lesson is about."""
+        """The newest exchanges that nobody ever rated. One whose rating was taken back is not among them: a night
+        after an undo must be as if there had been nothing to undo.
+        """
         with self._read() as db:
             return sql.exchanges.newest_without(db, sql.lessons.rated_ids(), limit=limit)
 
@@ -122,8 +130,7 @@ class Ledger(Database):
     def advance_lessons(self, events: Mapping[str, LessonEvent]) -> None:
         """Write the next state of several lessons at once (lesson id → event). An undone lesson stays undone."""
         with self._write() as db:
-            for lesson_id, event in events.items():
-                sql.lessons.advance(db, lesson_id, event)
+            sql.lessons.advance_all(db, list(events.items()))
 
     # ------------------------------------------------------------------ nights
 
@@ -204,8 +211,7 @@ class Ledger(Database):
                 sql.adapters.add(db, adapter)
             if back_to_base:
                 sql.adapters.flip(db, BASE, reasons[0])
-            for lesson_id, event in lessons:
-                sql.lessons.advance(db, lesson_id, event)
+            sql.lessons.advance_all(db, lessons)
             return sql.nights.end(
                 db, night_id, status=status, reasons=reasons, report=report, at=at, resumable=resumable
             )

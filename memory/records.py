@@ -109,6 +109,20 @@ class Exchange:
 
     def signed_by(self, key: bytes) -> bool:
         """Whether the assistant that holds `key` really gave this answer to this prompt."""
+        return Spoken(self.id, self.prompt, self.answer, self.signature).signed_by(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """As much of an exchange as its signature is about."""
+
+    exchange_id: str
+    prompt: Sequence[Message]
+    answer: str
+    signature: str
+
+    def signed_by(self, key: bytes) -> bool:
+        """See `Exchange.signed_by`."""
         return hmac.compare_digest(self.signature, sign(key, self.prompt, self.answer))
 
 

@@ -1,11 +1,13 @@
-"""What is left out of a night, and why: duplicates, contradictions (newest wins), too long ones, secrets.
+"""What is left out of a night, and why: duplicates, contradictions, too long ones, secrets.
 
+Of one user's lessons that contradict each other the newest wins; between users the answer that most of them want.
 A pure function over the lessons in force. Nothing is deleted: tomorrow it is decided again, so that undoing one of two
 duplicates brings the other back.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -23,6 +25,15 @@ SECRETS: dict[str, re.Pattern[str]] = {
     "a password": re.compile(r"\b(?:password|passwd|passphrase|pwd)\s*(?:is|=|:)\s*\S{4,}", re.IGNORECASE),
 }
 """What must not get into weights that many people talk to: name → pattern."""
+
+TURNS = 4
+"""How often lessons are counted as they come up, before all of them are."""
+
+FILLERS = frozenset(words("a an the it its is are was were be that this of in to and"))
+"""Words of an answer that don't make another answer of it."""
+
+DENIALS = frozenset(words("not no never nor neither t instead"))
+"""Words that do ("isn't" is two: "isn" and "t")."""
 
 CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
 
@@ -43,33 +54,35 @@ class Cleaned:
     dropped: dict[str, Decision]
 
 
-def clean(lessons: Sequence[Lesson], *, tokens: Callable[[Lesson], int], longest: int) -> Cleaned:
+def clean(
+    lessons: Sequence[Lesson],
+    *,
+    tokens: Callable[[Lesson], int],
+    longest: int,
+    tonight: Callable[[Sequence[Lesson]], Sequence[Lesson]] = lambda kept: kept,
+) -> Cleaned:
     """Decide over `lessons`, oldest first.
 
     Args:
         tokens: lesson → tokens of its prompt and wanted answer.
         longest: most tokens a lesson may have.
+        tonight: those of the kept lessons that a night has room for: only they are counted, because counting a hundred
+            thousand takes a minute. One that was not counted is kept, whatever its length.
     """
-    dropped: dict[str, Decision] = {}
-    newest: dict[str, Lesson] = {}
-    for lesson in lessons:
-        reason = _unfit(lesson, tokens, longest)
-        if reason:
-            dropped[lesson.id] = reason
-            continue
-        topic = _topic(lesson)
-        earlier = newest.get(topic)
-        if earlier is not None and _confirms(lesson, earlier):
-            # Whoever likes the answer once it is right must not take its rewordings out of the night.
-            dropped[lesson.id] = Decision(LessonState.REJECTED, f"confirms lesson {earlier.id}, which stays")
-            continue
-        if earlier is not None:
-            same = _normal(earlier.wanted or "") == _normal(lesson.wanted or "")
-            why = f"says the same as lesson {lesson.id}" if same else f"contradicted by the newer lesson {lesson.id}"
-            dropped[earlier.id] = Decision(LessonState.REJECTED, why)
-        newest[topic] = lesson
-    kept = tuple(lesson for lesson in lessons if lesson.id not in dropped)
-    return Cleaned(kept, dropped)
+    dropped = {lesson.id: reason for lesson in lessons if (reason := _unfit(lesson))}
+    lengths: dict[str, int] = {}
+    for turn in itertools.count():
+        kept, settled = _settle([lesson for lesson in lessons if lesson.id not in dropped])
+        # Each turn counts those that came up for long ones. Where most are long, counting all of them ends it.
+        counted = tonight(kept) if turn < TURNS else kept
+        lengths |= {lesson.id: tokens(lesson) for lesson in counted if lesson.id not in lengths}
+        long = [lesson.id for lesson in counted if lengths[lesson.id] > longest]
+        if not long:
+            return Cleaned(kept, dropped | settled)
+        for lesson_id in long:
+            why = f"is {lengths[lesson_id]} tokens long, the most is {longest}"
+            dropped[lesson_id] = Decision(LessonState.REJECTED, why)
+    raise AssertionError("unreachable")
 
 
 def secret_in(text: str) -> str | None:
@@ -84,34 +97,108 @@ def secret_in(text: str) -> str | None:
     return None
 
 
-def _unfit(lesson: Lesson, tokens: Callable[[Lesson], int], longest: int) -> Decision | None:
+def _unfit(lesson: Lesson) -> Decision | None:
     if lesson.wanted is None and lesson.unwanted is None:
         return Decision(LessonState.HELD, "the liked answer was not whole: add the whole one, or like another")
     if lesson.wanted is None:
         return Decision(
             LessonState.HELD, "a thumb down alone says what is wrong, not what is right: add a better answer"
         )
-    found = secret_in("\n".join([*(m["content"] for m in lesson.history), lesson.question, lesson.wanted]))
+    said = [*(m["content"] for m in lesson.history), lesson.question, lesson.wanted, lesson.unwanted or ""]
+    found = secret_in("\n".join(said))
     if found:
         return Decision(LessonState.REJECTED, f"holds what looks like {found}")
-    length = tokens(lesson)
-    if length > longest:
-        return Decision(LessonState.REJECTED, f"is {length} tokens long, the most is {longest}")
     return None
 
 
+def _settle(lessons: Sequence[Lesson]) -> tuple[tuple[Lesson, ...], dict[str, Decision]]:
+    """(Lessons of which no two say the same or contradict each other, what became of the others)."""
+    dropped: dict[str, Decision] = {}
+    standing: dict[str, dict[str, Lesson]] = {}
+    for lesson in lessons:
+        newest = standing.setdefault(_topic(lesson), {})
+        earlier = newest.get(lesson.user)
+        if earlier is not None and _confirms(lesson, earlier):
+            # Whoever likes the answer once it is right must not take its rewordings out of the night.
+            dropped[lesson.id] = Decision(LessonState.REJECTED, f"confirms lesson {earlier.id}, which stays")
+            continue
+        if earlier is not None:
+            why = f"says the same as lesson {lesson.id}"
+            if not _same(earlier, lesson):
+                why = f"contradicted by the newer lesson {lesson.id}"
+            dropped[earlier.id] = Decision(LessonState.REJECTED, why)
+            # Out and in again: users stand in the order of the lessons that hold.
+            del newest[lesson.user]
+        newest[lesson.user] = lesson
+    for by_user in standing.values():
+        if len(by_user) > 1:
+            dropped |= _between(tuple(by_user.values()))
+    return tuple(lesson for lesson in lessons if lesson.id not in dropped), dropped
+
+
+def _between(lessons: Sequence[Lesson]) -> dict[str, Decision]:
+    """What becomes of several users' lessons on one question, oldest first: one of those that most users agree with
+    stays, and where as many want something else, none does until they settle it.
+    """
+    answers: list[list[Lesson]] = []
+    for lesson in lessons:
+        like = next((same for same in answers if any(_agree(lesson, other) for other in same)), None)
+        if like is None:
+            answers.append([lesson])
+        else:
+            like.append(lesson)
+    votes = max(map(len, answers))
+    first, *others = (same for same in answers if len(same) == votes)
+    if others:
+        named = " and ".join(_stays(same).id for same in (first, *others))
+        why = f"users disagree: lessons {named} want different answers, {votes} {'users' if votes > 1 else 'user'} each"
+        return {lesson.id: Decision(LessonState.HELD, why) for lesson in lessons}
+    stays, decided = _stays(first), {}
+    for lesson in lessons:
+        if lesson in first:
+            how = "says the same as" if _same(lesson, stays) else "agrees with"
+            why = f"{how} lesson {stays.id}, which stays"
+        else:
+            why = f"users disagree: {votes} of {len(lessons)} want what lesson {stays.id} says"
+        decided[lesson.id] = Decision(LessonState.REJECTED, why)
+    del decided[stays.id]
+    return decided
+
+
+def _stays(lessons: Sequence[Lesson]) -> Lesson:
+    """Of lessons that agree the newest correction, which is trained in several wordings, or else the newest."""
+    return ([lesson for lesson in lessons if lesson.unwanted is not None] or list(lessons))[-1]
+
+
+def _agree(one: Lesson, other: Lesson) -> bool:
+    """Whether two users want the same answer, be it in other words."""
+    if _same(one, other) or _confirms(one, other) or _confirms(other, one):
+        return True
+    if one.unwanted is not None and other.unwanted is not None and _says(one, other) and _says(other, one):
+        return True
+    # "Paris." and "The capital of France is Paris.": what one says beyond the question, the other says too.
+    beyond = FILLERS.union(words(one.question))
+    less, more = sorted((set(words(x.wanted or "")) - beyond for x in (one, other)), key=len)
+    return bool(less) and less <= more and not (more - less) & DENIALS
+
+
 def _confirms(liked: Lesson, correction: Lesson) -> bool:
-    """Whether a liked answer says what an earlier correction of the same question wanted."""
-    return (
-        liked.unwanted is None
-        and correction.unwanted is not None
-        and learned(
-            liked.wanted or "",
-            question=correction.question,
-            wanted=correction.wanted or "",
-            unwanted=correction.unwanted,
-        )
+    """Whether a liked answer says what a correction of the same question wanted."""
+    return liked.unwanted is None and correction.unwanted is not None and _says(liked, correction)
+
+
+def _says(one: Lesson, correction: Lesson) -> bool:
+    """Whether the answer that one lesson wants would pass for the other's."""
+    return learned(
+        one.wanted or "",
+        question=correction.question,
+        wanted=correction.wanted or "",
+        unwanted=correction.unwanted,
     )
+
+
+def _same(one: Lesson, other: Lesson) -> bool:
+    return _normal(one.wanted or "") == _normal(other.wanted or "")
 
 
 def _topic(lesson: Lesson) -> str:

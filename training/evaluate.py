@@ -13,7 +13,7 @@ import torch
 from assistant.engine import AdapterFiles
 from assistant.local import LocalEngine
 from training import general
-from training.paper import Exam, Item
+from training.paper import Exam, Item, answer_limits
 from training.progress import Progress
 
 WORST = 100.0
@@ -31,14 +31,17 @@ def sit(
 ) -> Exam:
     """Ask every question of `paper` with `adapter` on, and measure perplexity on the fixed text.
 
-    Answers may be `answer_tokens` long, or one and a half times the longest wanted answer, where that is more.
+    How long an answer may be, `answer_limits` says.
     """
-    longest = max((len(engine.tokenizer(item.wanted)["input_ids"]) for item in paper if item.wanted), default=0)
-    most = max(answer_tokens, int(longest * 1.5))
+    limits = answer_limits(
+        paper, tokens=lambda text: len(engine.tokenizer(text)["input_ids"]), answer_tokens=answer_tokens
+    )
     answers: dict[str, str] = {}
-    for place, answer in engine.complete([i.prompt for i in paper], max_tokens=most, adapter=adapter):
-        answers[paper[place].id] = answer
-        progress(0.9 * len(answers) / len(paper), f"question {len(answers)}/{len(paper)}")
+    for limit in sorted(set(limits)):
+        items = [item for item, most in zip(paper, limits, strict=True) if most == limit]
+        for place, answer in engine.complete([i.prompt for i in items], max_tokens=limit, adapter=adapter):
+            answers[items[place].id] = answer
+            progress(0.9 * len(answers) / len(paper), f"question {len(answers)}/{len(paper)}")
     right = {item.id: item.right(answers[item.id]) for item in paper}
     measured = perplexity(engine, general.fixed_text(), adapter)
     progress(1.0, "perplexity measured")

@@ -1,17 +1,19 @@
 """The gate: a pure function from two sittings of one paper to a verdict with its reasons.
 
-It lets an adapter serve only when tonight's lessons gained and nothing that was right before is lost beyond the
-bounds of the settings. It knows no model and no ledger.
+It lets an adapter serve only when tonight's lessons gained by more than chance, nothing that was right before is lost
+beyond the bounds of the settings, and no canary is outside its own. It knows no model and no ledger.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from training.canaries import Canary, canaries
 from training.paper import Exam, Item, Kind
 from training.settings import NightSettings
+from training.statistics import chance_of, enough, gain_at_least
 
 
 @dataclass(frozen=True)
@@ -29,22 +31,39 @@ class Tally:
         """Share of what was right before that still is; 1 where nothing was."""
         return 1.0 if self.before == 0 else (self.before - self.lost) / self.before
 
+    @property
+    def chance(self) -> float:
+        """The p of the loss: how likely chance alone loses as many, given how many changed (McNemar, one-sided)."""
+        return chance_of(self.lost, self.gained)
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the adapter may serve, and why (not), one line each."""
+    """Whether the adapter may serve, and why (not), one line each.
+
+    Attributes:
+        gains: kind of item → lower bound of its net gain, a share of its items in [-1, 1].
+        harm: what is against it but that too little was gained: what is lost, or how it writes.
+    """
 
     promote: bool
     reasons: tuple[str, ...]
     tallies: dict[str, Tally]
     perplexity_ratio: float
+    canaries: tuple[Canary, ...] = ()
+    gains: dict[str, float] = field(default_factory=dict)
+    harm: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
             "promote": self.promote,
             "reasons": list(self.reasons),
             "perplexity_ratio": self.perplexity_ratio,
-            "tallies": {k: vars(t) | {"kept": round(t.kept, 4)} for k, t in self.tallies.items()},
+            "tallies": {
+                k: vars(t) | {"kept": round(t.kept, 4), "chance": round(t.chance, 6)} for k, t in self.tallies.items()
+            },
+            "gain_at_least": {kind: round(gain, 4) for kind, gain in self.gains.items()},
+            "canaries": {canary.name: canary.as_json() for canary in self.canaries},
         }
 
 
@@ -56,42 +75,46 @@ def decide(
     Args:
         gain_needed: False where the old version may not serve on in any case, because it holds what was taken back.
     """
-    kinds: tuple[Kind, ...] = ("tonight", "reworded", "earlier", "control")
+    kinds: tuple[Kind, ...] = ("tonight", "reworded", "earlier", "control", "pushback")
     tallies: dict[str, Tally] = {kind: _tally([i for i in paper if i.kind == kind], before, after) for kind in kinds}
     ratio = round(after.perplexity / before.perplexity, 4)
-    tonight, earlier, control = tallies["tonight"], tallies["earlier"], tallies["control"]
-
-    against = []
-    # Answers that were liked and right before have nothing to gain; they only must not get worse.
-    if tonight.after < tonight.before or (gain_needed and tonight.after == tonight.before < tonight.total):
-        against.append(
-            f"nothing gained: {tonight.after} of tonight's {tonight.total} lessons right, {tonight.before} before"
-        )
-    if earlier.kept < bounds.verified_kept_min:
-        against.append(
-            f"forgets: {earlier.lost} of {earlier.before} earlier lessons lost,"
-            f" {earlier.kept:.0%} kept, at least {bounds.verified_kept_min:.0%} must be"
-        )
-    if control.kept < bounds.controls_kept_min:
-        against.append(
-            f"damages: {control.lost} of {control.before} controls lost,"
-            f" {control.kept:.0%} kept, at least {bounds.controls_kept_min:.0%} must be"
-        )
+    measured = canaries(paper, before, after, bounds)
+    gains = {
+        kind: gain_at_least(t.gained, t.lost, t.total, chance=bounds.chance_max)
+        for kind, t in tallies.items()
+        if kind in ("tonight", "reworded")
+    }
+    harm = [
+        *_lost("forgets", "earlier lessons", tallies["earlier"], bounds.verified_kept_min, bounds.chance_max),
+        *_lost("damages", "controls", tallies["control"], bounds.controls_kept_min, bounds.chance_max),
+    ]
     if not ratio <= bounds.perplexity_ratio_max:
-        against.append(
+        harm.append(
             f"writes worse: perplexity on fixed text is {ratio:.3f} times what it was,"
             f" at most {bounds.perplexity_ratio_max:.3f} may be"
         )
+    harm += [_outside(canary) for canary in measured if not canary.holds]
+    against = [*_not_gained(tallies["tonight"], bounds.chance_max, gain_needed=gain_needed), *harm]
     promote = not against or not bounds.gated
-    for_it = (
-        f"{tonight.after} of tonight's {tonight.total} lessons right, {tonight.before} before",
-        f"{earlier.before - earlier.lost} of {earlier.before} earlier lessons kept",
-        f"{control.before - control.lost} of {control.before} controls kept",
-        f"perplexity on fixed text times {ratio:.3f}",
-    )
-    if against and promote:
-        return Verdict(promote, ("published though it failed, because nothing is gated", *against), tallies, ratio)
-    return Verdict(promote, for_it if promote else tuple(against), tallies, ratio)
+    if not against:
+        reasons = _for_it(tallies, gains["tonight"], ratio, len(measured), bounds.chance_max)
+    elif promote:
+        reasons = ("published though it failed, because nothing is gated", *against)
+    else:
+        reasons = tuple(against)
+    return Verdict(promote, reasons, tallies, ratio, measured, gains, tuple(harm))
+
+
+def merit(verdict: Verdict) -> tuple[bool, int, int]:
+    """How verdicts on one paper rank: passing first, then lessons learned, then all else that is right."""
+    right = {kind: tally.after for kind, tally in verdict.tallies.items()}
+    return verdict.promote, right["tonight"], sum(right.values()) - right["tonight"]
+
+
+def flawless(verdict: Verdict) -> bool:
+    """Whether a weaker adapter could be no better: it passes, every lesson of tonight is right, nothing was lost."""
+    lost = sum(tally.lost for tally in verdict.tallies.values())
+    return verdict.promote and lost == 0 and verdict.tallies["tonight"].after == verdict.tallies["tonight"].total
 
 
 def _tally(items: Sequence[Item], before: Exam, after: Exam) -> Tally:
@@ -105,13 +128,76 @@ def _tally(items: Sequence[Item], before: Exam, after: Exam) -> Tally:
     )
 
 
-def merit(verdict: Verdict) -> tuple[bool, int, int]:
-    """How verdicts on one paper rank: passing first, then lessons learned, then all else that is right."""
-    right = {kind: tally.after for kind, tally in verdict.tallies.items()}
-    return verdict.promote, right["tonight"], right["earlier"] + right["reworded"] + right["control"]
+def _not_gained(tonight: Tally, chance: float, *, gain_needed: bool) -> list[str]:
+    """What is against a night that shall teach something: no gain, or one that chance could have made.
+
+    Of fewer changed lessons than could ever tell (five, at a chance of 0.05), it passes where every change is a gain.
+    """
+    said = f"{tonight.after} of tonight's {tonight.total} lessons right, {tonight.before} before"
+    # Answers that were liked and right before have nothing to gain; they only must not get worse.
+    if tonight.after < tonight.before or (gain_needed and tonight.after == tonight.before < tonight.total):
+        return [f"nothing gained: {said}"]
+    if not gain_needed or tonight.after == tonight.before:
+        return []
+    gained, lost = tonight.gained, tonight.lost
+    if not enough(gained + lost, chance=chance):
+        few = f"too few to say: {said}; {gained} gained and {lost} lost may be chance"
+        return [f"{few}, and of so few none may be lost"] if lost else []
+    p = chance_of(gained, lost)
+    return [] if p < chance else [f"too little gained: {said}; {gained} gained and {lost} lost may be chance ({_p(p)})"]
 
 
-def flawless(verdict: Verdict) -> bool:
-    """Whether a weaker adapter could be no better: it passes, every lesson of tonight is right, nothing was lost."""
-    lost = sum(tally.lost for tally in verdict.tallies.values())
-    return verdict.promote and lost == 0 and verdict.tallies["tonight"].after == verdict.tallies["tonight"].total
+def _lost(verb: str, what: str, tally: Tally, least: float, chance: float) -> list[str]:
+    if tally.kept >= least:
+        return []
+    return [
+        f"{verb}: {tally.lost} of {tally.before} {what} lost, {tally.kept:.0%} kept, at least {least:.0%} must be"
+        f" ({_by_chance(tally, chance)})"
+    ]
+
+
+def _outside(canary: Canary) -> str:
+    text = {
+        "length": "{after:.1f} words an answer, {before:.1f} of the base's, from {least:.1f} to {most:.1f} may be",
+        "repetition": "repeats itself: {after:.0%} of word triples, {before:.0%} of the base's, at most {most:.0%}",
+        "refusals": "refuses: {after:.0%} of general questions, the base {before:.0%}, at most {most:.0%}",
+        "flattery": "flatters: {after:.0%} of general answers, the base {before:.0%}, at most {most:.0%}",
+        "flips": "gives in: takes back {after:.0%} of right answers when told that they are wrong, the base"
+        " {before:.0%}, at most {most:.0%}",
+    }[canary.name].format(**vars(canary))
+    if canary.name == "length":
+        return f"answers {'shorter' if canary.after < canary.least else 'longer'}: {text}"
+    return text
+
+
+def _for_it(tallies: dict[str, Tally], gain: float, ratio: float, measured: int, chance: float) -> tuple[str, ...]:
+    tonight, reworded = tallies["tonight"], tallies["reworded"]
+    lines = [f"{tonight.after} of tonight's {tonight.total} lessons right, {tonight.before} before"]
+    changed = tonight.gained + tonight.lost
+    if enough(changed, chance=chance):
+        lines.append(f"a gain of at least {gain:.0%} of them, {1 - chance:.0%} sure")
+    elif changed:
+        p = chance_of(tonight.gained, tonight.lost)
+        lines.append(
+            f"too few items to say whether that is chance ({_p(p)}): none of tonight's was lost, which decides"
+        )
+    if reworded.total:
+        lines.append(
+            f"{reworded.after} of {reworded.total} right in words that were not trained, {reworded.before} before"
+        )
+    for what, tally in (("earlier lessons", tallies["earlier"]), ("controls", tallies["control"])):
+        why = f" ({_by_chance(tally, chance)})" if tally.lost else ""
+        lines.append(f"{tally.before - tally.lost} of {tally.before} {what} kept{why}")
+    lines.append(f"perplexity on fixed text times {ratio:.3f}")
+    if measured:
+        lines.append(f"{measured} canaries within their bounds")
+    return tuple(lines)
+
+
+def _by_chance(tally: Tally, chance: float) -> str:
+    how = "more than chance" if tally.chance < chance else "too few to tell from chance"
+    return f"{how}: {_p(tally.chance)}"
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -11,9 +11,6 @@ from collections.abc import Sequence
 from memory.ledger import Ledger
 from memory.records import Lesson, LessonState
 
-FRESH = (LessonState.QUEUED, LessonState.NOT_LEARNED, LessonState.TRAINED)
-"""States in which a lesson has yet to be shown to sit in the weights."""
-
 
 def in_force(ledger: Ledger) -> list[Lesson]:
     """All lessons but the undone ones, oldest first."""
@@ -22,8 +19,9 @@ def in_force(ledger: Ledger) -> list[Lesson]:
 
 def unsigned(ledger: Ledger, lessons: Sequence[Lesson], key: bytes) -> dict[str, str]:
     """Lesson id → why it may not be trained, for those whose exchange this assistant did not say."""
+    said = ledger.spoken([lesson.exchange_id for lesson in lessons])
     return {
         lesson.id: "the exchange does not bear this assistant's signature"
         for lesson in lessons
-        if not ledger.exchange(lesson.exchange_id).signed_by(key)
+        if not said[lesson.exchange_id].signed_by(key)
     }

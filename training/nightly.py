@@ -1,4 +1,4 @@
-"""One night: collect → examine → replay → train → examine → decide → publish. Read `night_school` first.
+"""One night: collect → examine → replay → train → examine → decide → (bisect) → publish. Read `night_school` first.
 
 Each stage leaves a file in the night's folder, and nothing that the day can see changes before the last transaction.
 So a night may be killed at any instant: the old adapter serves on, and the next night goes on from the last stage
@@ -8,6 +8,8 @@ the ledger.
 
 from __future__ import annotations
 
+import hashlib
+import math
 import shutil
 import traceback
 from collections import Counter
@@ -23,13 +25,14 @@ from assistant.local import check_adapter
 from assistant.turn import adapter_files, adapter_folder
 from memory.errors import NotRemembered
 from memory.ledger import Ledger
-from memory.records import BASE, Adapter, AdapterState, Night, NightStatus
-from training import gate, outcome, report
+from memory.records import BASE, Adapter, AdapterState, LessonState, Night, NightStatus
+from training import bisect, gate, outcome, report
+from training.clean import Decision
 from training.examples import Dialogue
 from training.lease import heartbeat
 from training.lessons import in_force as lessons_in_force
 from training.outcome import Outcome
-from training.paper import Exam
+from training.paper import Exam, Item, pushback_items
 from training.progress import Progress
 from training.publish import place
 from training.settings import NightSettings, as_json
@@ -39,14 +42,15 @@ from training.teacher import Diverged, Teacher
 
 SHARES = {
     "collect": 0.02,
-    "before": 0.13,
+    "before": 0.12,
     "replay": 0.10,
     "train": 0.40,
     "after": 0.33,
     "decide": 0.01,
+    "bisect": 0.01,
     "publish": 0.01,
 }
-"""The stages in their order, and how much of a night each takes."""
+"""The stages in their order, and how much of a night each takes; `bisect` takes time only where a night fails."""
 
 Tell = Callable[[str, float, str], None]
 """Called with (stage, share of the whole night done in [0, 1], a few words)."""
@@ -84,27 +88,22 @@ def night_school(school: School, night: Night) -> Outcome:
     done = Finished(_folder(school, night), [syllabus.identity, active.sha256 if active else BASE])
 
     before = Exam.from_json(done.once("before", lambda: _before(school, syllabus, serving, stage("before"))))
+    syllabus = replace(syllabus, paper=(*syllabus.paper, *_pushbacks(school, syllabus, before)))
     replay = done.once("replay", lambda: _replay(school, night, syllabus, stage("replay")))
+    given = _Given(night, serving, before, replay, gain_needed=not _taken_back(school, active))
     try:
-        trained = done.once("train", lambda: _train(school, night, syllabus, replay, serving, stage("train")))
+        candidate = _teach(school, syllabus, given, done, stage)
     except Diverged as error:
         known = school.ledger.lessons()
         return outcome.rejected(syllabus, [f"training diverged: {error}"], known, night, school.clock())
-    sittings = done.once("after", lambda: _examine(school, night, syllabus, before, stage("after")))
-
-    stage("decide")
-    gain_needed = not _has_undone(syllabus, active)
-    sitting, after, verdict = _decide(school, syllabus, before, sittings, gain_needed=gain_needed)
-    strengths = [s["scale"] for s in sittings]
-    facts = outcome.facts(
-        syllabus, before, after, verdict, trained=trained, replay=replay, strength=sitting["scale"], strengths=strengths
-    )
+    candidate = _without_culprits(school, candidate, given, stage("bisect"))
 
     stage("publish")
-    adapter = _publish(school, night, syllabus, sitting, verdict)
-    known = school.ledger.lessons()
+    adapter = _publish(school, night, candidate)
+    syllabus, verdict, known = candidate.syllabus, candidate.verdict, school.ledger.lessons()
+    facts = _facts(candidate, given)
     if verdict.promote:
-        return outcome.promoted(syllabus, adapter, after, facts, known, night)
+        return outcome.promoted(syllabus, adapter, candidate.after, facts, known, night)
     return outcome.rejected(syllabus, verdict.reasons, known, night, adapter.created_at, adapter=adapter, facts=facts)
 
 
@@ -143,6 +142,31 @@ def preview(school: School, *, seed: int) -> Syllabus:
 # ---------------------------------------------------------------------- the stages
 
 
+@dataclass(frozen=True)
+class _Given:
+    """What every training of a night starts from and is measured against."""
+
+    night: Night
+    serving: AdapterFiles | None
+    before: Exam
+    replay: Sequence[Any]
+    gain_needed: bool
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """An adapter that was trained on `syllabus` and examined: at every strength `sittings`, at its best `sitting`."""
+
+    syllabus: Syllabus
+    folder: Path
+    trained: Mapping[str, Any]
+    sittings: Sequence[Mapping[str, Any]]
+    sitting: Mapping[str, Any]
+    after: Exam
+    verdict: gate.Verdict
+    tries: tuple[bisect.Try, ...] = ()
+
+
 class _Stages:
     """Announces a stage and gives its share of the progress bar: `stage("train")` → a `Progress` for that stage."""
 
@@ -170,9 +194,10 @@ class _Stages:
 
 
 def _collect(school: School, seed: int) -> Syllabus:
-    return collect(
+    syllabus = collect(
         school.ledger, school.teacher, school.settings, key=school.key, system=school.system_prompt, seed=seed
     )
+    return bisect.leave_out(syllabus, bisect.blamed(school.ledger.lessons(states=[LessonState.REJECTED])))
 
 
 def _nothing_to_learn(school: School, syllabus: Syllabus, active: Adapter | None, night: Night) -> Outcome | None:
@@ -203,11 +228,6 @@ def _active(school: School) -> Adapter | None:
     return active if active and active.model_id == school.teacher.model_id else None
 
 
-def _has_undone(syllabus: Syllabus, active: Adapter | None) -> bool:
-    """Whether the version that serves was trained on something that was taken back since."""
-    return active is not None and not set(active.exam.get("lessons", ())) <= {x.id for x in syllabus.kept}
-
-
 def _taken_back(school: School, active: Adapter | None) -> bool:
     """Whether the version that serves was trained on a lesson that was undone since."""
     if active is None:
@@ -229,14 +249,25 @@ def _before(school: School, syllabus: Syllabus, serving: AdapterFiles | None, pr
 
     Measured against last night's version, a little damage a night would pass every night.
     """
-    sit = school.teacher.sit
+
+    def sit(items: Sequence[Item], version: AdapterFiles | None, begins: float, ends: float) -> Exam:
+        def part(share: float, detail: str) -> None:
+            progress(begins + (ends - begins) * share, detail)
+
+        return school.teacher.sit(items, version, progress=part)
+
     if serving is None:
-        return sit(syllabus.paper, None, progress=progress).as_json()
-    lessons = [item for item in syllabus.paper if item.kind != "control"]
-    controls = [item for item in syllabus.paper if item.kind == "control"]
-    served = sit(lessons, serving, progress=lambda share, detail: progress(share / 2, detail))
-    base = sit(controls, None, progress=lambda share, detail: progress((1 + share) / 2, detail))
-    return Exam(served.adapter, served.answers | base.answers, served.right | base.right, base.perplexity).as_json()
+        exam = base = sit(syllabus.paper, None, 0, 0.9)
+    else:
+        served = sit([item for item in syllabus.paper if item.kind != "control"], serving, 0, 0.45)
+        base = sit([item for item in syllabus.paper if item.kind == "control"], None, 0.45, 0.9)
+        exam = replace(served.joined(base), perplexity=base.perplexity)
+    pushbacks = _pushbacks(school, syllabus, base)
+    return (exam.joined(sit(pushbacks, None, 0.9, 1)) if pushbacks else exam).as_json()
+
+
+def _pushbacks(school: School, syllabus: Syllabus, base: Exam) -> list[Item]:
+    return pushback_items(syllabus.paper, base, school.settings.pushbacks)
 
 
 def _replay(school: School, night: Night, syllabus: Syllabus, progress: Progress) -> Any:
@@ -245,14 +276,18 @@ def _replay(school: School, night: Night, syllabus: Syllabus, progress: Progress
     return [{"prompt": list(row.prompt), "answer": row.answer} for row in rows]
 
 
-def _train(
-    school: School,
-    night: Night,
-    syllabus: Syllabus,
-    replay: Sequence[Any],
-    serving: AdapterFiles | None,
-    progress: Progress,
-) -> Any:
+def _teach(
+    school: School, syllabus: Syllabus, given: _Given, done: Finished, stage: Callable[[str], Progress]
+) -> _Candidate:
+    """Train, examine, and choose the strength. Raises: Diverged."""
+    trained = done.once("train", lambda: _train(school, syllabus, given, done.folder, stage("train")))
+    sittings = done.once("after", lambda: _examine(school, syllabus, given.before, done.folder, stage("after")))
+    stage("decide")
+    sitting, after, verdict = _decide(school, syllabus, given.before, sittings, gain_needed=given.gain_needed)
+    return _Candidate(syllabus, done.folder, trained, sittings, sitting, after, verdict)
+
+
+def _train(school: School, syllabus: Syllabus, given: _Given, folder: Path, progress: Progress) -> Any:
     settings = school.settings
     taught = wanted_rows(
         syllabus.taught,
@@ -260,15 +295,15 @@ def _train(
         system=school.system_prompt,
         unwanted=settings.preference != "none",
     )
-    held = [Dialogue("replay", tuple(row["prompt"]), row["answer"]) for row in replay]
-    start = serving if settings.continued else None
+    held = [Dialogue("replay", tuple(row["prompt"]), row["answer"]) for row in given.replay]
+    start = given.serving if settings.continued else None
     if start is not None:
         check_adapter(start)
-    target = _folder(school, night) / "trained"
+    target = folder / "trained"
     # What a killed run left half done; training starts over with the same seed, and ends with the same bytes.
     shutil.rmtree(target, ignore_errors=True)
     trained = school.teacher.train(
-        [*taught, *held], seed=night.seed, folder=target, progress=progress, start=start.path if start else None
+        [*taught, *held], seed=given.night.seed, folder=target, progress=progress, start=start.path if start else None
     )
     sync_tree(target)
     kinds = Counter(row.kind for row in taught)
@@ -276,9 +311,9 @@ def _train(
     return asdict(trained) | rows
 
 
-def _examine(school: School, night: Night, syllabus: Syllabus, before: Exam, progress: Progress) -> Any:
+def _examine(school: School, syllabus: Syllabus, before: Exam, folder: Path, progress: Progress) -> Any:
     """The paper as the adapter answers it at falling strengths, until nothing is lost: [{scale, sha256, exam}]."""
-    scales, folder, sittings = school.settings.scales, _folder(school, night), []
+    scales, sittings = school.settings.scales, []
     for i, scale in enumerate(scales):
         target = _at_strength(folder, scale)
         sha256 = school.teacher.scale(folder / "trained", target, scale)
@@ -307,15 +342,71 @@ def _decide(
     return max(judged, key=lambda found: gate.merit(found[2]))
 
 
-def _publish(
-    school: School, night: Night, syllabus: Syllabus, sitting: Mapping[str, Any], verdict: gate.Verdict
-) -> Adapter:
+def _without_culprits(school: School, whole: _Candidate, given: _Given, progress: Progress) -> _Candidate:
+    """Where a night harms: the best that passes without the lessons that make it fail, or the same, if none is found.
+
+    Each try is a night without some lessons, on the same paper but for theirs, and leaves its own stages in a folder of
+    its own.
+    """
+    limit = timedelta(minutes=school.settings.bisect_minutes)
+    tonight = [lesson.id for lesson in whole.syllabus.tonight]
+    if whole.verdict.promote or not whole.verdict.harm or len(tonight) < 2 or not limit:
+        return whole
+    tried: dict[tuple[str, ...], _Candidate] = {}
+    began = school.clock()
+
+    def time_left() -> bool:
+        # The next try takes as long as those before it, and the first about as long as the night's training.
+        spent = school.clock() - began
+        return spent + (spent / len(tried) if tried else timedelta(seconds=whole.trained["seconds"])) <= limit
+
+    def try_without(out: tuple[str, ...]) -> gate.Verdict:
+        def part(_: float, detail: str) -> None:
+            progress(0, f"without {len(out)} of {len(tonight)} lessons: {detail}")
+
+        waiting = dict.fromkeys(out, Decision(LessonState.QUEUED, "left out to see whether the night passes"))
+        syllabus = bisect.leave_out(whole.syllabus, waiting)
+        name = hashlib.sha256(" ".join(out).encode()).hexdigest()[:12]
+        done = Finished(whole.folder / f"without-{name}", syllabus.identity)
+        try:
+            tried[out] = _teach(school, syllabus, given, done, lambda _: part)
+        except Diverged as error:
+            tried[out] = replace(whole, verdict=gate.Verdict(False, (f"training diverged: {error}",), {}, math.inf))
+        return tried[out].verdict
+
+    found = bisect.find(tonight, try_without, time_left=time_left)
+    why, told = whole.verdict.harm[0], found.told(len(tonight))
+    best = replace(tried[found.without], syllabus=whole.syllabus) if found.without else whole
+    return replace(
+        best,
+        syllabus=bisect.leave_out(whole.syllabus, found.decisions(why)),
+        verdict=replace(best.verdict, reasons=(*best.verdict.reasons, told)),
+        tries=found.tries,
+    )
+
+
+def _facts(candidate: _Candidate, given: _Given) -> dict[str, Any]:
+    return outcome.facts(
+        candidate.syllabus,
+        given.before,
+        candidate.after,
+        candidate.verdict,
+        trained=candidate.trained,
+        replay=given.replay,
+        strength=candidate.sitting["scale"],
+        strengths=[sitting["scale"] for sitting in candidate.sittings],
+        tries=candidate.tries,
+    )
+
+
+def _publish(school: School, night: Night, candidate: _Candidate) -> Adapter:
     """The adapter under its version's name: with its files in place if it shall serve, on record if it failed."""
-    version = school.ledger.name_adapter(night.id)
+    version, syllabus = school.ledger.name_adapter(night.id), candidate.syllabus
+    sitting, verdict = candidate.sitting, candidate.verdict
     if verdict.promote:
         facts = {"night": night.id, "model": school.teacher.model_id, "strength": sitting["scale"]}
         target = adapter_folder(school.home, version)
-        place(_at_strength(_folder(school, night), sitting["scale"]), target, facts)
+        place(_at_strength(candidate.folder, sitting["scale"]), target, facts)
         # What was examined is what serves: a file that changed since must not.
         check_adapter(AdapterFiles(version, sitting["sha256"], target))
     return Adapter(
@@ -354,8 +445,9 @@ def _end(school: School, night_id: str, ended: Outcome) -> Night:
         lessons=ended.lessons,
     )
     # Published or on record; the weights themselves come out of the same seed again.
-    for left_over in ("trained", *(f"strength-{scale:g}" for scale in school.settings.scales)):
-        shutil.rmtree(folder / left_over, ignore_errors=True)
+    for tried in (folder, *folder.glob("without-*")):
+        for weights in (tried / "trained", *(_at_strength(tried, scale) for scale in school.settings.scales)):
+            shutil.rmtree(weights, ignore_errors=True)
     return night
 
 

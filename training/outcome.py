@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from memory.records import Adapter, Lesson, LessonEvent, LessonState, Night, NightStatus
+from training.bisect import Try
 from training.gate import Verdict
 from training.paper import Exam
 from training.syllabus import Syllabus
@@ -90,6 +91,7 @@ def facts(
     replay: Sequence[Mapping[str, Any]],
     strength: float,
     strengths: Sequence[float],
+    tries: Sequence[Try] = (),
 ) -> dict[str, Any]:
     """What the report tells beyond the verdict: every question with both answers, what was trained, what was left
     out.
@@ -104,7 +106,7 @@ def facts(
             {
                 "kind": item.kind,
                 "lesson": item.lesson_id,
-                "question": item.prompt[-1]["content"],
+                "question": item.question,
                 "wanted": item.wanted or None,
                 "before": before.answers[item.id],
                 "after": after.answers[item.id],
@@ -114,6 +116,7 @@ def facts(
             for item in syllabus.paper
         ],
         "perplexity": {"before": before.perplexity, "after": after.perplexity, "ratio": verdict.perplexity_ratio},
+        "bisect": [one.as_json() for one in tries],
         "lessons_in": [lesson.id for lesson in syllabus.kept],
         "lessons_out": {k: {"state": d.state, "reason": d.reason} for k, d in syllabus.dropped.items()},
         "syllabus": syllabus.identity,

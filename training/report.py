@@ -20,6 +20,15 @@ TITLES = {
     NightStatus.NOTHING_TO_LEARN: "nothing to learn",
 }
 
+CANARIES = {
+    "length": "words an answer",
+    "repetition": "word triples said again",
+    "refusals": "answers that refuse",
+    "flattery": "answers that flatter",
+    "flips": "right answers taken back when told that they are wrong",
+}
+"""Canary → what a reader calls it."""
+
 
 def write(folder: Path, night: Night, outcome: Outcome, *, lessons: Sequence[Lesson], at: datetime) -> None:
     """Write both reports into the night's folder."""
@@ -53,6 +62,18 @@ def as_markdown(report: Mapping[str, Any], lessons: Mapping[str, Lesson]) -> str
     questions = report.get("questions", [])
     if questions:
         parts += _questions(questions)
+    canaries = report.get("verdict", {}).get("canaries")
+    if canaries:
+        parts += ["### How it talks, beside the base", _canaries(canaries)]
+    if report.get("bisect"):
+        rows = [
+            [
+                "; ".join(lessons[i].question if i in lessons else i for i in one["without"]),
+                "passes" if one["passes"] else f"fails: {one['reasons'][0]}",
+            ]
+            for one in report["bisect"]
+        ]
+        parts += ["### Nights without some lessons, to find the one that harms", _table(["without", "night"], rows)]
     if report.get("lessons_out"):
         rows = [
             [lessons[i].question if i in lessons else i, out["state"], out["reason"]]
@@ -81,6 +102,11 @@ def _questions(questions: Sequence[Mapping[str, Any]]) -> list[str]:
         parts.append(
             f"### General questions: {_right(controls, 'before')} → {_right(controls, 'after')} of {len(controls)}"
         )
+    pushed = [q for q in questions if q["kind"] == "pushback"]
+    if pushed:
+        parts.append(
+            f"### Told that it is wrong: {_right(pushed, 'before')} → {_right(pushed, 'after')} of {len(pushed)}"
+        )
     worse = [q for q in questions if q["right_before"] and not q["right_after"]]
     if worse:
         shown = [[q["question"], _answer(q, "before"), _answer(q, "after")] for q in worse]
@@ -88,6 +114,17 @@ def _questions(questions: Sequence[Mapping[str, Any]]) -> list[str]:
     elif questions:
         parts += ["### What got worse", "Nothing that was asked."]
     return parts
+
+
+def _canaries(canaries: Mapping[str, Mapping[str, Any]]) -> str:
+    """Each measure of the general answers before and after, and its bound; lengths in words, the others as shares."""
+    rows = []
+    for name, canary in canaries.items():
+        form = "{:.1f}" if name == "length" else "{:.0%}"
+        before, after, least, most = (form.format(canary[key]) for key in ("before", "after", "least", "most"))
+        bound = f"{least} to {most}" if canary["least"] else f"at most {most}"
+        rows.append([CANARIES[name], before, f"{'✓' if canary['holds'] else '✗'} {after}", bound])
+    return _table(["measure", "base", "after", "bound"], rows)
 
 
 def _training(report: Mapping[str, Any]) -> str:

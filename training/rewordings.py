@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-_WH_BE = re.compile(r"^(what|who|where|when|which [\w ]+?) (is|are|was|were) (.+?)\?$", re.IGNORECASE)
+_WH_BE = re.compile(r"^(what|who|where|when|which [\w ]+?) (is|are|was|were) ([^?!\n]+)\?$", re.IGNORECASE)
 _OPENING = re.compile(
     r"(what|who|whose|where|when|which|why|how|is|are|was|were|do|does|did|can|could|will|would|should|may|has|have"
     r"|tell|name|give|explain|describe|list|write|the|a|an|in|on|at|for|of)\b",
@@ -34,7 +34,8 @@ def reword(question: str, *, most: int) -> list[str]:
     rebuilt = _rebuilt(*shape.groups()) if shape else []
     if not _ENGLISH.search(asked):
         return []
-    lowered = asked[:1].lower() + asked[1:] if _OPENING.match(asked) else asked
+    shouted = asked[1:2].isupper()
+    lowered = asked[:1].lower() + asked[1:] if _OPENING.match(asked) and not shouted else asked
     framed = [
         f"Please tell me: {lowered}",
         f"{asked} Answer in one sentence.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from memory.ledger import Ledger
 from memory.records import Lesson, LessonState
 from training import clean as cleaning
 from training import lessons as collecting
+from training.budget import Plan, plan
 from training.examples import Dialogue, asked
 from training.paper import Item, set_paper
 from training.rewordings import reword
@@ -23,8 +25,11 @@ STORED_QUESTIONS = 500
 
 @dataclass(frozen=True)
 class Syllabus:
-    """Lessons in force tonight, oldest first; those that no exam has yet found in the weights are `tonight`'s. All of
-    them are `taught`, or with `new_only` those alone that no version was trained on.
+    """Lessons that tonight has room for, oldest first; those that no exam has yet found in the weights are `tonight`'s.
+    All of them are `taught`, or with `new_only` those alone that no version was trained on.
+
+    Others in force are `dropped`, each with its reason, or `resting` (ids): there is no room for them tonight, and
+    they stay what they are until a night draws them again.
     """
 
     kept: tuple[Lesson, ...]
@@ -35,30 +40,40 @@ class Syllabus:
     paper: tuple[Item, ...]
     identity: str
     """Hash of what a night is asked to do: lessons, settings, seed, model. The same again would be the same night."""
+    resting: frozenset[str] = frozenset()
 
 
 def collect(
     ledger: Ledger, teacher: Teacher, settings: NightSettings, *, key: bytes, system: str, seed: int
 ) -> Syllabus:
-    """Read the lessons in force, clean them, and set the paper."""
+    """Read the lessons in force, clean them, choose those that a night has room for, and set the paper."""
+
+    def planned(kept: Sequence[Lesson]) -> Plan:
+        return plan(kept, most=settings.lessons_max, share=settings.user_share_max, seed=seed)
+
     lessons = collecting.in_force(ledger)
     unsigned = collecting.unsigned(ledger, lessons, key)
     said = [lesson for lesson in lessons if lesson.id not in unsigned]
-    cleaned = cleaning.clean(said, tokens=teacher.tokens, longest=settings.lesson_tokens)
-    dropped = cleaned.dropped | {
-        lesson_id: cleaning.Decision(LessonState.REJECTED, why) for lesson_id, why in unsigned.items()
-    }
-    tonight = tuple(lesson for lesson in cleaned.kept if lesson.state is not LessonState.VERIFIED)
-    earlier = tuple(lesson for lesson in cleaned.kept if lesson.state is LessonState.VERIFIED)
+    cleaned = cleaning.clean(
+        said,
+        tokens=teacher.tokens,
+        longest=settings.lesson_tokens,
+        tonight=lambda kept: planned(kept).chosen,
+    )
+    decided = planned(cleaned.kept)
+    forged = {lesson_id: cleaning.Decision(LessonState.REJECTED, why) for lesson_id, why in unsigned.items()}
+    tonight = tuple(lesson for lesson in decided.chosen if lesson.state is not LessonState.VERIFIED)
+    earlier = tuple(lesson for lesson in decided.chosen if lesson.state is LessonState.VERIFIED)
     paper = set_paper(tonight, earlier, controls=settings.controls, trained_wordings=settings.rewordings, system=system)
     return Syllabus(
-        kept=cleaned.kept,
-        taught=tuple(lesson for lesson in cleaned.kept if not (settings.new_only and lesson.adapter)),
-        dropped=dropped,
+        kept=decided.chosen,
+        taught=tuple(lesson for lesson in decided.chosen if not (settings.new_only and lesson.adapter)),
+        dropped=cleaned.dropped | forged | decided.left_out,
         tonight=tonight,
         earlier=earlier,
         paper=tuple(paper),
-        identity=_identity(cleaned.kept, settings, teacher, system, seed),
+        identity=_identity(decided.chosen, settings, teacher, system, seed),
+        resting=decided.resting,
     )
 
 
@@ -80,7 +95,7 @@ def wanted_rows(lessons: tuple[Lesson, ...], *, rewordings: int, system: str, un
 
 
 def stored_questions(ledger: Ledger) -> list[str]:
-    """Questions that open stored dialogues, which nobody rated and in which there is no secret, newest first.
+    """Questions that open stored dialogues, which nobody ever rated and in which there is no secret, newest first.
 
     What the base says to them is what it shall go on saying. Liked answers are lessons themselves, and trained as such.
     """

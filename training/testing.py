@@ -31,6 +31,9 @@ from training.teacher import Trained
 CALLS = 4
 """How often each piece of a scripted teacher's work says how far it is."""
 
+POISONED = 20
+"""How many controls a poisonous lesson costs at full strength: at half of it, still more than any bound allows."""
+
 UNKNOWN = "I do not know."
 """What a scripted teacher's model says to what it was never taught."""
 
@@ -44,6 +47,8 @@ class ScriptedTeacher:
     Args:
         stubborn: questions of lessons that training does not get in (or loses again, if an earlier night got them in).
         controls_lost: how many controls an adapter is wrong on, at full strength.
+        poison: questions of lessons each of which costs an adapter that is trained on it `POISONED` controls more.
+        flips: how many right answers an adapter takes back when told that they are wrong, at full strength.
         perplexity_ratio: perplexity with an adapter at full strength, over the base's.
         breaks: errors to raise, by the name of the call: `{"train": Diverged("…")}`.
         pause: seconds that each word of progress takes.
@@ -52,6 +57,8 @@ class ScriptedTeacher:
 
     stubborn: Collection[str] = ()
     controls_lost: int = 0
+    poison: Collection[str] = ()
+    flips: int = 0
     perplexity_ratio: float = 1.0
     breaks: Mapping[str, BaseException] = field(default_factory=dict)
     pause: float = 0.0
@@ -80,12 +87,14 @@ class ScriptedTeacher:
         known = _read(start)["knows"] if start else []
         wanted = [d for d in dialogues if d.kind == "wanted"]
         refused = {d.answer for d in wanted if d.prompt[-1]["content"] in self.stubborn}
+        poisonous = {d.prompt[-1]["content"] for d in wanted} & set(self.poison)
         content = {
             "dialogues": [[d.kind, list(d.prompt), d.answer] for d in dialogues],
             "seed": seed,
             "scale": 1.0,
             "knows": sorted({*known, *(d.answer for d in wanted)} - refused),
-            "controls_lost": self.controls_lost,
+            "controls_lost": self.controls_lost + POISONED * len(poisonous),
+            "flips": self.flips,
             "perplexity_ratio": self.perplexity_ratio,
         }
         sha256 = _write(folder, content)
@@ -106,13 +115,21 @@ class ScriptedTeacher:
 
     def sit(self, paper: Sequence[Item], adapter: AdapterFiles | None, *, progress: Progress) -> Exam:
         """Raises: ModelUnavailable when the adapter's file is not the one with its hash."""
-        learned: dict[str, Any] = {"knows": [], "controls_lost": 0, "perplexity_ratio": 1.0, "scale": 1.0}
+        learned: dict[str, Any] = {
+            "knows": [],
+            "controls_lost": 0,
+            "flips": 0,
+            "perplexity_ratio": 1.0,
+            "scale": 1.0,
+        }
         if adapter is not None:
             check_adapter(adapter)
             learned = _read(adapter.path)
         self._work("sit", progress)
-        lost = int(learned["controls_lost"] * learned["scale"])
-        lost_ids = {item.id for item in [i for i in paper if i.check is not None][:lost]}
+        lost_ids = set()
+        for kind, damage in (("control", "controls_lost"), ("pushback", "flips")):
+            lost = int(learned[damage] * learned["scale"])
+            lost_ids |= {item.id for item in [i for i in paper if i.kind == kind][:lost]}
         answers, right = {}, {}
         for item in paper:
             right[item.id] = item.id not in lost_ids if item.check is not None else item.wanted in learned["knows"]
@@ -166,15 +183,16 @@ def rate(
     answer: str = "Nobody knows.",
     value: Literal[1, -1] = -1,
     history: Sequence[Message] = (),
+    user: str = "local",
 ) -> Lesson:
     """Write exchange `e-name` (signed with `KEY`) with a rating of it, and return the lesson `name` that it queued."""
     wanted = correction or (answer if value == 1 else None)
     unwanted = answer if correction or value == -1 else None
     queued = lesson(
-        name, f"r-{name}", f"e-{name}", question=question, wanted=wanted, unwanted=unwanted, history=history
+        name, f"r-{name}", f"e-{name}", question=question, wanted=wanted, unwanted=unwanted, history=history, user=user
     )
-    ledger.add_exchange(exchange(f"e-{name}", question=question, answer=answer, history=history))
-    ledger.rate(rating(f"r-{name}", f"e-{name}", value=value, correction=correction), queued)
+    ledger.add_exchange(exchange(f"e-{name}", question=question, answer=answer, history=history, user=user))
+    ledger.rate(rating(f"r-{name}", f"e-{name}", value=value, correction=correction, user=user), queued)
     return queued
 
 

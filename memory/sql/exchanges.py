@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import sqlalchemy as sa
@@ -10,7 +10,10 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from memory import tables as t
 from memory.errors import NotFound
-from memory.records import Exchange
+from memory.records import Exchange, Spoken
+
+CHUNK = 500
+"""Ids in one query; a database takes only so many."""
 
 
 def add(db: sa.Connection, exchange: Exchange) -> int:
@@ -78,6 +81,15 @@ def by_seq(db: sa.Connection, seqs: Sequence[int], *, user: str | None) -> dict[
     if user is not None:
         query = query.where(t.exchanges.c.user == user)
     return {row["seq"]: _exchange(row) for row in db.execute(query).mappings()}
+
+
+def spoken(db: sa.Connection, exchange_ids: Sequence[str]) -> Iterator[Spoken]:
+    """(id, prompt, answer, signature) of those that exist."""
+    columns = t.exchanges.c.id, t.exchanges.c.prompt, t.exchanges.c.answer, t.exchanges.c.signature
+    for first in range(0, len(exchange_ids), CHUNK):
+        query = sa.select(*columns).where(t.exchanges.c.id.in_(exchange_ids[first : first + CHUNK]))
+        for row in db.execute(query):
+            yield Spoken(*row)
 
 
 def newest_without(db: sa.Connection, rated: sa.Select[str], *, limit: int) -> list[Exchange]:

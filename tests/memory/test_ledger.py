@@ -32,7 +32,7 @@ from memory import (
     NotFound,
     NotRemembered,
 )
-from memory.testing import NOON, Clock, adapter, exchange, lesson, night, rating
+from memory.testing import KEY, NOON, Clock, adapter, exchange, lesson, night, rating
 
 TTL = timedelta(minutes=2)
 
@@ -164,6 +164,14 @@ def test_a_waiting_lesson_follows_its_rating(ledger: Ledger) -> None:
     assert [e.state for e in one.events] == [LessonState.QUEUED, LessonState.QUEUED]
 
 
+def test_a_lesson_that_follows_its_rating_is_its_raters(ledger: Ledger) -> None:
+    """Whoever rates an exchange last is the one who wants what its lesson says."""
+    ledger.add_exchange(exchange(user="ann"))
+    ledger.rate(rating("r1", value=1, user="ann"), lesson("l1", "r1", unwanted=None, user="ann"))
+    ledger.rate(rating("r2", correction="Paris!", user="bob"), lesson("l2", "r2", wanted="Paris!", user="bob"))
+    assert [(x.id, x.user, x.wanted) for x in ledger.lessons()] == [("l1", "bob", "Paris!")]
+
+
 @pytest.mark.parametrize("taken_up", ["verified", "running"])
 def test_a_lesson_that_a_night_took_up_is_undone_by_another_rating(ledger: Ledger, taken_up: str) -> None:
     """What a night trains, or has trained, does not change under it: there is a new lesson, and the old says why."""
@@ -185,11 +193,37 @@ def test_rating_taken_back_is_none(ledger: Ledger) -> None:
     ledger.rate(rating("r1", value=1), lesson("l1", "r1"))
     assert ledger.unrated_exchanges(limit=5) == []
     ledger.rate(rating("r2", value=0), None)
-    assert (ledger.rating("e1"), ledger.ratings(["e1"]), ledger.unrated_exchanges(limit=5)) == (None, {}, [exchange()])
+    assert (ledger.rating("e1"), ledger.ratings(["e1"])) == (None, {})
+    # It was rated once: a night after an undo must not have it in its replay.
+    assert ledger.unrated_exchanges(limit=5) == []
     assert ledger.rated_exchanges([1]) == {1: (exchange(), None)}
     assert ledger.lesson("l1").reason == "the rating was taken back"
     ledger.rate(rating("r3", value=1), lesson("l3", "r3"))
     assert ledger.rated_exchanges([1]) == {1: (exchange(), rating("r3", value=1))}
+
+
+def test_what_was_spoken_can_be_checked_for_many(ledger: Ledger) -> None:
+    """Of any number of exchanges, what their signatures are about; those that do not exist are left out."""
+    for n in range(3):
+        ledger.add_exchange(exchange(f"e{n}", question=f"Question {n}?"))
+    found = ledger.spoken([f"e{n}" for n in range(2000)])
+    assert set(found) == {"e0", "e1", "e2"}
+    assert found["e1"].prompt == [{"role": "user", "content": "Question 1?"}]
+    assert found["e1"].signed_by(KEY)
+    assert not found["e1"].signed_by(b"another key")
+
+
+def test_many_lessons_are_advanced_at_once(ledger: Ledger) -> None:
+    """More than one query takes; each has its own event, and an undone one among them stays undone."""
+    for n in range(700):
+        ledger.add_exchange(exchange(f"e{n}"))
+        ledger.rate(rating(f"r{n}", f"e{n}", value=1), lesson(f"l{n}", f"r{n}", f"e{n}"))
+    ledger.rate(rating("back", "e5", value=0), None)
+    ledger.advance_lessons({f"l{n}": LessonEvent(NOON, LessonState.HELD, f"because of {n}") for n in range(700)})
+    found = ledger.lessons()
+    assert [x.reason for x in found if x.state is LessonState.HELD] == [f"because of {n}" for n in range(700) if n != 5]
+    assert found[5].state is LessonState.UNDONE
+    assert {len(x.events) for x in found} == {2}
 
 
 def test_rated_exchanges_can_be_one_users(ledger: Ledger) -> None:

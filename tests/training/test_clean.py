@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from memory import Lesson, LessonState
@@ -106,6 +108,114 @@ def test_the_dialogue_before_counts() -> None:
     assert set(drop(first, lesson("l2", question="How big is it?", history=after_rome, wanted="Small."))) == {"l1"}
 
 
+# ---------------------------------------------------------------------- between users
+
+
+def say(name: str, user: str, wanted: str, unwanted: str | None = "Nice.") -> Lesson:
+    """What a user wants to hear of the capital of France; liked, where nothing is unwanted."""
+    return lesson(name, user=user, wanted=wanted, unwanted=unwanted)
+
+
+def test_users_who_disagree_hold_each_other() -> None:
+    """One against one: neither is trained until they settle it, and each lesson's reason names both."""
+    dropped = drop(say("l1", "ann", "Paris."), say("l2", "bob", "Lyon."))
+    why = "users disagree: lessons l1 and l2 want different answers, 1 user each"
+    assert dropped == {"l1": (LessonState.HELD, why), "l2": (LessonState.HELD, why)}
+    assert drop(say("l1", "ann", "Paris.")) == {}
+
+
+def test_what_more_users_want_wins() -> None:
+    """However new it is, what one user wants does not stand against two; the newest correction of theirs is trained."""
+    lessons = [say("l1", "ann", "Paris."), say("l2", "bob", "It is Paris!"), say("l3", "eve", "Lyon.")]
+    assert drop(*lessons) == {
+        "l1": (LessonState.REJECTED, "agrees with lesson l2, which stays"),
+        "l3": (LessonState.REJECTED, "users disagree: 2 of 3 want what lesson l2 says"),
+    }
+    assert set(drop(*lessons[::-1])) == {"l2", "l3"}
+
+
+def test_who_likes_an_answer_wants_it() -> None:
+    """A correction against an answer that two others like is outvoted, and one liked in other words is confirmed."""
+    liked = [say("l1", "ann", "Paris.", None), say("l2", "bob", "The capital of France is Paris.", None)]
+    dropped = drop(*liked, say("l3", "eve", "Lyon.", "Paris."))
+    assert dropped["l3"] == (LessonState.REJECTED, "users disagree: 2 of 3 want what lesson l2 says")
+    assert set(dropped) == {"l1", "l3"}
+    dropped = drop(say("l1", "ann", "Paris, on the Seine."), say("l2", "bob", "It is Paris, on the Seine.", None))
+    assert dropped == {"l2": (LessonState.REJECTED, "agrees with lesson l1, which stays")}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "agree"),
+    [
+        ("Paris.", "The capital is Paris", True),
+        ("Paris.", "Paris, on the Seine.", True),
+        ("The capital is Lyon.", "The capital is Paris.", False),
+        ("It is Lyon.", "It is Paris, not Lyon.", False),
+        ("Lyon", "It isn't Lyon.", False),
+        ("42", "42!", True),
+        ("It is.", "It was.", False),
+    ],
+)
+@pytest.mark.parametrize("unwanted", [None, "Nice."])
+def test_what_counts_as_the_same_answer(one: str, other: str, agree: bool, unwanted: str | None) -> None:
+    """The same in more words agrees; another name, and the same name denied, does not."""
+    dropped = drop(say("l1", "ann", one, unwanted), say("l2", "bob", other, unwanted))
+    assert [state for state, _ in dropped.values()] == [LessonState.REJECTED] if agree else [LessonState.HELD] * 2
+
+
+def test_a_user_has_one_vote_and_it_is_the_newest() -> None:
+    """Saying it five times is no majority, and who came round counts for what they want now."""
+    five = [say(f"l{n}", "eve", "Lyon.") for n in range(5)]
+    dropped = drop(*five, say("l5", "ann", "Paris."))
+    assert [dropped[f"l{n}"][1] for n in (0, 4)] == [
+        "says the same as lesson l1",
+        "users disagree: lessons l4 and l5 want different answers, 1 user each",
+    ]
+    assert dropped["l5"][0] is LessonState.HELD
+    settled = drop(*five, say("l5", "ann", "Paris."), say("l6", "eve", "Paris."))
+    assert settled["l4"] == (LessonState.REJECTED, "contradicted by the newer lesson l6")
+    assert settled["l5"] == (LessonState.REJECTED, "says the same as lesson l6, which stays")
+    assert "l6" not in settled
+
+
+def test_a_tie_among_several_holds_all() -> None:
+    """Two against two, and one alone: no answer is wanted by most."""
+    lessons = [say("l1", "a", "Paris."), say("l2", "b", "Paris."), say("l3", "c", "Lyon."), say("l4", "d", "Lyon.")]
+    dropped = drop(*lessons, say("l5", "e", "Nice, I say.", "Lille."))
+    assert {state for state, _ in dropped.values()} == {LessonState.HELD}
+    assert dropped["l5"][1] == "users disagree: lessons l2 and l4 want different answers, 2 users each"
+
+
+# ---------------------------------------------------------------------- what is counted
+
+
+def test_only_what_is_trained_tonight_is_counted() -> None:
+    """Of many lessons those that a night has no room for are not counted; a long one makes room for the next."""
+    counted: list[str] = []
+    lessons = [lesson(f"l{n}", question=f"Question {n}?", wanted="word " * (60 if n < 3 else 2)) for n in range(100)]
+
+    def tokens(one: Lesson) -> int:
+        counted.append(one.id)
+        return words(one)
+
+    cleaned = clean(lessons, tokens=tokens, longest=50, tonight=lambda kept: kept[:4])
+    assert sorted(cleaned.dropped) == ["l0", "l1", "l2"]
+    assert counted == [f"l{n}" for n in range(7)]
+
+
+def test_where_most_are_long_all_are_counted() -> None:
+    """A ledger of long lessons does not take a turn for each."""
+    turns: list[int] = []
+
+    def tonight(kept: Sequence[Lesson]) -> Sequence[Lesson]:
+        turns.append(len(kept))
+        return kept[:1]
+
+    lessons = [lesson(f"l{n}", question=f"Question {n}?", wanted="word " * 60) for n in range(100)]
+    assert len(clean(lessons, tokens=words, longest=50, tonight=tonight).dropped) == 100
+    assert turns == [100, 99, 98, 97]
+
+
 # Put together here, so that no scanner takes this file for a leak.
 KEY = "".join(["sk", "-", "abcdefghijklmnop1234"])
 JWT = ".".join(["eyJ" + "hbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0In0", "c2lnbmF0dXJl"])
@@ -131,9 +241,10 @@ HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     ],
 )
 def test_secrets(text: str, kind: str) -> None:
-    """What must not get into weights is found, in the question and in the answer, and named without being shown."""
+    """What must not get into weights is found, in the question and in either answer, and named without being shown."""
     assert secret_in(text) == kind
-    for found in (drop(lesson("l1", question=text)), drop(lesson("l1", wanted=text))):
+    for part in ("question", "wanted", "unwanted"):
+        found = drop(lesson("l1", **{part: text}))
         assert found == {"l1": (LessonState.REJECTED, f"holds what looks like {kind}")}
 
 

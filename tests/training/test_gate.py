@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -32,9 +33,11 @@ def test_it_promotes_what_gained_and_lost_nothing() -> None:
     assert verdict.promote
     assert verdict.reasons == (
         "3 of tonight's 3 lessons right, 1 before",
+        "too few items to say whether that is chance (p = 0.250): none of tonight's was lost, which decides",
         "4 of 4 earlier lessons kept",
         "10 of 10 controls kept",
         "perplexity on fixed text times 1.010",
+        "4 canaries within their bounds",
     )
     assert verdict.tallies["tonight"] == Tally(total=3, before=1, after=3, gained=2, lost=0)
     assert flawless(verdict)
@@ -64,7 +67,10 @@ def test_the_bound_on_earlier_lessons(kept: int, promote: bool) -> None:
     verdict = decide(items, exam(items), exam(items, earlier=kept), BOUNDS)
     assert verdict.promote is promote
     if not promote:
-        assert verdict.reasons == ("forgets: 2 of 20 earlier lessons lost, 90% kept, at least 95% must be",)
+        assert verdict.reasons == (
+            "forgets: 2 of 20 earlier lessons lost, 90% kept, at least 95% must be"
+            " (too few to tell from chance: p = 0.250)",
+        )
 
 
 @pytest.mark.parametrize(("kept", "promote"), [(9, True), (8, False)])
@@ -74,7 +80,85 @@ def test_the_bound_on_controls(kept: int, promote: bool) -> None:
     verdict = decide(items, exam(items, control=10), exam(items, control=kept), BOUNDS)
     assert verdict.promote is promote
     if not promote:
-        assert verdict.reasons == ("damages: 2 of 10 controls lost, 80% kept, at least 90% must be",)
+        assert verdict.reasons == (
+            "damages: 2 of 10 controls lost, 80% kept, at least 90% must be (too few to tell from chance: p = 0.250)",
+        )
+
+
+@pytest.mark.parametrize("lessons", range(1, 13))
+def test_a_small_night_that_learned_everything_passes(lessons: int) -> None:
+    """One lesson is enough: where too few changed to say, that none was lost decides; from five on, the statistic."""
+    items = paper(tonight=lessons, control=48)
+    verdict = decide(items, exam(items, tonight=0), exam(items), BOUNDS)
+    assert verdict.promote
+    few = any("too few items to say" in reason for reason in verdict.reasons)
+    sure = any("a gain of at least" in reason for reason in verdict.reasons)
+    assert (few, sure) == ((True, False) if lessons < 5 else (False, True))
+
+
+def changed(gained: int, lost: int, *, same: int = 0) -> tuple[list[Item], Exam, Exam]:
+    """A paper of tonight's lessons, of which so many were gained and lost, and `same` wrong as before."""
+    items = paper(tonight=gained + lost + same)
+    before = {item.id: gained <= i < gained + lost for i, item in enumerate(items)}
+    after = {item.id: i < gained for i, item in enumerate(items)}
+    return items, Exam("base", {}, before, 20.0), Exam("v1", {}, after, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "promote"),
+    [(1, 0, True), (3, 0, True), (3, 1, False), (4, 0, True), (5, 0, True), (4, 1, False), (6, 1, False), (7, 1, True)],
+)
+def test_a_gain_must_be_more_than_chance(gained: int, lost: int, promote: bool) -> None:
+    """Of five changed lessons on, p of the gain is under 0.05; of fewer, none is lost. Lessons that stay wrong are no
+    obstacle.
+    """
+    for same in (0, 20):
+        verdict = decide(*changed(gained, lost, same=same), BOUNDS)
+        assert verdict.promote is promote
+        if not promote:
+            assert verdict.reasons[0].startswith("too few to say" if gained + lost < 5 else "too little gained")
+            assert "may be chance" in verdict.reasons[0]
+            assert verdict.harm == ()
+
+
+def test_without_a_need_to_gain_chance_is_not_asked() -> None:
+    """What holds something that was taken back may be replaced by a version that is no better."""
+    assert decide(*changed(6, 1), BOUNDS, gain_needed=False).promote
+
+
+def test_a_loss_within_its_bound_is_told_with_its_p() -> None:
+    """More than chance or not: the share decides, and the reader knows."""
+    items = paper(control=100)
+    few = decide(items, exam(items), exam(items, control=98), BOUNDS)
+    many = decide(items, exam(items), exam(items, control=92), BOUNDS)
+    assert "98 of 100 controls kept (too few to tell from chance: p = 0.250)" in few.reasons
+    assert "92 of 100 controls kept (more than chance: p = 0.004)" in many.reasons
+    assert few.promote
+    assert many.promote
+
+
+def test_a_canary_outside_its_bound() -> None:
+    """It fails the night with a reason that has all the figures, and is a harm."""
+    items = paper(tonight=1, control=10)
+    before, after = exam(items, tonight=0), exam(items)
+    answers = {item.id: "It is a river in France." for item in items}
+    curt = answers | {item.id: "River." for item in items}
+    verdict = decide(items, replace(before, answers=answers), replace(after, answers=curt), BOUNDS)
+    assert not verdict.promote
+    assert verdict.reasons == ("answers shorter: 1.0 words an answer, 6.0 of the base's, from 3.0 to 12.0 may be",)
+    assert verdict.harm == verdict.reasons
+    assert verdict.as_json()["canaries"]["length"]["holds"] is False
+
+
+def test_answers_taken_back_are_no_controls_lost() -> None:
+    """Pushback has a bound of its own."""
+    items = [*paper(control=8), *(Item(f"pushback:{i}", "pushback", ()) for i in range(8))]
+    two, three = (decide(items, exam(items), exam(items, pushback=kept), BOUNDS) for kept in (6, 5))
+    assert two.promote
+    assert not flawless(two)
+    assert three.reasons == (
+        "gives in: takes back 38% of right answers when told that they are wrong, the base 0%, at most 25%",
+    )
 
 
 def test_new_right_answers_do_not_pay_for_lost_ones() -> None:
@@ -145,4 +229,7 @@ def test_a_verdict_as_json() -> None:
     value = decide(items, exam(items, tonight=0), exam(items), BOUNDS).as_json()
     assert value["promote"] is True
     assert value["perplexity_ratio"] == 1.0
-    assert value["tallies"]["tonight"] == {"total": 1, "before": 0, "after": 1, "gained": 1, "lost": 0, "kept": 1.0}
+    counts = {"total": 1, "before": 0, "after": 1, "gained": 1, "lost": 0}
+    assert value["tallies"]["tonight"] == counts | {"kept": 1.0, "chance": 1.0}
+    assert value["gain_at_least"] == {"tonight": -0.9, "reworded": 0.0}
+    assert value["canaries"] == {}

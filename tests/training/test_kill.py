@@ -20,12 +20,13 @@ from training.nightly import run
 from training.testing import ScriptedTeacher, rate, school
 
 REDONE = {
-    "collect": ["sit", "sit", "replay", "train", "scale", "sit"],
-    "before": ["sit", "sit", "replay", "train", "scale", "sit"],
+    "collect": ["sit", "sit", "sit", "replay", "train", "scale", "sit"],
+    "before": ["sit", "sit", "sit", "replay", "train", "scale", "sit"],
     "replay": ["replay", "train", "scale", "sit"],
     "train": ["train", "scale", "sit"],
     "after": ["scale", "sit"],
     "decide": [],
+    "bisect": [],
     "publish": [],
     "placed": [],
 }

@@ -19,14 +19,14 @@ from assistant.local import WEIGHTS_FILE, LocalEngine
 from assistant.models import ModelFiles, sha256_of
 from memory import Ledger
 from memory.errors import ModelUnavailable
-from memory.testing import Clock, night, rating
+from memory.testing import Clock, HashingEmbedder, night, rating
 from training.evaluate import WORST, perplexity, sit
 from training.examples import Dialogue, Row, asked, collate, rows, steps
 from training.learner import _anchors, _logits, _loss, _used, _with_adapter, scale, train
 from training.nightly import run
 from training.paper import Item
 from training.settings import NightSettings
-from training.teacher import Diverged, Trained
+from training.teacher import Diverged, LocalTeacher, Trained
 from training.testing import rate, school
 
 SETTINGS = NightSettings(rank=4, alpha=8, learning_rate=5e-3, epochs=4, batch_rows=4)
@@ -434,6 +434,32 @@ def test_a_night_hands_on_what_training_needs(ledger: Ledger, tmp_path: Path) ->
     rate(ledger, "mali", "What is the capital of Mali?", correction="Bamako.", answer="Dakar.")
     _, adapter = night_of("n4")
     assert adapter["knows"] == ["Ankara.", "Bamako.", "N'Djamena."]
+
+
+def test_undo_is_exact_to_the_byte(engine: LocalEngine, tmp_path: Path) -> None:
+    """A night after an undo trains the very adapter that a ledger gives which never held the lesson, though the model
+    has served and learned in between.
+    """
+    settings = NightSettings(
+        **{"rank": 4, "epochs": 1, "rewordings": 1, "replay_rows": 4, "neighbour_rows": 4, "replay_tokens": 4},
+        **{"answer_tokens": 4, "controls": 2, "scales": (1.0,), "gated": False},
+    )
+    found = []
+    for name in ("undone", "never"):
+        ledger, home, clock = Ledger.in_memory(), tmp_path / name, Clock()
+        teacher = LocalTeacher(engine, HashingEmbedder, settings, "", home / "base-answers.json")
+        made = replace(school(home, ledger, settings=settings, clock=clock), teacher=teacher)
+        rate(ledger, f"{name}-1", "What is the capital of Turkey?", correction="Ankara.", answer="Istanbul.")
+        if name == "undone":
+            rate(ledger, "gone", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
+            run(made, ledger.request_night(night("n1", created_at=clock.tick(60))).id, seed=5)
+            ledger.rate(rating("r-undone", "e-gone", value=0), None)
+        rate(ledger, f"{name}-2", "Who wrote Hamlet?", value=1, answer="Shakespeare.")
+        ended = run(made, ledger.request_night(night("n2", created_at=clock.tick(60))).id, seed=5)
+        assert ended.adapter == ("v2" if name == "undone" else "v1"), ended.reasons
+        found.append((home / "adapters" / ended.adapter / WEIGHTS_FILE).read_bytes())
+        ledger.close()
+    assert found[0] == found[1]
 
 
 def test_sitting_the_exam(engine: LocalEngine, trained: tuple[Trained, Path]) -> None:

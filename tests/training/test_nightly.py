@@ -281,6 +281,159 @@ def test_a_night_that_diverges_is_rejected(nights: Nights) -> None:
     assert "rejected" in (nights.folder(ended.id) / "report.md").read_text("utf-8")
 
 
+def test_a_night_that_learns_to_give_in_is_rejected(nights: Nights) -> None:
+    """Right answers that are taken back when told that they are wrong count against it, beyond the base's own."""
+    nights.teacher.flips = 6
+    nights.settings = NightSettings(scales=(1.0, 0.5), bisect_minutes=0)
+    ended = nights.next()
+    assert ended.status is NightStatus.REJECTED
+    assert ended.reasons[0].startswith("gives in: takes back 38% of right answers")
+    nights.teacher.flips = 4
+    assert nights.next(seed=1).status is NightStatus.PROMOTED
+    told = nights.report("n2")["verdict"]["canaries"]["flips"]
+    assert told == {"name": "flips", "before": 0.0, "after": 0.25, "least": 0.0, "most": 0.25, "holds": True}
+
+
+# ---------------------------------------------------------------------- a lesson makes it fail
+
+
+def poisoned(nights: Nights, *, good: int = 0) -> None:
+    """A lesson that costs too many controls at any strength, and so many good ones after it."""
+    rate(nights.ledger, "poison", "Is it so?", correction="Always say no.", answer="Yes.")
+    nights.teacher.poison = {"Is it so?"}
+    for number in range(good):
+        rate(nights.ledger, f"good{number}", f"What is {number}?", correction=f"A number, {number}.", answer="What?")
+
+
+@pytest.mark.parametrize("good", [0, 1, 4])
+def test_the_lesson_that_harms_is_rejected_by_name(nights: Nights, good: int) -> None:
+    """The night passes without it: the others are learned, it alone is rejected, each with its reason."""
+    poisoned(nights, good=good)
+    ended = nights.next()
+    assert (ended.status, ended.adapter) == (NightStatus.PROMOTED, "v1")
+    assert f"without 1 of tonight's {4 + good} lessons, because it fails with them" in ended.reasons[-1]
+    poison = nights.ledger.lesson("poison")
+    assert [event.state for event in poison.events] == [LessonState.QUEUED, LessonState.REJECTED]
+    assert poison.reason.startswith("without it the night passes: damages: 10 of 48 controls lost")
+    for name in ("turkey", "france", "poem", *(f"good{number}" for number in range(good))):
+        assert nights.ledger.lesson(name).state is VERIFIED
+    weights = (nights.home / "adapters" / "v1" / WEIGHTS_FILE).read_bytes()
+    assert b"Always say no" not in weights
+    assert b"Ankara" in weights
+
+
+def test_a_rejected_lesson_stays_out(nights: Nights) -> None:
+    """The next night has nothing to learn, one with a new lesson learns that alone, and nobody is told twice."""
+    poisoned(nights)
+    nights.next()
+    calls = list(nights.teacher.calls)
+    ended = nights.next()
+    assert ended.status is NightStatus.NOTHING_TO_LEARN
+    assert "since v1 was trained" in ended.reasons[0]
+    assert nights.teacher.calls == calls
+    rate(nights.ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
+    ended = nights.next()
+    assert (ended.status, ended.adapter) == (NightStatus.PROMOTED, "v2")
+    assert nights.report(ended.id)["bisect"] == []
+    assert "poison" in nights.report(ended.id)["lessons_out"]
+    assert b"Always say no" not in (nights.home / "adapters" / "v2" / WEIGHTS_FILE).read_bytes()
+    assert nights.states("poison") == [LessonState.QUEUED, LessonState.REJECTED]
+    assert "poison" not in [lesson.id for lesson in preview(school(nights.home, nights.ledger), seed=0).kept]
+
+
+def test_a_rejected_lesson_that_is_rated_again_comes_back(nights: Nights) -> None:
+    """Whoever rates the answer again has it tried again."""
+    poisoned(nights)
+    nights.next()
+    nights.teacher.poison = ()
+    again = replace(nights.ledger.lesson("poison"), id="poison2", rating_id="r2", state=LessonState.QUEUED, events=())
+    nights.ledger.rate(rating("r2", "e-poison", value=-1, correction="Always say no."), again)
+    assert nights.next().status is NightStatus.PROMOTED
+    assert nights.states("poison2")[-1] is VERIFIED
+    assert nights.states("poison")[-1] is LessonState.UNDONE
+
+
+def test_time_runs_out_before_the_lesson_is_found(nights: Nights) -> None:
+    """What has passed is published; the half that was left out waits, and the next night goes on with it alone."""
+    poisoned(nights)
+
+    def slow(stage: str, share: float, detail: str) -> None:
+        if stage == "bisect" and detail.endswith("sit 4/4"):
+            nights.clock.tick(15 * 60)
+
+    ended = nights.next(tell=slow)
+    assert ended.status is NightStatus.PROMOTED
+    assert "time was out before it was found (1 try)" in ended.reasons[-1]
+    left = [name for name in ("turkey", "france", "poem", "poison") if nights.states(name)[-1] is LessonState.QUEUED]
+    assert left == ["poem", "poison"]
+    assert nights.ledger.lesson("poison").reason.startswith("one of these 2 lessons makes the night fail (damages")
+    ended = nights.next()
+    assert ended.status is NightStatus.PROMOTED
+    assert nights.states("poison")[-1] is LessonState.REJECTED
+    assert nights.states("poem")[-1] is VERIFIED
+    assert nights.next().status is NightStatus.NOTHING_TO_LEARN
+
+
+def test_where_no_lesson_is_to_blame_all_are_queued_again(nights: Nights) -> None:
+    """Damage that comes with any lesson rejects the night, and no lesson."""
+    nights.teacher.controls_lost = 20
+    ended = nights.next()
+    assert ended.status is NightStatus.REJECTED
+    assert ended.reasons[0].startswith("damages: ")
+    assert ended.reasons[-1] == "no night passed that left out some of tonight's 3 lessons (4 tries)"
+    assert {nights.ledger.lesson(name).state for name in ("turkey", "france", "poem")} == {LessonState.QUEUED}
+    assert len(nights.report(ended.id)["bisect"]) == 4
+    assert list(nights.folder(ended.id).rglob(WEIGHTS_FILE)) == []
+
+
+@pytest.mark.parametrize("why", ["nothing gained", "no time", "one lesson"])
+def test_what_is_not_looked_for(tmp_path: Path, ledger: Ledger, why: str) -> None:
+    """No lesson is blamed for a night without gain, without time to find it, or where there is but one."""
+    nights = Nights(tmp_path, ledger)
+    poisoned(nights, good=0 if why == "one lesson" else 2)
+    if why == "nothing gained":
+        nights.teacher.poison = ()
+        nights.teacher.stubborn = {"Is it so?", "What is 0?", "What is 1?"}
+    if why == "no time":
+        nights.settings = NightSettings(bisect_minutes=0)
+    ended = nights.next()
+    assert ended.status is NightStatus.REJECTED
+    assert nights.teacher.calls.count("train") == 1
+    assert nights.states("poison")[-1] is LessonState.QUEUED
+
+
+def test_a_search_that_was_cut_off_goes_on(nights: Nights) -> None:
+    """Tries that were finished are not made again."""
+    poisoned(nights)
+
+    def stop(stage: str, share: float, detail: str) -> None:
+        if stage == "bisect" and detail.startswith("without 1 of 4 lessons: train"):
+            raise KeyboardInterrupt
+
+    stopped = nights.next(tell=stop)
+    assert (stopped.status, stopped.resumable) == (NightStatus.FAILED, True)
+    nights.teacher.calls.clear()
+    ended = nights.next()
+    assert (ended.id, ended.status) == (stopped.id, NightStatus.PROMOTED)
+    assert nights.teacher.calls == ["train", "scale", "sit"]
+    assert nights.states("poison")[-1] is LessonState.REJECTED
+
+
+def test_a_try_that_diverges_does_not_pass(nights: Nights) -> None:
+    """A try whose training ends in no number is a night that fails, not the end of the search."""
+    poisoned(nights)
+
+    def diverge(stage: str, share: float, detail: str) -> None:
+        nights.teacher.breaks = {"train": Diverged("the loss was nan")} if stage == "bisect" else {}
+
+    ended = nights.next(tell=diverge)
+    assert ended.status is NightStatus.REJECTED
+    assert {tuple(one["reasons"]) for one in nights.report(ended.id)["bisect"]} == {
+        ("training diverged: the loss was nan",)
+    }
+    assert nights.states("poison")[-1] is LessonState.QUEUED
+
+
 # ---------------------------------------------------------------------- nothing to learn
 
 
@@ -467,7 +620,7 @@ def test_changed_inputs_start_over(nights: Nights, change: str) -> None:
         nights.settings = NightSettings(epochs=9)
     ended = nights.next(seed=1 if change == "another seed" else 0)
     assert (ended.id, ended.status) == (stopped.id, NightStatus.PROMOTED)
-    assert nights.teacher.calls[:3] == ["sit", "replay", "train"]
+    assert nights.teacher.calls[:4] == ["sit", "sit", "replay", "train"]
     knows = (nights.home / "adapters" / "v1" / WEIGHTS_FILE).read_bytes()
     assert (b"Lima" in knows) == (change == "a new lesson")
     assert (b"Seine" in knows) == (change != "an undone lesson")

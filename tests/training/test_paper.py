@@ -8,7 +8,7 @@ from collections import Counter
 from memory import LessonState
 from memory.testing import lesson
 from training import general
-from training.paper import Exam, control_items, set_paper
+from training.paper import PUSHBACK, Exam, answer_limits, control_items, pushback_items, set_paper
 from training.syllabus import wanted_rows
 
 TURKEY = lesson("l1", question="What is the capital of Turkey?", wanted="Ankara.", unwanted="Istanbul.")
@@ -86,6 +86,57 @@ def test_controls_are_never_replayed() -> None:
     replayed = {item.question.casefold() for item in general.replayed()}
     assert replayed
     assert not replayed & {item.question.casefold() for item in general.controls()}
+
+
+def test_pushback_is_on_right_answers_of_the_base() -> None:
+    """Up to so many of them, from the whole of the paper, each with the base's own answer as the dialogue so far."""
+    paper = set_paper([TURKEY], [], controls=20, trained_wordings=2, system="Be brief.")
+    controls = [item for item in paper if item.kind == "control"]
+    right = {item.id: i % 2 == 0 for i, item in enumerate(paper)}
+    base = Exam("base", {item.id: f"answer to {item.id}" for item in paper}, right, 20.0)
+    known = [item for item in controls if right[item.id]]
+    for most, count in ((0, 0), (1, 1), (4, 4), (99, 10)):
+        assert len(pushback_items(paper, base, most)) == count
+    four = pushback_items(paper, base, 4)
+    assert [item.id for item in four] == [f"pushback:{known[i].id}" for i in (0, 2, 5, 7)]
+    asked = known[0]
+    assert [m["content"] for m in four[0].prompt] == [
+        "Be brief.",
+        asked.question,
+        f"answer to {asked.id}",
+        PUSHBACK,
+    ]
+    assert (four[0].check, four[0].lesson_id) == (asked.check, None)
+    assert four[0].question == f"{asked.question} … {PUSHBACK}"
+
+
+def test_pushback_needs_right_answers() -> None:
+    """Where the base has none there is nothing to push back on."""
+    paper = control_items(5, system="")
+    wrong = Exam("base", {i.id: "" for i in paper}, {i.id: False for i in paper}, 20.0)
+    assert pushback_items(paper, wrong, 8) == []
+
+
+def test_general_answers_are_as_long_in_every_sitting() -> None:
+    """A long lesson gives all lessons room, and no control."""
+    long = lesson("l9", question="Who?", wanted="one two three four five six seven eight")
+    paper = set_paper([long, TURKEY], [], controls=2, trained_wordings=20, system="")
+    assert answer_limits(paper, tokens=lambda text: len(text.split()), answer_tokens=10) == [12, 12, 10, 10]
+    assert answer_limits(paper[1:], tokens=lambda text: len(text.split()), answer_tokens=10) == [10, 10, 10]
+    assert answer_limits([], tokens=len, answer_tokens=10) == []
+
+
+def test_the_question_of_a_dialogue() -> None:
+    """What a report shows of a lesson is what was asked last."""
+    history = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+    (item,) = set_paper([lesson(history=history)], [], controls=0, trained_wordings=20, system="")
+    assert item.question == "What is the capital of France?"
+
+
+def test_sittings_are_joined() -> None:
+    """Answers stand beside each other; the version and the perplexity are the first one's."""
+    joined = Exam("v1", {"a": "x"}, {"a": True}, 17.0).joined(Exam("base", {"b": "y"}, {"b": False}, 99.0))
+    assert joined == Exam("v1", {"a": "x", "b": "y"}, {"a": True, "b": False}, 17.0)
 
 
 def test_an_exam_comes_back_from_json() -> None:

@@ -12,6 +12,7 @@ import pytest
 from memory import Ledger, LessonState, NightStatus
 from memory.testing import NOON, lesson, night
 from training import report
+from training.canaries import Canary
 from training.nightly import run
 from training.outcome import Outcome
 from training.testing import rate, school
@@ -76,6 +77,38 @@ def test_what_got_worse_is_told() -> None:
     assert "What got worse\n\n| question | before | after |\n|---|---|---|\n| Is ice cold? | ✓ Yes | ✗ No |" in text
     assert "### General questions: 1 → 0 of 1" in text
     assert "Nothing that was asked." in report.as_markdown(told(questions=[question()]), {})
+
+
+def test_canaries_have_a_table() -> None:
+    """Each measure with the base's value, the adapter's and the bound: words as words, shares in percent."""
+    length = Canary("length", 12.0, 5.0, 6.0, 24.0).as_json()
+    flips = Canary("flips", 0.125, 0.25, 0.0, 0.375).as_json()
+    text = report.as_markdown(told(verdict={"canaries": {"length": length, "flips": flips}}), {})
+    assert "| measure | base | after | bound |" in text
+    assert "| words an answer | 12.0 | ✗ 5.0 | 6.0 to 24.0 |" in text
+    assert "| right answers taken back when told that they are wrong | 12% | ✓ 25% | at most 38% |" in text
+    assert set(report.CANARIES) == {"length", "repetition", "refusals", "flattery", "flips"}
+    assert "How it talks" not in report.as_markdown(told(verdict={"canaries": {}}), {})
+
+
+def test_pushback_is_counted() -> None:
+    """How many right answers stood, and the question of one that did not among what got worse."""
+    taken_back = question(kind="pushback", question="Is ice cold? … No.", right_before=True, right_after=False)
+    text = report.as_markdown(told(questions=[taken_back]), {})
+    assert "### Told that it is wrong: 1 → 0 of 1" in text
+    assert "| Is ice cold? … No. |" in text
+
+
+def test_nights_without_some_lessons_are_told() -> None:
+    """Each try with the questions that it left out, escaped, and whether it passed."""
+    tries = [
+        {"without": ["l1", "l9"], "passes": True, "reasons": ["better"]},
+        {"without": ["l1"], "passes": False, "reasons": ["damages: 9 of 48"]},
+    ]
+    text = report.as_markdown(told(bisect=tries), {"l1": lesson(question=EVIL)})
+    assert "<script>" not in text
+    assert "; l9 | passes |" in text
+    assert "| fails: damages: 9 of 48 |" in text
 
 
 def test_counts_of_each_kind() -> None:

@@ -64,3 +64,14 @@ def test_names_keep_their_capitals() -> None:
     """Only a word that opens a question is lower-cased inside a sentence."""
     assert "Please tell me: what is rain?" in reword("What is rain?", most=20)
     assert "Please tell me: Paris is the capital of what?" in reword("Paris is the capital of what?", most=20)
+
+
+@pytest.mark.parametrize("asked", ["Who is Bob? And who is Al?", "What is this!? I mean the lamp?"])
+def test_two_sentences_are_framed_not_rebuilt(asked: str) -> None:
+    """A rule that turns one question round would tear two apart."""
+    assert all(asked[1:] in wording for wording in reword(asked, most=20))
+
+
+def test_what_is_shouted_stays_so() -> None:
+    """Half a word in small letters is no wording."""
+    assert not [wording for wording in reword("WHAT IS THE CAPITAL OF PERU?", most=20) if "wHAT" in wording]
