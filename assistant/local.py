@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from assistant import unpacked
 from assistant.engine import AdapterFiles, FinishReason, Piece, Sampling
 from assistant.models import ModelFiles, sha256_of
+from assistant.prefix import key_values, may_share, shared
 from memory.errors import BadInput, ModelUnavailable
 from memory.records import Message
 
@@ -168,28 +169,46 @@ class LocalEngine:
         self, prompts: Sequence[Sequence[Message]], *, max_tokens: int, adapter: AdapterFiles | None, batch: int = 32
     ) -> Iterator[tuple[int, str]]:
         """Greedy answers to many prompts, in batches of similar length: (place in `prompts`, answer), as they come."""
-        import torch
-
-        tokenizer = self.tokenizer
-        rendered = [self.render(prompt) for prompt in prompts]
-        order = sorted(range(len(prompts)), key=lambda i: len(rendered[i]))
+        ids = [self.tokens(prompt) for prompt in prompts]
+        order = sorted(range(len(prompts)), key=lambda i: len(ids[i]))
         for start in range(0, len(order), batch):
             places = order[start : start + batch]
-            texts = [rendered[i] for i in places]
-            inputs = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
-            with self.using(adapter) as model, torch.inference_mode():
-                output = model.generate(
-                    **inputs.to(model.device),
-                    max_new_tokens=max_tokens,
-                    do_sample=False,
-                    eos_token_id=self.end_ids,
-                    pad_token_id=tokenizer.pad_token_id,
-                )
-            answers = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-            yield from zip(places, (answer.strip() for answer in answers), strict=True)
+            answers = self._greedy([ids[i] for i in places], max_tokens=max_tokens, adapter=adapter)
+            yield from zip(places, answers, strict=True)
+
+    def _greedy(self, rows: Sequence[list[int]], *, max_tokens: int, adapter: AdapterFiles | None) -> list[str]:
+        import torch
+
+        longest = max(map(len, rows))
+        may = may_share(self._model, longest + max_tokens)
+        common = shared(rows, most=min(map(len, rows)) - 1) if may else 0
+        # Padding stands behind what all rows share, so that all prompts end together.
+        padding = [longest - len(row) for row in rows]
+        pad = self._tokenizer.pad_token_id
+        ids = torch.tensor([row[:common] + [pad] * n + row[common:] for row, n in zip(rows, padding, strict=True)])
+        mask = torch.ones_like(ids)
+        for i, n in enumerate(padding):
+            mask[i, common : common + n] = 0
+        with self.using(adapter) as model, torch.inference_mode():
+            output = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                past_key_values=key_values(model, ids[0, :common], len(rows)),
+                max_new_tokens=max_tokens,
+                do_sample=False,
+                eos_token_id=self.end_ids,
+                pad_token_id=pad,
+            )
+        texts = self._tokenizer.batch_decode(output[:, longest:], skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    def tokens(self, prompt: Sequence[Message]) -> list[int]:
+        """The token ids of a prompt as the model reads it."""
+        found: list[int] = self.tokenizer(self.render(prompt), add_special_tokens=False)["input_ids"]
+        return found
 
     def count_tokens(self, prompt: Sequence[Message]) -> int:
-        return len(self.tokenizer(self.render(prompt), add_special_tokens=False)["input_ids"])
+        return len(self.tokens(prompt))
 
     def render(self, prompt: Sequence[Message]) -> str:
         """The prompt as the model reads it, with the turn opened for the assistant."""
@@ -451,5 +470,6 @@ def _unpack(model: Any) -> None:
         setattr(parent, name, _unpacked(layer))
     model.hf_quantizer = None
     model.is_loaded_in_4bit = model.is_quantized = False
+    model.quantization_method = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from assistant import prefix
 from assistant import prompt as prompts
 from memory.records import Lesson, Message
 
@@ -84,19 +85,14 @@ class Batch:
         prefix: (shared,) int64, the tokens that all rows begin with.
         ids: (rows, longest) int64, what follows the prefix.
         mask: (rows, longest) int64, 0 at padding.
-        keep: how many last positions predict some row's answer.
+        predicting: (rows, kept) bool, over the last positions: those whose logits predict the row's answer.
     """
 
     rows: tuple[Row, ...]
     prefix: torch.Tensor
     ids: torch.Tensor
     mask: torch.Tensor
-    keep: int
-
-    def answer_positions(self, row: int) -> slice:
-        """Where in the last `keep` positions the logits lie that predict the answer of `row`."""
-        last = self.keep - 1
-        return slice(last - self.rows[row].answer_tokens, last)
+    predicting: torch.Tensor
 
 
 def asked(question: str, history: Sequence[Message] = (), system: str = "") -> tuple[Message, ...]:
@@ -239,9 +235,7 @@ def _shape(group: Sequence[Row]) -> tuple[int, int]:
 
 def _shared(group: Sequence[Row]) -> int:
     """How many tokens all rows begin with; each prompt's last is left out, whose logits predict the answer's first."""
-    most = min(row.start for row in group) - 1
-    first, last = min(row.ids for row in group), max(row.ids for row in group)
-    return next((i for i in range(most) if first[i] != last[i]), most)
+    return prefix.shared([row.ids for row in group], most=min(row.start for row in group) - 1)
 
 
 def collate(group: Sequence[Row], *, pad: int) -> Batch:
@@ -256,5 +250,8 @@ def collate(group: Sequence[Row], *, pad: int) -> Batch:
         tail = row.ids[shared:]
         ids[i, longest - len(tail) :] = torch.tensor(tail)
         mask[i, longest - len(tail) :] = 1
-    keep = max(row.answer_tokens for row in group) + 1
-    return Batch(tuple(group), torch.tensor(group[0].ids[:shared], dtype=torch.long), ids, mask, keep)
+    answers = [row.answer_tokens for row in group]
+    predicting = torch.zeros((len(group), max(answers) + 1), dtype=torch.bool)
+    for i, tokens in enumerate(answers):
+        predicting[i, -1 - tokens : -1] = True
+    return Batch(tuple(group), torch.tensor(group[0].ids[:shared], dtype=torch.long), ids, mask, predicting)

@@ -6,6 +6,7 @@ itself (computed once, before the adapter is there), and the same rows and seed 
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import random
@@ -24,6 +25,7 @@ from safetensors.torch import load_file, save_file
 
 from assistant.local import WEIGHTS_FILE, LocalEngine
 from assistant.models import sha256_of
+from assistant.prefix import key_values
 from memory.errors import ModelUnavailable
 from training.examples import Batch, Dialogue, Row, batched, collate, mismatched, of_epoch, rows, steps
 from training.objectives import Reference, apo_zero, balance, dpo, kl_to_base, kto, kto_kl, nll, sequence_log_prob
@@ -57,7 +59,8 @@ def train(
     torch.manual_seed(seed)
     made = _used(rows(engine, dialogues), settings)
     pad = engine.tokenizer.pad_token_id
-    with engine.base() as base:
+    with engine.base() as loaded:
+        base = _to_train(loaded, settings)
         anchors = _anchors(base, made, settings, pad)
         model = _with_adapter(base, settings)
         try:
@@ -82,6 +85,26 @@ def scale(folder: Path, target: Path, by: float) -> str:
     scaled = {name: (w * by if ".lora_B." in name else w).contiguous() for name, w in weights.items()}
     save_file(scaled, target / WEIGHTS_FILE, metadata={"format": "pt"})
     return sha256_of(target / WEIGHTS_FILE)
+
+
+def _to_train(base: Any, settings: NightSettings) -> Any:
+    """The base to put the adapter on: on a CPU a copy in bfloat16, where `settings.compute` or the CPU says so.
+
+    With arithmetic for bfloat16 a step takes half as long (docs/LOG.md); the adapter itself stays in float32. What was
+    learned so is examined in the arithmetic that serves, like anything else.
+    """
+    wanted = settings.compute
+    if wanted == "auto":
+        wanted = "bfloat16" if _has_bfloat16() else "float32"
+    packed = getattr(base, "is_quantized", False)
+    if base.device.type != "cpu" or packed or base.dtype != torch.float32 or wanted == "float32":
+        return base
+    return copy.deepcopy(base).to(torch.bfloat16)
+
+
+def _has_bfloat16() -> bool:
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def _with_adapter(base: Any, settings: NightSettings) -> Any:
@@ -280,9 +303,8 @@ def _preference(
 def _answers(model: Any, batches: Iterable[Batch]) -> Iterator[tuple[Row, torch.Tensor]]:
     """Every row with the (positions, vocabulary) logits that predict its answer."""
     for batch in batches:
-        logits = _logits(model, batch)
-        for i, row in enumerate(batch.rows):
-            yield row, logits[i, batch.answer_positions(i)]
+        logits = torch.split(_logits(model, batch), [row.answer_tokens for row in batch.rows])
+        yield from zip(batch.rows, logits, strict=True)
 
 
 def _targets(row: Row, logits: torch.Tensor) -> torch.Tensor:
@@ -295,25 +317,28 @@ def _score(row: Row, logits: torch.Tensor) -> torch.Tensor:
 
 
 def _logits(model: Any, batch: Batch) -> torch.Tensor:
-    """(rows, keep, vocabulary): of the positions that predict answers; the head is a third of a small model.
+    """(answer tokens of all rows, vocabulary), row after row.
 
     The shared prefix goes through once, and its keys and values stand before every row, gradients included: the same
-    numbers as whole rows would give, for less.
+    numbers as whole rows would give, for less. And only what predicts an answer reaches the head, which is a third of a
+    small model's work.
     """
     device, count, shared = model.device, len(batch.rows), len(batch.prefix)
-    ids, mask = batch.ids.to(device), batch.mask.to(device)
-    cache = None
-    if shared:
-        cache = model(input_ids=batch.prefix[None].to(device), use_cache=True, logits_to_keep=1).past_key_values
-        cache.batch_repeat_interleave(count)
-    output: torch.Tensor = model(
-        input_ids=ids,
-        attention_mask=torch.cat([mask.new_ones(count, shared), mask], dim=1),
-        position_ids=shared + (mask.cumsum(-1) - 1).clamp_min(0),
-        past_key_values=cache,
-        logits_to_keep=batch.keep,
-        use_cache=cache is not None,
-    ).logits
+    ids, mask, predicting = batch.ids.to(device), batch.mask.to(device), batch.predicting.to(device)
+    cache = key_values(model, batch.prefix, count)
+    head = model.get_output_embeddings()
+    picked = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][predicting],))
+    try:
+        output: torch.Tensor = model(
+            input_ids=ids,
+            attention_mask=torch.cat([mask.new_ones(count, shared), mask], dim=1),
+            position_ids=shared + (mask.cumsum(-1) - 1).clamp_min(0),
+            past_key_values=cache,
+            logits_to_keep=predicting.shape[1],
+            use_cache=cache is not None,
+        ).logits
+    finally:
+        picked.remove()
     return output
 
 

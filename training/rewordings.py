@@ -1,15 +1,22 @@
 """Other wordings of a question, by rules, so that a correction is learned for what it says and not for how it was
 asked.
 
-English only, and only where the rule is safe: a question of another shape is framed, not rebuilt. Wordings that a
-user's stream keeps for measuring never come in here; these are made from the question alone.
+Three sorts, the ones that change a question most first: turned round, where its shape is known; its keywords alone, as
+people in a hurry type them; framed, which fits any question. English only, and only where the rule is safe. Wordings
+that a user's stream keeps for measuring never come in here; these are made from the question alone.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import chain, zip_longest
 
 _WH_BE = re.compile(r"^(what|who|where|when|which [\w ]+?) (is|are|was|were) ([^?!\n]+)\?$", re.IGNORECASE)
+_WHO_DID = re.compile(r"^(who|which [\w ]+?) (?!is |are |was |were |do |does |did )(\w+ [^?!\n]+)\?$", re.IGNORECASE)
+_DO_I = re.compile(
+    r"^(how|where|when|what|who|whom|which [\w ]+?) (do|can|could|should|must|may) (i|we) ([^?!\n]+)\?$", re.IGNORECASE
+)
+_CAN_I = re.compile(r"^(can|could|may) (i|we) ([^?!\n]+)\?$", re.IGNORECASE)
 _OPENING = re.compile(
     r"(what|who|whose|where|when|which|why|how|is|are|was|were|do|does|did|can|could|will|would|should|may|has|have"
     r"|tell|name|give|explain|describe|list|write|the|a|an|in|on|at|for|of)\b",
@@ -24,31 +31,62 @@ _ENGLISH = re.compile(
 )
 """Words without which a question is hardly English; an English frame would not fit it."""
 
+_BARE = frozenset(
+    re.findall(
+        r"\w+",
+        "a an the is are was were be been am do does did can could will would should may might must have has had i me"
+        " my we us our you your it its this that these those there what who whom whose where when which why how please"
+        " tell name to of for in on at by with from and or if so about into",
+    )
+)
+"""Words that a question does not need to be understood."""
+
+_ONE_QUESTION = re.compile(r"^[^.:;!?\n\"“”]+\?$")
+"""What is one sentence, and holds no text that somebody else wrote."""
+
+_KEYWORDS_MAX = 20
+"""Words of a question up to which its keywords are one; a longer text is material, not a question."""
+
 _OF = re.compile(r"^the ([\w ]+?) of (.+)$", re.IGNORECASE)
 
 
 def reword(question: str, *, most: int) -> list[str]:
     """Up to `most` other wordings of `question`, the ones that change it most first. Deterministic."""
     asked = question.strip()
-    shape = _WH_BE.match(asked)
-    rebuilt = _rebuilt(*shape.groups()) if shape else []
     if not _ENGLISH.search(asked):
         return []
     shouted = asked[1:2].isupper()
     lowered = asked[:1].lower() + asked[1:] if _OPENING.match(asked) and not shouted else asked
     framed = [
         f"Please tell me: {lowered}",
-        f"{asked} Answer in one sentence.",
         f"I have a question. {asked}",
+        f"{asked} Answer in one sentence.",
         f"Quick question: {lowered}",
         f"Hello! {asked}",
         f"{asked} Thank you.",
     ]
-    unique = dict.fromkeys(wording for wording in [*rebuilt, *framed] if wording != asked)
+    # Keywords between what is turned round: a night of few wordings has both.
+    made = chain.from_iterable(zip_longest(_turned(asked), _keywords(asked)))
+    unique = dict.fromkeys(wording for wording in [*made, *framed] if wording and wording != asked)
     return list(unique)[:most]
 
 
-def _rebuilt(wh: str, be: str, thing: str) -> list[str]:
+def _turned(asked: str) -> list[str]:
+    """The question as another sentence, where it has a shape that is known."""
+    if match := _WH_BE.match(asked):
+        return _of_being(*match.groups())
+    if match := _DO_I.match(asked):
+        return _of_doing(*match.groups())
+    if match := _CAN_I.match(asked):
+        _, who, act = match.groups()
+        return [f"Is it possible to {act}?", f"I would like to {act}. Is that possible?"] if who.lower() == "i" else []
+    if match := _WHO_DID.match(asked):
+        told = f"{match[1].lower()} {match[2]}"
+        return [f"Can you tell me {told}?", f"Do you know {told}?", f"I would like to know {told}."]
+    return []
+
+
+def _of_being(wh: str, be: str, thing: str) -> list[str]:
     wh, be = wh.lower(), be.lower()
     wordings = [f"Can you tell me {wh} {thing} {be}?"]
     if wh == "what":
@@ -56,11 +94,30 @@ def _rebuilt(wh: str, be: str, thing: str) -> list[str]:
         owned = _OF.match(thing)
         if owned:
             wordings.append(f"What {be} {_possessive(owned[2])} {owned[1]}?")
+            wordings.append(f"About {owned[2]}: what {be} the {owned[1]}?")
         wordings.append(f"I would like to know {wh} {thing} {be}.")
         wordings.append(f"Tell me {thing}.")
     else:
         wordings.append(f"I would like to know {wh} {thing} {be}.")
     return wordings
+
+
+def _of_doing(wh: str, do: str, who: str, act: str) -> list[str]:
+    wh, do, who = wh.lower(), do.lower(), "I" if who.lower() == "i" else who.lower()
+    able = "" if do == "do" else f"{do} "
+    wordings = [f"Can you tell me {wh} {who} {able}{act}?"]
+    if wh == "how":
+        wordings += [f"I want to {act}. What do I have to do?", f"Please explain how to {act}."]
+    return [*wordings, f"I would like to know {wh} {who} {able}{act}."]
+
+
+def _keywords(asked: str) -> list[str]:
+    """The words that matter, alone."""
+    words = re.findall(r"[\w'\u2019-]+", asked)
+    kept = [word for word in words if word.casefold() not in _BARE]
+    if not _ONE_QUESTION.match(asked) or len(words) > _KEYWORDS_MAX or not 2 <= len(kept) < len(words):
+        return []
+    return [" ".join(kept)]
 
 
 def _possessive(name: str) -> str:

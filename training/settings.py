@@ -21,6 +21,9 @@ class NightSettings(BaseModel):
     alpha: int = Field(32, ge=1)
     learning_rate: float = Field(3e-4, gt=0, le=1)
     epochs: int = Field(3, ge=1, le=100)
+    compute: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="arithmetic of training on a CPU; auto: bfloat16 where the CPU has instructions for it"
+    )
     batch_rows: int = Field(8, ge=1, le=256)
     warmup: float = Field(0.1, ge=0, le=1, description="share of the steps")
     kl_weight: float = Field(3.0, ge=0, description="weight of the KL to the base on replayed rows")

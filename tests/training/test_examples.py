@@ -102,8 +102,8 @@ def test_logits_lie_one_before_their_tokens() -> None:
     batch = collate(group, pad=PAD)
     width = batch.ids.shape[1]
     for i, row in enumerate(group):
-        kept = range(width - batch.keep, width)
-        places = list(kept)[batch.answer_positions(i)]
+        kept = width - batch.predicting.shape[1]
+        places = [kept + place for place in batch.predicting[i].nonzero().flatten().tolist()]
         assert [batch.ids[i, place + 1].item() for place in places] == list(row.ids[row.start :])
 
 

@@ -22,7 +22,7 @@ from memory.errors import ModelUnavailable
 from memory.testing import Clock, HashingEmbedder, night, rating
 from training.evaluate import WORST, perplexity, sit
 from training.examples import Dialogue, Row, asked, collate, rows, steps
-from training.learner import _anchors, _logits, _loss, _used, _with_adapter, scale, train
+from training.learner import _anchors, _answers, _loss, _to_train, _used, _with_adapter, scale, train
 from training.nightly import run
 from training.paper import Item
 from training.settings import NightSettings
@@ -238,12 +238,29 @@ def test_batching_changes_no_number(engine: LocalEngine) -> None:
     batch = collate(made, pad=0)
     assert len(batch.prefix) > 5
     with engine.base() as model, torch.no_grad():
-        together = _logits(model, batch)
-        for i, row in enumerate(made):
+        for row, logits in _answers(model, [batch]):
             alone = model(input_ids=torch.tensor([row.ids], device=model.device), use_cache=False).logits[0]
-            torch.testing.assert_close(
-                together[i, batch.answer_positions(i)], alone[row.start - 1 : -1], atol=1e-4, rtol=1e-4
-            )
+            torch.testing.assert_close(logits, alone[row.start - 1 : -1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+def test_the_arithmetic_of_training_is_not_the_servers(tmp_path: Path, compute: Any) -> None:
+    """Whatever it is trained in, the adapter is saved in float32, and the model that serves is as it was."""
+    save_tiny_model(tmp_path / "model")
+    files = ModelFiles("tiny", tmp_path / "model", "0" * 64)
+    engine = LocalEngine(files, weights="unpacked")
+    settings = SETTINGS.model_copy(update={"compute": compute})
+    with engine.base() as base:
+        before = {name: weight.clone() for name, weight in base.state_dict().items()}
+        assert _to_train(base, settings).dtype == getattr(torch, compute)
+    result = train(engine, DIALOGUES, settings, seed=1, folder=tmp_path / "out", progress=no_progress)
+    assert result.losses[-1]["nll"] < result.losses[0]["nll"]
+    assert {w.dtype for w in load_file(tmp_path / "out" / WEIGHTS_FILE).values()} == {torch.float32}
+    with engine.base() as base:
+        assert base.dtype == torch.float32
+        after = base.state_dict()
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def gradients(engine: LocalEngine, made: list[Row], cuts: list[list[Row]], settings: NightSettings) -> list[Any]:
