@@ -68,7 +68,7 @@ def test_rows_behind_a_prefix_are_whole_rows(kind: str) -> None:
 
 
 def test_a_window_is_not_filled_with_padding() -> None:
-    """Rows that are longer than what a model attends to share nothing; others do, and those of models without a window."""
+    """Rows longer than what a model attends to share nothing; others do, and those of models without a window."""
     gemma, llama = (transformers.AutoModelForCausalLM.from_config(CONFIGS[kind]()) for kind in ("gemma3", "llama"))
     assert may_share(gemma, 16)
     assert not may_share(gemma, 17)
