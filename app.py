@@ -252,6 +252,7 @@ def nightly(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be taught, and change nothing")] = False,
     seed: Annotated[int | None, typer.Option(help="of everything that is drawn")] = None,
     max_minutes: Annotated[float | None, typer.Option(help="budget for training")] = None,
+    candidates: Annotated[int | None, typer.Option(help="settings to train, of which the best is published")] = None,
     night: Annotated[str | None, typer.Option(hidden=True, help="the queued night to run")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -261,7 +262,7 @@ def nightly(
 
     house = _house(context)
     night_settings = house.settings.night
-    changed = {"seed": seed, "max_minutes": max_minutes}
+    changed = {"seed": seed, "max_minutes": max_minutes, "candidates": candidates}
     changed = {name: value for name, value in changed.items() if value is not None}
     house = build(home=context.obj, night=night_settings.model_dump() | changed)
     seed = house.settings.night.seed

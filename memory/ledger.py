@@ -266,3 +266,14 @@ class Ledger(Database):
                 sql.adapters.may_serve(db, version)
             sql.adapters.flip(db, version, reason)
             return sql.adapters.active(db)
+
+    # ------------------------------------------------------------------ what nights learn about nights
+
+    def study_log(self, *, first: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
+        """The log of what candidates of nights have shown, in the order of writing, from place `first` on."""
+        with self._read() as db:
+            return sql.study.entries(db, first=first, limit=limit)
+
+    def append_study_log(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        with self._write() as db:
+            sql.study.append(db, entries)

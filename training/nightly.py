@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-import shutil
 import traceback
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,21 +22,24 @@ from assistant.engine import AdapterFiles
 from assistant.local import check_adapter
 from assistant.turn import adapter_files, adapter_folder
 from memory.errors import NotRemembered
-from memory.ledger import Ledger
 from memory.records import BASE, Adapter, AdapterState, LessonState, Night, NightStatus
 from training import bisect, gate, outcome, report
+from training.attempt import Attempt, Given, at_strength, remove_weights, teach
+from training.candidates import race
 from training.clean import Decision
-from training.examples import Dialogue
 from training.lease import heartbeat
 from training.lessons import in_force as lessons_in_force
 from training.outcome import Outcome
 from training.paper import Exam, Item, pushback_items
 from training.progress import Progress
 from training.publish import place
-from training.settings import NightSettings, as_json
-from training.stages import Finished, sync_tree, write_text
-from training.syllabus import Syllabus, collect, stored_questions, wanted_rows
-from training.teacher import Diverged, Teacher
+from training.school import School, Tell
+from training.settings import as_json
+from training.stages import Finished, write_text
+from training.syllabus import Syllabus, collect, stored_questions
+from training.teacher import Diverged
+
+__all__ = ["SHARES", "School", "Tell", "night_school", "preview", "run"]
 
 SHARES = {
     "collect": 0.02,
@@ -50,25 +51,9 @@ SHARES = {
     "bisect": 0.01,
     "publish": 0.01,
 }
-"""The stages in their order, and how much of a night each takes; `bisect` takes time only where a night fails."""
-
-Tell = Callable[[str, float, str], None]
-"""Called with (stage, share of the whole night done in [0, 1], a few words)."""
-
-
-@dataclass(frozen=True)
-class School:
-    """The collaborators of a night. `holder` names this process in the lease."""
-
-    home: Path
-    ledger: Ledger
-    teacher: Teacher
-    settings: NightSettings
-    system_prompt: str
-    key: bytes
-    clock: Callable[[], datetime]
-    holder: str
-    tell: Tell = lambda stage, share, detail: None
+"""The stages in their order, and how much of a night each takes; `bisect` takes time only where a night fails. Further
+candidates are a stage of their own after `decide`, each as long as `train` and `after` together.
+"""
 
 
 def night_school(school: School, night: Night) -> Outcome:
@@ -90,20 +75,20 @@ def night_school(school: School, night: Night) -> Outcome:
     before = Exam.from_json(done.once("before", lambda: _before(school, syllabus, serving, stage("before"))))
     syllabus = replace(syllabus, paper=(*syllabus.paper, *_pushbacks(school, syllabus, before)))
     replay = done.once("replay", lambda: _replay(school, night, syllabus, stage("replay")))
-    given = _Given(night, serving, before, replay, gain_needed=not _taken_back(school, active))
+    given = Given(night.seed, serving, before, replay, gain_needed=not _taken_back(school, active))
     try:
-        candidate = _teach(school, syllabus, given, done, stage)
+        attempt = race(school, night, syllabus, given, done, stage)
     except Diverged as error:
         known = school.ledger.lessons()
         return outcome.rejected(syllabus, [f"training diverged: {error}"], known, night, school.clock())
-    candidate = _without_culprits(school, candidate, given, stage("bisect"))
+    attempt = _without_culprits(school, attempt, given, stage("bisect"))
 
     stage("publish")
-    adapter = _publish(school, night, candidate)
-    syllabus, verdict, known = candidate.syllabus, candidate.verdict, school.ledger.lessons()
-    facts = _facts(candidate, given)
+    adapter = _publish(school, night, attempt)
+    syllabus, verdict, known = attempt.syllabus, attempt.verdict, school.ledger.lessons()
+    facts = _facts(school, night, attempt, given)
     if verdict.promote:
-        return outcome.promoted(syllabus, adapter, candidate.after, facts, known, night)
+        return outcome.promoted(syllabus, adapter, attempt.after, facts, known, night)
     return outcome.rejected(syllabus, verdict.reasons, known, night, adapter.created_at, adapter=adapter, facts=facts)
 
 
@@ -142,45 +127,27 @@ def preview(school: School, *, seed: int) -> Syllabus:
 # ---------------------------------------------------------------------- the stages
 
 
-@dataclass(frozen=True)
-class _Given:
-    """What every training of a night starts from and is measured against."""
-
-    night: Night
-    serving: AdapterFiles | None
-    before: Exam
-    replay: Sequence[Any]
-    gain_needed: bool
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """An adapter that was trained on `syllabus` and examined: at every strength `sittings`, at its best `sitting`."""
-
-    syllabus: Syllabus
-    folder: Path
-    trained: Mapping[str, Any]
-    sittings: Sequence[Mapping[str, Any]]
-    sitting: Mapping[str, Any]
-    after: Exam
-    verdict: gate.Verdict
-    tries: tuple[bisect.Try, ...] = ()
-
-
 class _Stages:
     """Announces a stage and gives its share of the progress bar: `stage("train")` → a `Progress` for that stage."""
 
     def __init__(self, school: School, night: Night) -> None:
         self._school, self._night = school, night
         self._last: datetime | None = None
+        more = (school.settings.candidates - 1) * (SHARES["train"] + SHARES["after"])
+        shares: dict[str, float] = {}
+        for name, share in SHARES.items():
+            shares[name] = share / (1 + more)
+            if name == "decide":
+                shares["candidates"] = more / (1 + more)
+        self._shares = shares
 
     def __call__(self, name: str) -> Progress:
-        names = list(SHARES)
-        begins = sum(SHARES[earlier] for earlier in names[: names.index(name)])
+        names = list(self._shares)
+        begins = sum(self._shares[earlier] for earlier in names[: names.index(name)])
         self._last = None
 
         def progress(share: float, detail: str) -> None:
-            now, whole = self._school.clock(), begins + SHARES[name] * share
+            now, whole = self._school.clock(), begins + self._shares[name] * share
             self._school.tell(name, whole, detail)
             # The page looks once a second; a row for each training step would only wear the disk.
             if self._last is None or now - self._last >= timedelta(seconds=1):
@@ -276,83 +243,18 @@ def _replay(school: School, night: Night, syllabus: Syllabus, progress: Progress
     return [{"prompt": list(row.prompt), "answer": row.answer} for row in rows]
 
 
-def _teach(
-    school: School, syllabus: Syllabus, given: _Given, done: Finished, stage: Callable[[str], Progress]
-) -> _Candidate:
-    """Train, examine, and choose the strength. Raises: Diverged."""
-    trained = done.once("train", lambda: _train(school, syllabus, given, done.folder, stage("train")))
-    sittings = done.once("after", lambda: _examine(school, syllabus, given.before, done.folder, stage("after")))
-    stage("decide")
-    sitting, after, verdict = _decide(school, syllabus, given.before, sittings, gain_needed=given.gain_needed)
-    return _Candidate(syllabus, done.folder, trained, sittings, sitting, after, verdict)
-
-
-def _train(school: School, syllabus: Syllabus, given: _Given, folder: Path, progress: Progress) -> Any:
-    settings = school.settings
-    taught = wanted_rows(
-        syllabus.taught,
-        rewordings=settings.rewordings,
-        system=school.system_prompt,
-        unwanted=settings.preference != "none",
-    )
-    held = [Dialogue("replay", tuple(row["prompt"]), row["answer"]) for row in given.replay]
-    start = given.serving if settings.continued else None
-    if start is not None:
-        check_adapter(start)
-    target = folder / "trained"
-    # What a killed run left half done; training starts over with the same seed, and ends with the same bytes.
-    shutil.rmtree(target, ignore_errors=True)
-    trained = school.teacher.train(
-        [*taught, *held], seed=given.night.seed, folder=target, progress=progress, start=start.path if start else None
-    )
-    sync_tree(target)
-    kinds = Counter(row.kind for row in taught)
-    rows = {"wanted_rows": kinds["wanted"], "unwanted_rows": kinds["unwanted"], "replay_rows": len(held)}
-    return asdict(trained) | rows
-
-
-def _examine(school: School, syllabus: Syllabus, before: Exam, folder: Path, progress: Progress) -> Any:
-    """The paper as the adapter answers it at falling strengths, until nothing is lost: [{scale, sha256, exam}]."""
-    scales, sittings = school.settings.scales, []
-    for i, scale in enumerate(scales):
-        target = _at_strength(folder, scale)
-        sha256 = school.teacher.scale(folder / "trained", target, scale)
-        sync_tree(target)
-
-        def part(share: float, detail: str, i: int = i, scale: float = scale) -> None:
-            progress((i + share) / len(scales), f"strength {scale:g}: {detail}")
-
-        files = AdapterFiles(f"candidate at {scale:g}", sha256, target)
-        exam = school.teacher.sit(syllabus.paper, files, progress=part)
-        sittings.append({"scale": scale, "sha256": sha256, "exam": exam.as_json()})
-        if gate.flawless(gate.decide(syllabus.paper, before, exam, school.settings)):
-            break
-    return sittings
-
-
-def _decide(
-    school: School, syllabus: Syllabus, before: Exam, sittings: Sequence[Mapping[str, Any]], *, gain_needed: bool
-) -> tuple[Mapping[str, Any], Exam, gate.Verdict]:
-    """The strength to publish: of those that pass the gate the one that learned most, then the one that kept most."""
-    judged = []
-    for sitting in sittings:
-        after = Exam.from_json(sitting["exam"])
-        verdict = gate.decide(syllabus.paper, before, after, school.settings, gain_needed=gain_needed)
-        judged.append((sitting, after, verdict))
-    return max(judged, key=lambda found: gate.merit(found[2]))
-
-
-def _without_culprits(school: School, whole: _Candidate, given: _Given, progress: Progress) -> _Candidate:
+def _without_culprits(school: School, whole: Attempt, given: Given, progress: Progress) -> Attempt:
     """Where a night harms: the best that passes without the lessons that make it fail, or the same, if none is found.
 
     Each try is a night without some lessons, on the same paper but for theirs, and leaves its own stages in a folder of
     its own.
     """
+    school, given = replace(school, settings=whole.settings), replace(given, seed=whole.seed)
     limit = timedelta(minutes=school.settings.bisect_minutes)
     tonight = [lesson.id for lesson in whole.syllabus.tonight]
     if whole.verdict.promote or not whole.verdict.harm or len(tonight) < 2 or not limit:
         return whole
-    tried: dict[tuple[str, ...], _Candidate] = {}
+    tried: dict[tuple[str, ...], Attempt] = {}
     began = school.clock()
 
     def time_left() -> bool:
@@ -369,7 +271,7 @@ def _without_culprits(school: School, whole: _Candidate, given: _Given, progress
         name = hashlib.sha256(" ".join(out).encode()).hexdigest()[:12]
         done = Finished(whole.folder / f"without-{name}", syllabus.identity)
         try:
-            tried[out] = _teach(school, syllabus, given, done, lambda _: part)
+            tried[out] = teach(school, syllabus, given, done, lambda _: part)
         except Diverged as error:
             tried[out] = replace(whole, verdict=gate.Verdict(False, (f"training diverged: {error}",), {}, math.inf))
         return tried[out].verdict
@@ -385,28 +287,30 @@ def _without_culprits(school: School, whole: _Candidate, given: _Given, progress
     )
 
 
-def _facts(candidate: _Candidate, given: _Given) -> dict[str, Any]:
+def _facts(school: School, night: Night, attempt: Attempt, given: Given) -> dict[str, Any]:
     return outcome.facts(
-        candidate.syllabus,
+        attempt.syllabus,
         given.before,
-        candidate.after,
-        candidate.verdict,
-        trained=candidate.trained,
+        attempt.after,
+        attempt.verdict,
+        trained=attempt.trained,
         replay=given.replay,
-        strength=candidate.sitting["scale"],
-        strengths=[sitting["scale"] for sitting in candidate.sittings],
-        tries=candidate.tries,
+        strength=attempt.sitting["scale"],
+        strengths=[sitting["scale"] for sitting in attempt.sittings],
+        stages=attempt.folder.relative_to(_folder(school, night)).as_posix(),
+        tries=attempt.tries,
+        candidates=attempt.candidates,
     )
 
 
-def _publish(school: School, night: Night, candidate: _Candidate) -> Adapter:
+def _publish(school: School, night: Night, attempt: Attempt) -> Adapter:
     """The adapter under its version's name: with its files in place if it shall serve, on record if it failed."""
-    version, syllabus = school.ledger.name_adapter(night.id), candidate.syllabus
-    sitting, verdict = candidate.sitting, candidate.verdict
+    version, syllabus = school.ledger.name_adapter(night.id), attempt.syllabus
+    sitting, verdict = attempt.sitting, attempt.verdict
     if verdict.promote:
         facts = {"night": night.id, "model": school.teacher.model_id, "strength": sitting["scale"]}
         target = adapter_folder(school.home, version)
-        place(_at_strength(candidate.folder, sitting["scale"]), target, facts)
+        place(at_strength(attempt.folder, sitting["scale"]), target, facts)
         # What was examined is what serves: a file that changed since must not.
         check_adapter(AdapterFiles(version, sitting["sha256"], target))
     return Adapter(
@@ -445,9 +349,7 @@ def _end(school: School, night_id: str, ended: Outcome) -> Night:
         lessons=ended.lessons,
     )
     # Published or on record; the weights themselves come out of the same seed again.
-    for tried in (folder, *folder.glob("without-*")):
-        for weights in (tried / "trained", *(_at_strength(tried, scale) for scale in school.settings.scales)):
-            shutil.rmtree(weights, ignore_errors=True)
+    remove_weights(folder, school.settings.scales)
     return night
 
 
@@ -470,7 +372,3 @@ def _watched(school: School, check: Callable[[], None]) -> School:
 
 def _folder(school: School, night: Night) -> Path:
     return school.home / "nights" / night.id
-
-
-def _at_strength(folder: Path, scale: float) -> Path:
-    return folder / f"strength-{scale:g}"

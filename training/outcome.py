@@ -91,10 +91,15 @@ def facts(
     replay: Sequence[Mapping[str, Any]],
     strength: float,
     strengths: Sequence[float],
+    stages: str = ".",
     tries: Sequence[Try] = (),
+    candidates: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """What the report tells beyond the verdict: every question with both answers, what was trained, what was left
     out.
+
+    Args:
+        stages: the folder of the attempt that was decided on, in the night's.
     """
     return {
         "verdict": verdict.as_json(),
@@ -116,7 +121,9 @@ def facts(
             for item in syllabus.paper
         ],
         "perplexity": {"before": before.perplexity, "after": after.perplexity, "ratio": verdict.perplexity_ratio},
+        "stages": stages,
         "bisect": [one.as_json() for one in tries],
+        "candidates": [dict(one) for one in candidates],
         "lessons_in": [lesson.id for lesson in syllabus.kept],
         "lessons_out": {k: {"state": d.state, "reason": d.reason} for k, d in syllabus.dropped.items()},
         "syllabus": syllabus.identity,

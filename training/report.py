@@ -65,6 +65,8 @@ def as_markdown(report: Mapping[str, Any], lessons: Mapping[str, Lesson]) -> str
     canaries = report.get("verdict", {}).get("canaries")
     if canaries:
         parts += ["### How it talks, beside the base", _canaries(canaries)]
+    if report.get("candidates"):
+        parts += ["### Candidates: settings that were tried, and which was chosen", _candidates(report["candidates"])]
     if report.get("bisect"):
         rows = [
             [
@@ -125,6 +127,17 @@ def _canaries(canaries: Mapping[str, Mapping[str, Any]]) -> str:
         bound = f"{least} to {most}" if canary["least"] else f"at most {most}"
         rows.append([CANARIES[name], before, f"{'✓' if canary['holds'] else '✗'} {after}", bound])
     return _table(["measure", "base", "after", "bound"], rows)
+
+
+def _candidates(candidates: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for one in candidates:
+        settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in one["settings"].items())
+        came = f" (of night {one['from'][:8]}, where they won)" if "from" in one else ""
+        right = "; ".join(f"{kind} {after}/{of}" for kind, (after, of) in one.get("right", {}).items() if of)
+        mark = "✓ " if one["chosen"] else ""
+        rows.append([f"{mark}{one['candidate']}", f"{settings}, seed {one['seed']}{came}", right, one["why"]])
+    return _table(["candidate", "settings", "right", "why"], rows)
 
 
 def _training(report: Mapping[str, Any]) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from assistant.settings import Settings as DaySettings
 
@@ -152,7 +152,26 @@ class NightSettings(BaseModel):
         description="time to find the lessons that made a night fail, by nights without some of them: two or three on"
         " two CPU cores, which halves a dozen lessons down to one; what is left over is for the next night; 0: never",
     )
+    candidates: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="settings that are trained a night, of which the gate's best is published (1: a night on two CPU"
+        " cores is minutes, and each further candidate costs as much again)",
+    )
+    candidate_minutes: float = Field(
+        60,
+        ge=0,
+        description="time for the candidates after the first; one begins only if it is likely to end within it (60: a"
+        " night of a few candidates stays within the night)",
+    )
     lease_seconds: float = Field(30, gt=0, description="a night that is silent for so long is dead")
+
+    @model_validator(mode="after")
+    def _one_candidate_goes_on(self) -> Self:
+        if self.continued and self.candidates > 1:
+            raise ValueError("nights that go on from the last adapter have one candidate: its rank can't change")
+        return self
 
 
 class Settings(DaySettings):

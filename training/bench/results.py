@@ -26,7 +26,7 @@ from memory.errors import BadInput, NightschoolError
 from training.bench import figures
 from training.bench.arms import ARMS
 from training.bench.plan import Plan
-from training.settings import Settings, as_json
+from training.settings import NightSettings, Settings, as_json
 from training.stages import write_json
 
 ANSWERING = (
@@ -179,7 +179,9 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | No
     if found["model"]["sha256"] != wanted["model"]["sha256"]:
         return f"another model ({found['model']['id']}; now {wanted['model']['id']})"
     old, new = (_flat(manifest["settings"]) for manifest in (found, wanted))
-    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    # A bench goes on under a later version: a setting that the earlier one did not know yet counts as its default.
+    known = _flat({"night": as_json(NightSettings())})
+    changed = [name for name in {**old, **new} if old.get(name, known.get(name)) != new.get(name)]
     if changed:
         name = changed[0]
         return f"other settings ({name} {str(old.get(name))[:40]}; now {str(new.get(name))[:40]})"
