@@ -132,6 +132,7 @@ class _Race:
         self._school, self._syllabus, self._given, self._done = school, syllabus, given, done
         self._stage, self._search = stage, search
         self._tried: list[_Candidate] = []
+        self._beyond: Progress | None = None
 
     def time_left(self) -> bool:
         """Whether one more would end in time, if it takes as long as those before it. The first may always begin."""
@@ -181,7 +182,8 @@ class _Race:
     def _stages(self, number: int) -> Callable[[str], Progress]:
         if number == 1:
             return self._stage
-        progress, of = self._stage("candidates"), self._school.settings.candidates
+        progress = self._beyond = self._beyond or self._stage("candidates")
+        of = self._school.settings.candidates
 
         def stage(name: str) -> Progress:
             begins, span = {"train": (0.0, 0.55), "after": (0.55, 0.45)}.get(name, (1.0, 0.0))

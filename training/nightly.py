@@ -278,9 +278,10 @@ def _without_culprits(school: School, whole: Attempt, given: Given, progress: Pr
 
     found = bisect.find(tonight, try_without, time_left=time_left)
     why, told = whole.verdict.harm[0], found.told(len(tonight))
-    best = replace(tried[found.without], syllabus=whole.syllabus) if found.without else whole
+    best = tried[found.without] if found.without else whole
     return replace(
         best,
+        candidates=whole.candidates,
         syllabus=bisect.leave_out(whole.syllabus, found.decisions(why)),
         verdict=replace(best.verdict, reasons=(*best.verdict.reasons, told)),
         tries=found.tries,
