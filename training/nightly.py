@@ -38,6 +38,7 @@ from training.settings import as_json
 from training.stages import Finished, write_text
 from training.syllabus import Syllabus, collect, stored_questions
 from training.teacher import Diverged
+from training.watch import look, settle
 
 __all__ = ["SHARES", "School", "Tell", "night_school", "preview", "run"]
 
@@ -56,31 +57,37 @@ candidates are a stage of their own after `decide`, each as long as `train` and 
 """
 
 
-def night_school(school: School, night: Night) -> Outcome:
+def night_school(school: School, asked: Night) -> Outcome:
     """Teach and examine one night's lessons, and say what shall change. Nothing that serves has changed yet.
 
     Raises: whatever a stage raises; `run` turns it into an outcome.
     """
-    stage = _Stages(school, night)
+    night, stage = asked, _Stages(school, asked)
     active = _active(school)
     serving = adapter_files(school.home, active) if active else None
 
     stage("collect")
     syllabus = _collect(school, night.seed)
-    nothing = _nothing_to_learn(school, syllabus, active, night)
+    watch, nothing = look(school, active), _nothing_to_learn(school, syllabus, active, night)
+    if nothing and watch and watch.acts and syllabus.kept:
+        night, syllabus, nothing = _with_another_seed(school, asked, syllabus, active, nothing)
     if nothing:
-        return nothing
+        return settle(school, watch, nothing, stage("publish"))
     done = Finished(_folder(school, night), [syllabus.identity, active.sha256 if active else BASE])
 
     before = Exam.from_json(done.once("before", lambda: _before(school, syllabus, serving, stage("before"))))
     syllabus = replace(syllabus, paper=(*syllabus.paper, *_pushbacks(school, syllabus, before)))
+    watch = watch and watch.examined(school, syllabus, before)
     replay = done.once("replay", lambda: _replay(school, night, syllabus, stage("replay")))
-    given = Given(night.seed, serving, before, replay, gain_needed=not _taken_back(school, active))
+    anew = night.seed != asked.seed
+    given = Given(night.seed, serving, before, replay, gain_needed=not (anew or _taken_back(school, active)))
     try:
         attempt = race(school, night, syllabus, given, done, stage)
     except Diverged as error:
-        known = school.ledger.lessons()
-        return outcome.rejected(syllabus, [f"training diverged: {error}"], known, night, school.clock())
+        ended = outcome.rejected(
+            syllabus, [f"training diverged: {error}"], school.ledger.lessons(), night, school.clock()
+        )
+        return settle(school, watch, ended, stage("publish"))
     attempt = _without_culprits(school, attempt, given, stage("bisect"))
 
     stage("publish")
@@ -88,8 +95,11 @@ def night_school(school: School, night: Night) -> Outcome:
     syllabus, verdict, known = attempt.syllabus, attempt.verdict, school.ledger.lessons()
     facts = _facts(school, night, attempt, given)
     if verdict.promote:
-        return outcome.promoted(syllabus, adapter, attempt.after, facts, known, night)
-    return outcome.rejected(syllabus, verdict.reasons, known, night, adapter.created_at, adapter=adapter, facts=facts)
+        ended = outcome.promoted(syllabus, adapter, attempt.after, facts, known, night)
+    else:
+        at = adapter.created_at
+        ended = outcome.rejected(syllabus, verdict.reasons, known, night, at, adapter=adapter, facts=facts)
+    return settle(school, watch, ended, stage("publish"))
 
 
 def run(school: School, night_id: str, *, seed: int) -> Night:
@@ -189,6 +199,18 @@ def _nothing_to_learn(school: School, syllabus: Syllabus, active: Adapter | None
     return None
 
 
+def _with_another_seed(
+    school: School, night: Night, syllabus: Syllabus, active: Adapter | None, nothing: Outcome
+) -> tuple[Night, Syllabus, Outcome | None]:
+    """The same night with the next seed that its lessons have not been tried with; as it was, where there is none."""
+    for more in range(1, school.settings.drift_retrains + 1):
+        other = replace(night, seed=(night.seed + more) % 2**31)
+        again = _collect(school, other.seed)
+        if _nothing_to_learn(school, again, active, other) is None:
+            return other, again, None
+    return night, syllabus, nothing
+
+
 def _active(school: School) -> Adapter | None:
     """The version that serves, unless it belongs to another model than the one that is taught."""
     active = school.ledger.active_adapter()
@@ -205,10 +227,10 @@ def _taken_back(school: School, active: Adapter | None) -> bool:
 def _never_serving_what_was_taken_back(school: School, ended: Outcome) -> Outcome:
     """A rejected night leaves the old version serving, unless that one holds what was undone: then the base."""
     active = _active(school)
-    if ended.status is not NightStatus.REJECTED or active is None or not _taken_back(school, active):
+    if ended.status is not NightStatus.REJECTED or ended.back_to or not active or not _taken_back(school, active):
         return ended
     why = f"{active.version} was trained on what was taken back since: the base serves until a night passes"
-    return replace(ended, reasons=(why, *ended.reasons), back_to_base=True)
+    return replace(ended, reasons=(why, *ended.reasons), back_to=BASE)
 
 
 def _before(school: School, syllabus: Syllabus, serving: AdapterFiles | None, progress: Progress) -> Any:
@@ -294,6 +316,7 @@ def _facts(school: School, night: Night, attempt: Attempt, given: Given) -> dict
         given.before,
         attempt.after,
         attempt.verdict,
+        seed=attempt.seed,
         trained=attempt.trained,
         replay=given.replay,
         strength=attempt.sitting["scale"],
@@ -346,7 +369,8 @@ def _end(school: School, night_id: str, ended: Outcome) -> Night:
         at=at,
         report=str(folder) if written else None,
         adapter=ended.adapter,
-        back_to_base=ended.back_to_base,
+        back_to=ended.back_to,
+        drift=ended.drift,
         lessons=ended.lessons,
     )
     # Published or on record; the weights themselves come out of the same seed again.

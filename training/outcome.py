@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from memory.records import Adapter, Lesson, LessonEvent, LessonState, Night, NightStatus
+from memory.records import BASE, Adapter, Lesson, LessonEvent, LessonState, Night, NightStatus
 from training.bisect import Try
 from training.gate import Verdict
 from training.paper import Exam
@@ -19,13 +19,16 @@ Events = tuple[tuple[str, LessonEvent], ...]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a night ended, with everything that its last transaction writes. `facts` go into the report."""
+    """How a night ended, with everything that its last transaction writes. `facts` go into the report; `back_to` is an
+    earlier version, or the base, that serves from now on.
+    """
 
     status: NightStatus
     reasons: tuple[str, ...]
     adapter: Adapter | None = None
-    back_to_base: bool = False
+    back_to: str | None = None
     lessons: Events = ()
+    drift: Mapping[str, Any] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -38,7 +41,7 @@ def all_taken_back(syllabus: Syllabus, active: Adapter, known: Sequence[Lesson],
     """Nothing is in force that the active version was trained on: it must not serve on."""
     why = f"every lesson behind {active.version} was taken back: the base serves again"
     lessons = _left_out(syllabus, known, night, at)
-    return Outcome(NightStatus.PROMOTED, (why,), back_to_base=True, lessons=lessons)
+    return Outcome(NightStatus.PROMOTED, (why,), back_to=BASE, lessons=lessons)
 
 
 def promoted(
@@ -87,6 +90,7 @@ def facts(
     after: Exam,
     verdict: Verdict,
     *,
+    seed: int,
     trained: Mapping[str, Any],
     replay: Sequence[Mapping[str, Any]],
     strength: float,
@@ -99,10 +103,12 @@ def facts(
     out.
 
     Args:
+        seed: that it was trained with.
         stages: the folder of the attempt that was decided on, in the night's.
     """
     return {
         "verdict": verdict.as_json(),
+        "seed": seed,
         "strength": strength,
         "strengths_examined": list(strengths),
         "training": dict(trained),

@@ -165,6 +165,27 @@ class NightSettings(BaseModel):
         description="time for the candidates after the first; one begins only if it is likely to end within it (60: a"
         " night of a few candidates stays within the night)",
     )
+    # The drift watch's bounds.
+    drift_chance_max: float = Field(
+        0.01,
+        gt=0,
+        le=0.5,
+        description="probability below which more thumbs down than usual are no chance (Fisher, one-sided); stricter"
+        " than the gate's, for it is asked every night anew",
+    )
+    drift_downs_more_max: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="share of thumbs down on the version that serves, above that of the versions before it: a change of"
+        " topic moves it by less, one in ten a person notices",
+    )
+    drift_retrains: int = Field(
+        2,
+        ge=0,
+        description="how often the same lessons are trained with another seed because of drift, a night each, while no"
+        " earlier version can serve instead (2: what two other seeds don't mend, a third hardly will)",
+    )
     lease_seconds: float = Field(30, gt=0, description="a night that is silent for so long is dead")
 
     @model_validator(mode="after")

@@ -50,6 +50,7 @@ class ScriptedTeacher:
         controls_lost: how many controls an adapter is wrong on, at full strength.
         poison: questions of lessons each of which costs an adapter that is trained on it `POISONED` controls more.
         flips: how many right answers an adapter takes back when told that they are wrong, at full strength.
+        forgets: version → answers that it no longer gives, though it was trained on them.
         perplexity_ratio: perplexity with an adapter at full strength, over the base's.
         harms: from settings to what training with them does, in place of `controls_lost`, `flips` or
             `perplexity_ratio`.
@@ -62,6 +63,7 @@ class ScriptedTeacher:
     controls_lost: int = 0
     poison: Collection[str] = ()
     flips: int = 0
+    forgets: Mapping[str, Collection[str]] = field(default_factory=dict)
     perplexity_ratio: float = 1.0
     harms: Callable[[NightSettings], Mapping[str, Any]] = lambda settings: {}
     breaks: Mapping[str, BaseException] = field(default_factory=dict)
@@ -138,6 +140,7 @@ class ScriptedTeacher:
         if adapter is not None:
             check_adapter(adapter)
             learned = _read(adapter.path)
+            learned["knows"] = set(learned["knows"]) - set(self.forgets.get(adapter.version, ()))
         self._work("sit", progress)
         lost_ids = set()
         for kind, damage in (("control", "controls_lost"), ("pushback", "flips")):
