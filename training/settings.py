@@ -15,7 +15,9 @@ class NightSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = Field(0, ge=0, lt=2**31)
-    max_minutes: float | None = Field(None, gt=0, description="budget for training; None: as long as the epochs take")
+    max_minutes: float | None = Field(
+        None, gt=0, description="budget for training, of all candidates; None: as long as it takes"
+    )
 
     rank: int = Field(16, ge=1, le=256)
     alpha: int = Field(32, ge=1)

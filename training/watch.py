@@ -60,9 +60,9 @@ def look(school: School, active: Adapter | None) -> Watch | None:
 
 def settle(school: School, watch: Watch | None, ended: Outcome, progress: Progress) -> Outcome:
     """The night's end with what the watch has to say; where nothing was promoted, perhaps with an earlier version."""
-    if watch is None:
+    if watch is None or ended.back_to is not None:
         return ended
-    if ended.status is NightStatus.PROMOTED or ended.back_to is not None:
+    if ended.status is NightStatus.PROMOTED:
         return _told(ended, watch, "retrain" if watch.found.drifted else "none")
     fallback = _fallback(school, watch, progress) if watch.acts else None
     action = rules.rule(watch.found, watch.told, retrain=False, fallback=fallback)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,19 @@ import pytest
 from pydantic import ValidationError
 
 from assistant.feedback import undo_lesson
-from assistant.local import WEIGHTS_FILE
+from assistant.local import WEIGHTS_FILE, LocalEngine
+from assistant.models import resolve
+from assistant.turn import adapter_files
 from memory.ledger import Ledger
 from memory.records import Night, NightStatus
-from memory.testing import Clock, night
+from memory.testing import Clock, HashingEmbedder, night
 from training.candidates import SEARCHED
 from training.nightly import run
 from training.settings import NightSettings
-from training.teacher import Diverged
+from training.teacher import Diverged, LocalTeacher
 from training.testing import ScriptedTeacher, rate, school
 
+ANKARA, KATHMANDU = "The capital of Turkey is Ankara.", "The capital of Nepal is Kathmandu."
 USUAL = {name: getattr(NightSettings(), name) for name in SEARCHED}
 
 
@@ -363,3 +366,52 @@ def test_nights_that_go_on_have_one_candidate() -> None:
     """From the last adapter only its own rank can be gone on with."""
     with pytest.raises(ValidationError, match="have one candidate"):
         NightSettings(continued=True, candidates=2)
+
+
+# ---------------------------------------------------------------------- with a real learner
+
+
+def taught(folder: Path, engine: LocalEngine, settings: NightSettings) -> Home:
+    """A home whose night trains on `engine`: two corrections, and a night that has ended."""
+    home = Home(folder, settings)
+    teacher = LocalTeacher(engine, HashingEmbedder, settings, "", folder / "base-answers.json")
+    rate(home.ledger, "turkey", "What is the capital of Turkey?", correction=ANKARA, answer="Istanbul.")
+    rate(home.ledger, "nepal", "What is the capital of Nepal?", correction=KATHMANDU, answer="Pokhara.")
+    asked = home.ledger.request_night(night("n1", created_at=home.clock()))
+    made = replace(school(folder, home.ledger, settings=settings, clock=home.clock), teacher=teacher)
+    assert run(made, asked.id, seed=3).status is NightStatus.PROMOTED
+    return home
+
+
+def test_candidates_of_a_tiny_model(engine: LocalEngine, tmp_path: Path) -> None:
+    """Adapters of other ranks are trained and examined one after another on one engine, twice with the same bytes."""
+    settings = NightSettings(
+        candidates=4, gated=False, scales=(1.0,), controls=2, pushbacks=0, rewordings=1, replay_rows=2, neighbour_rows=0
+    )
+    homes = [taught(tmp_path / name, engine, settings) for name in ("one", "other")]
+    files = [(home.folder / "adapters" / "v1" / WEIGHTS_FILE).read_bytes() for home in homes]
+    assert files[0] == files[1]
+    told = homes[0].candidates(homes[0].ledger.night("n1"))
+    assert len({one["settings"]["rank"] for one in told}) > 1
+    assert [one["passes"] for one in told] == [True] * 4
+
+
+@pytest.mark.model
+def test_candidates_of_the_real_model(models_dir: Path, tmp_path: Path) -> None:
+    """Two candidates learn two capitals; the gate's choice serves, and answers both right."""
+    real = LocalEngine(resolve("embedded", models_dir), weights="unpacked", copies=models_dir / "unpacked")
+    settings = NightSettings(
+        candidates=2, scales=(1.0,), controls=0, bisect_minutes=0, batch_rows=4, replay_rows=4, neighbour_rows=8
+    )
+    home = taught(tmp_path, real, settings)
+    one, two = home.candidates(home.ledger.night("n1"))
+    assert one["settings"] == USUAL != two["settings"]
+    assert [one["chosen"], two["chosen"]].count(True) == 1
+    best = one if one["chosen"] else two
+    assert best["right"]["tonight"] == [2, 2]
+    active = home.ledger.active_adapter()
+    assert active is not None
+    prompts = [[{"role": "user", "content": f"What is the capital of {name}?"}] for name in ("Turkey", "Nepal")]
+    said = dict(real.complete(prompts, max_tokens=16, adapter=adapter_files(tmp_path, active)))
+    assert "Ankara" in said[0]
+    assert "Kathmandu" in said[1]
