@@ -38,7 +38,7 @@ from training.settings import as_json
 from training.stages import Finished, write_text
 from training.syllabus import Syllabus, collect, stored_questions
 from training.teacher import Diverged
-from training.watch import look, settle
+from training.watch import Watch, look, settle
 
 __all__ = ["SHARES", "School", "Tell", "night_school", "preview", "run"]
 
@@ -62,15 +62,12 @@ def night_school(school: School, asked: Night) -> Outcome:
 
     Raises: whatever a stage raises; `run` turns it into an outcome.
     """
-    night, stage = asked, _Stages(school, asked)
-    active = _active(school)
+    stage, active = _Stages(school, asked), _active(school)
     serving = adapter_files(school.home, active) if active else None
 
     stage("collect")
-    syllabus = _collect(school, night.seed)
-    watch, nothing = look(school, active), _nothing_to_learn(school, syllabus, active, night)
-    if nothing and watch and watch.acts and syllabus.kept:
-        night, syllabus, nothing = _with_another_seed(school, asked, syllabus, active, nothing)
+    watch = look(school, active)
+    night, syllabus, nothing = _tonight(school, asked, active, watch)
     if nothing:
         return settle(school, watch, nothing, stage("publish"))
     done = Finished(_folder(school, night), [syllabus.identity, active.sha256 if active else BASE])
@@ -79,27 +76,18 @@ def night_school(school: School, asked: Night) -> Outcome:
     syllabus = replace(syllabus, paper=(*syllabus.paper, *_pushbacks(school, syllabus, before)))
     watch = watch and watch.examined(school, syllabus, before)
     replay = done.once("replay", lambda: _replay(school, night, syllabus, stage("replay")))
-    anew = night.seed != asked.seed
-    given = Given(night.seed, serving, before, replay, gain_needed=not (anew or _taken_back(school, active)))
+    must_go = _taken_back(school, active) or night.seed != asked.seed
+    given = Given(night.seed, serving, before, replay, gain_needed=not must_go)
     try:
         attempt = race(school, night, syllabus, given, done, stage)
     except Diverged as error:
-        ended = outcome.rejected(
-            syllabus, [f"training diverged: {error}"], school.ledger.lessons(), night, school.clock()
-        )
+        why, known = f"training diverged: {error}", school.ledger.lessons()
+        ended = outcome.rejected(syllabus, [why], known, night, school.clock())
         return settle(school, watch, ended, stage("publish"))
     attempt = _without_culprits(school, attempt, given, stage("bisect"))
 
     stage("publish")
-    adapter = _publish(school, night, attempt)
-    syllabus, verdict, known = attempt.syllabus, attempt.verdict, school.ledger.lessons()
-    facts = _facts(school, night, attempt, given)
-    if verdict.promote:
-        ended = outcome.promoted(syllabus, adapter, attempt.after, facts, known, night)
-    else:
-        at = adapter.created_at
-        ended = outcome.rejected(syllabus, verdict.reasons, known, night, at, adapter=adapter, facts=facts)
-    return settle(school, watch, ended, stage("publish"))
+    return settle(school, watch, _publish(school, night, attempt, given), stage("publish"))
 
 
 def run(school: School, night_id: str, *, seed: int) -> Night:
@@ -199,16 +187,23 @@ def _nothing_to_learn(school: School, syllabus: Syllabus, active: Adapter | None
     return None
 
 
-def _with_another_seed(
-    school: School, night: Night, syllabus: Syllabus, active: Adapter | None, nothing: Outcome
+def _tonight(
+    school: School, asked: Night, active: Adapter | None, watch: Watch | None
 ) -> tuple[Night, Syllabus, Outcome | None]:
-    """The same night with the next seed that its lessons have not been tried with; as it was, where there is none."""
-    for more in range(1, school.settings.drift_retrains + 1):
-        other = replace(night, seed=(night.seed + more) % 2**31)
-        again = _collect(school, other.seed)
-        if _nothing_to_learn(school, again, active, other) is None:
-            return other, again, None
-    return night, syllabus, nothing
+    """The night with the seed that it runs with, what it teaches, and its end where it could change nothing.
+
+    Where nothing is new, but the version that serves has drifted, the next seed is taken that its lessons have not been
+    tried with.
+    """
+    syllabus = _collect(school, asked.seed)
+    nothing = _nothing_to_learn(school, syllabus, active, asked)
+    if nothing and watch and watch.acts and syllabus.kept:
+        for more in range(1, school.settings.drift_retrains + 1):
+            night = replace(asked, seed=(asked.seed + more) % 2**31)
+            again = _collect(school, night.seed)
+            if _nothing_to_learn(school, again, active, night) is None:
+                return night, again, None
+    return asked, syllabus, nothing
 
 
 def _active(school: School) -> Adapter | None:
@@ -310,24 +305,17 @@ def _without_culprits(school: School, whole: Attempt, given: Given, progress: Pr
     )
 
 
-def _facts(school: School, night: Night, attempt: Attempt, given: Given) -> dict[str, Any]:
-    return outcome.facts(
-        attempt.syllabus,
-        given.before,
-        attempt.after,
-        attempt.verdict,
-        seed=attempt.seed,
-        trained=attempt.trained,
-        replay=given.replay,
-        strength=attempt.sitting["scale"],
-        strengths=[sitting["scale"] for sitting in attempt.sittings],
-        stages=attempt.folder.relative_to(_folder(school, night)).as_posix(),
-        tries=attempt.tries,
-        candidates=attempt.candidates,
-    )
+def _publish(school: School, night: Night, attempt: Attempt, given: Given) -> Outcome:
+    """The night's end by its verdict, with the adapter in its place."""
+    adapter = _place(school, night, attempt)
+    syllabus, verdict, known = attempt.syllabus, attempt.verdict, school.ledger.lessons()
+    facts = outcome.facts(attempt, given, stages=attempt.folder.relative_to(_folder(school, night)).as_posix())
+    if verdict.promote:
+        return outcome.promoted(syllabus, adapter, attempt.after, facts, known, night)
+    return outcome.rejected(syllabus, verdict.reasons, known, night, adapter.created_at, adapter=adapter, facts=facts)
 
 
-def _publish(school: School, night: Night, attempt: Attempt) -> Adapter:
+def _place(school: School, night: Night, attempt: Attempt) -> Adapter:
     """The adapter under its version's name: with its files in place if it shall serve, on record if it failed."""
     version, syllabus = school.ledger.name_adapter(night.id), attempt.syllabus
     sitting, verdict = attempt.sitting, attempt.verdict

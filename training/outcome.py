@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from memory.records import BASE, Adapter, Lesson, LessonEvent, LessonState, Night, NightStatus
-from training.bisect import Try
-from training.gate import Verdict
+from training.attempt import Attempt, Given
 from training.paper import Exam
 from training.syllabus import Syllabus
 
@@ -84,35 +83,21 @@ def rejected(
     return Outcome(NightStatus.REJECTED, tuple(reasons), adapter, lessons=tuple(events), facts=facts)
 
 
-def facts(
-    syllabus: Syllabus,
-    before: Exam,
-    after: Exam,
-    verdict: Verdict,
-    *,
-    seed: int,
-    trained: Mapping[str, Any],
-    replay: Sequence[Mapping[str, Any]],
-    strength: float,
-    strengths: Sequence[float],
-    stages: str = ".",
-    tries: Sequence[Try] = (),
-    candidates: Sequence[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
+def facts(attempt: Attempt, given: Given, *, stages: str = ".") -> dict[str, Any]:
     """What the report tells beyond the verdict: every question with both answers, what was trained, what was left
     out.
 
     Args:
-        seed: that it was trained with.
-        stages: the folder of the attempt that was decided on, in the night's.
+        stages: the attempt's folder, in the night's.
     """
+    syllabus, before, after, verdict = attempt.syllabus, given.before, attempt.after, attempt.verdict
     return {
         "verdict": verdict.as_json(),
-        "seed": seed,
-        "strength": strength,
-        "strengths_examined": list(strengths),
-        "training": dict(trained),
-        "replay": [row["prompt"][-1]["content"] for row in replay],
+        "seed": attempt.seed,
+        "strength": attempt.sitting["scale"],
+        "strengths_examined": [sitting["scale"] for sitting in attempt.sittings],
+        "training": dict(attempt.trained),
+        "replay": [row["prompt"][-1]["content"] for row in given.replay],
         "questions": [
             {
                 "kind": item.kind,
@@ -128,8 +113,8 @@ def facts(
         ],
         "perplexity": {"before": before.perplexity, "after": after.perplexity, "ratio": verdict.perplexity_ratio},
         "stages": stages,
-        "bisect": [one.as_json() for one in tries],
-        "candidates": [dict(one) for one in candidates],
+        "bisect": [one.as_json() for one in attempt.tries],
+        "candidates": [dict(one) for one in attempt.candidates],
         "lessons_in": [lesson.id for lesson in syllabus.kept],
         "lessons_out": {k: {"state": d.state, "reason": d.reason} for k, d in syllabus.dropped.items()},
         "syllabus": syllabus.identity,
