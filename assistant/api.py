@@ -14,13 +14,14 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as PlainHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from assistant import feedback, wire
+from assistant import feedback, metrics, wire
 from assistant.engine import Sampling
 from assistant.nights import request_night
 from assistant.turn import Answered, Ask, Assistant, Recalled, Words, clean, scrub, turn
@@ -100,12 +101,13 @@ class FeedbackRequest(BaseModel):
 
 
 def create(  # noqa: C901 - one small route after another
-    assistant: Assistant, *, ready: Callable[[], str | None]
+    assistant: Assistant, *, ready: Callable[[], str | None], registry: CollectorRegistry | None = None
 ) -> FastAPI:
     """The HTTP application, for requests from this machine alone.
 
     Args:
         ready: why the assistant can't answer yet, or None.
+        registry: what `/metrics` tells; None: what the ledger does, see `assistant.metrics`.
     """
     api = FastAPI(title="Nightschool", docs_url=None, redoc_url=None)
     api.add_middleware(SameOrigin)
@@ -187,6 +189,12 @@ def create(  # noqa: C901 - one small route after another
     def search(q: str, k: Annotated[int, Query(ge=1, le=100)] = 5) -> dict[str, Any]:
         query = clean(q, limit=assistant.settings.message_chars, what="query")
         return {"results": [wire.recollection(r) for r in assistant.memory.recall(query, k=k)]}
+
+    told = registry or metrics.registry(assistant.ledger)
+
+    @api.get("/metrics")
+    def scrape() -> Response:
+        return Response(generate_latest(told), media_type=CONTENT_TYPE_LATEST)
 
     @api.get("/health")
     def health() -> dict[str, str]:

@@ -43,6 +43,7 @@ from memory.records import (
     NightStatus,
     Rating,
     Recollection,
+    Votes,
     sign,
 )
 
@@ -71,5 +72,6 @@ __all__ = [
     "NotRemembered",
     "Rating",
     "Recollection",
+    "Votes",
     "sign",
 ]

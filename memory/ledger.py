@@ -25,6 +25,7 @@ from memory.records import (
     NightStatus,
     Rating,
     Spoken,
+    Votes,
 )
 
 
@@ -194,12 +195,17 @@ class Ledger(Database):
         at: datetime,
         report: str | None = None,
         adapter: Adapter | None = None,
-        back_to_base: bool = False,
+        back_to: str | None = None,
+        drift: Mapping[str, Any] | None = None,
         lessons: Sequence[tuple[str, LessonEvent]] = (),
         resumable: bool = False,
     ) -> Night:
         """Everything a night's end changes, in one transaction: the version that serves, the lessons, the verdict, the
         lease. Before it nothing has changed for the day; after it everything has.
+
+        Args:
+            back_to: an earlier version, or `base`, that serves from now on.
+            drift: how the night found the version that served.
 
         Raises:
             AlreadyRunning: the lease went to another holder meanwhile; nothing was written.
@@ -209,8 +215,12 @@ class Ledger(Database):
             sql.nights.check_lease(db, night_id, holder=holder)
             if adapter is not None:
                 sql.adapters.add(db, adapter)
-            if back_to_base:
-                sql.adapters.flip(db, BASE, reasons[0])
+            if back_to is not None:
+                if back_to != BASE:
+                    sql.adapters.may_serve(db, back_to)
+                sql.adapters.flip(db, back_to, reasons[0])
+            if drift is not None:
+                sql.drifts.add(db, night_id, drift)
             sql.lessons.advance_all(db, lessons)
             return sql.nights.end(
                 db, night_id, status=status, reasons=reasons, report=report, at=at, resumable=resumable
@@ -266,3 +276,31 @@ class Ledger(Database):
                 sql.adapters.may_serve(db, version)
             sql.adapters.flip(db, version, reason)
             return sql.adapters.active(db)
+
+    # ------------------------------------------------------------------ how it goes
+
+    def votes(self) -> dict[str, Votes]:
+        """Version (`base` too) → the thumbs that hold on its answers, for those that anybody has rated."""
+        with self._read() as db:
+            return sql.lessons.votes(db)
+
+    def lesson_counts(self) -> dict[LessonState, int]:
+        """State → how many lessons are in it, for those that there are."""
+        with self._read() as db:
+            return sql.lessons.counts(db)
+
+    def last_drift(self) -> dict[str, Any] | None:
+        """How the newest night that looked found the version that served."""
+        with self._read() as db:
+            return sql.drifts.newest(db)
+
+    # ------------------------------------------------------------------ what nights learn about nights
+
+    def study_log(self, *, first: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
+        """The log of what candidates of nights have shown, in the order of writing, from place `first` on."""
+        with self._read() as db:
+            return sql.study.entries(db, first=first, limit=limit)
+
+    def append_study_log(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        with self._write() as db:
+            sql.study.append(db, entries)

@@ -217,6 +217,18 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True)
+class Votes:
+    """Thumbs on one version's answers, each answer once, by the rating of it that holds."""
+
+    up: int = 0
+    down: int = 0
+
+    @property
+    def rated(self) -> int:
+        return self.up + self.down
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """Who may run a night until when. One that is not renewed before `expires_at` is nobody's."""
 

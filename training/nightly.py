@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-import shutil
 import traceback
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,21 +22,25 @@ from assistant.engine import AdapterFiles
 from assistant.local import check_adapter
 from assistant.turn import adapter_files, adapter_folder
 from memory.errors import NotRemembered
-from memory.ledger import Ledger
 from memory.records import BASE, Adapter, AdapterState, LessonState, Night, NightStatus
 from training import bisect, gate, outcome, report
+from training.attempt import Attempt, Given, at_strength, remove_weights, teach
+from training.candidates import race
 from training.clean import Decision
-from training.examples import Dialogue
 from training.lease import heartbeat
 from training.lessons import in_force as lessons_in_force
 from training.outcome import Outcome
 from training.paper import Exam, Item, pushback_items
 from training.progress import Progress
 from training.publish import place
-from training.settings import NightSettings, as_json
-from training.stages import Finished, sync_tree, write_text
-from training.syllabus import Syllabus, collect, stored_questions, wanted_rows
-from training.teacher import Diverged, Teacher
+from training.school import School, Tell
+from training.settings import as_json
+from training.stages import Finished, write_text
+from training.syllabus import Syllabus, collect, stored_questions
+from training.teacher import Diverged
+from training.watch import Watch, look, settle
+
+__all__ = ["SHARES", "School", "Tell", "night_school", "preview", "run"]
 
 SHARES = {
     "collect": 0.02,
@@ -50,61 +52,42 @@ SHARES = {
     "bisect": 0.01,
     "publish": 0.01,
 }
-"""The stages in their order, and how much of a night each takes; `bisect` takes time only where a night fails."""
-
-Tell = Callable[[str, float, str], None]
-"""Called with (stage, share of the whole night done in [0, 1], a few words)."""
-
-
-@dataclass(frozen=True)
-class School:
-    """The collaborators of a night. `holder` names this process in the lease."""
-
-    home: Path
-    ledger: Ledger
-    teacher: Teacher
-    settings: NightSettings
-    system_prompt: str
-    key: bytes
-    clock: Callable[[], datetime]
-    holder: str
-    tell: Tell = lambda stage, share, detail: None
+"""The stages in their order, and how much of a night each takes; `bisect` takes time only where a night fails. Further
+candidates are a stage of their own after `decide`, each as long as `train` and `after` together.
+"""
 
 
-def night_school(school: School, night: Night) -> Outcome:
+def night_school(school: School, asked: Night) -> Outcome:
     """Teach and examine one night's lessons, and say what shall change. Nothing that serves has changed yet.
 
     Raises: whatever a stage raises; `run` turns it into an outcome.
     """
-    stage = _Stages(school, night)
-    active = _active(school)
+    stage, active = _Stages(school, asked), _active(school)
     serving = adapter_files(school.home, active) if active else None
 
     stage("collect")
-    syllabus = _collect(school, night.seed)
-    nothing = _nothing_to_learn(school, syllabus, active, night)
+    watch = look(school, active)
+    night, syllabus, nothing = _tonight(school, asked, active, watch)
     if nothing:
-        return nothing
+        return settle(school, watch, nothing, stage("publish"))
     done = Finished(_folder(school, night), [syllabus.identity, active.sha256 if active else BASE])
 
     before = Exam.from_json(done.once("before", lambda: _before(school, syllabus, serving, stage("before"))))
     syllabus = replace(syllabus, paper=(*syllabus.paper, *_pushbacks(school, syllabus, before)))
+    watch = watch and watch.examined(school, syllabus, before)
     replay = done.once("replay", lambda: _replay(school, night, syllabus, stage("replay")))
-    given = _Given(night, serving, before, replay, gain_needed=not _taken_back(school, active))
+    must_go = _taken_back(school, active) or night.seed != asked.seed
+    given = Given(night.seed, serving, before, replay, gain_needed=not must_go)
     try:
-        candidate = _teach(school, syllabus, given, done, stage)
+        attempt = race(school, night, syllabus, given, done, stage)
     except Diverged as error:
-        known = school.ledger.lessons()
-        return outcome.rejected(syllabus, [f"training diverged: {error}"], known, night, school.clock())
-    candidate = _without_culprits(school, candidate, given, stage("bisect"))
+        why, known = f"training diverged: {error}", school.ledger.lessons()
+        ended = outcome.rejected(syllabus, [why], known, night, school.clock())
+        return settle(school, watch, ended, stage("publish"))
+    attempt = _without_culprits(school, attempt, given, stage("bisect"))
 
     stage("publish")
-    adapter = _publish(school, night, candidate)
-    syllabus, verdict, known = candidate.syllabus, candidate.verdict, school.ledger.lessons()
-    facts = _facts(candidate, given)
-    if verdict.promote:
-        return outcome.promoted(syllabus, adapter, candidate.after, facts, known, night)
-    return outcome.rejected(syllabus, verdict.reasons, known, night, adapter.created_at, adapter=adapter, facts=facts)
+    return settle(school, watch, _publish(school, night, attempt, given), stage("publish"))
 
 
 def run(school: School, night_id: str, *, seed: int) -> Night:
@@ -142,45 +125,27 @@ def preview(school: School, *, seed: int) -> Syllabus:
 # ---------------------------------------------------------------------- the stages
 
 
-@dataclass(frozen=True)
-class _Given:
-    """What every training of a night starts from and is measured against."""
-
-    night: Night
-    serving: AdapterFiles | None
-    before: Exam
-    replay: Sequence[Any]
-    gain_needed: bool
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """An adapter that was trained on `syllabus` and examined: at every strength `sittings`, at its best `sitting`."""
-
-    syllabus: Syllabus
-    folder: Path
-    trained: Mapping[str, Any]
-    sittings: Sequence[Mapping[str, Any]]
-    sitting: Mapping[str, Any]
-    after: Exam
-    verdict: gate.Verdict
-    tries: tuple[bisect.Try, ...] = ()
-
-
 class _Stages:
     """Announces a stage and gives its share of the progress bar: `stage("train")` → a `Progress` for that stage."""
 
     def __init__(self, school: School, night: Night) -> None:
         self._school, self._night = school, night
         self._last: datetime | None = None
+        more = (school.settings.candidates - 1) * (SHARES["train"] + SHARES["after"])
+        shares: dict[str, float] = {}
+        for name, share in SHARES.items():
+            shares[name] = share / (1 + more)
+            if name == "decide":
+                shares["candidates"] = more / (1 + more)
+        self._shares = shares
 
     def __call__(self, name: str) -> Progress:
-        names = list(SHARES)
-        begins = sum(SHARES[earlier] for earlier in names[: names.index(name)])
+        names = list(self._shares)
+        begins = sum(self._shares[earlier] for earlier in names[: names.index(name)])
         self._last = None
 
         def progress(share: float, detail: str) -> None:
-            now, whole = self._school.clock(), begins + SHARES[name] * share
+            now, whole = self._school.clock(), begins + self._shares[name] * share
             self._school.tell(name, whole, detail)
             # The page looks once a second; a row for each training step would only wear the disk.
             if self._last is None or now - self._last >= timedelta(seconds=1):
@@ -222,6 +187,25 @@ def _nothing_to_learn(school: School, syllabus: Syllabus, active: Adapter | None
     return None
 
 
+def _tonight(
+    school: School, asked: Night, active: Adapter | None, watch: Watch | None
+) -> tuple[Night, Syllabus, Outcome | None]:
+    """The night with the seed that it runs with, what it teaches, and its end where it could change nothing.
+
+    Where nothing is new, but the version that serves has drifted, the next seed is taken that its lessons have not been
+    tried with.
+    """
+    syllabus = _collect(school, asked.seed)
+    nothing = _nothing_to_learn(school, syllabus, active, asked)
+    if nothing and watch and watch.acts and syllabus.kept:
+        for more in range(1, school.settings.drift_retrains + 1):
+            night = replace(asked, seed=(asked.seed + more) % 2**31)
+            again = _collect(school, night.seed)
+            if _nothing_to_learn(school, again, active, night) is None:
+                return night, again, None
+    return asked, syllabus, nothing
+
+
 def _active(school: School) -> Adapter | None:
     """The version that serves, unless it belongs to another model than the one that is taught."""
     active = school.ledger.active_adapter()
@@ -238,10 +222,10 @@ def _taken_back(school: School, active: Adapter | None) -> bool:
 def _never_serving_what_was_taken_back(school: School, ended: Outcome) -> Outcome:
     """A rejected night leaves the old version serving, unless that one holds what was undone: then the base."""
     active = _active(school)
-    if ended.status is not NightStatus.REJECTED or active is None or not _taken_back(school, active):
+    if ended.status is not NightStatus.REJECTED or ended.back_to or not active or not _taken_back(school, active):
         return ended
     why = f"{active.version} was trained on what was taken back since: the base serves until a night passes"
-    return replace(ended, reasons=(why, *ended.reasons), back_to_base=True)
+    return replace(ended, reasons=(why, *ended.reasons), back_to=BASE)
 
 
 def _before(school: School, syllabus: Syllabus, serving: AdapterFiles | None, progress: Progress) -> Any:
@@ -276,83 +260,18 @@ def _replay(school: School, night: Night, syllabus: Syllabus, progress: Progress
     return [{"prompt": list(row.prompt), "answer": row.answer} for row in rows]
 
 
-def _teach(
-    school: School, syllabus: Syllabus, given: _Given, done: Finished, stage: Callable[[str], Progress]
-) -> _Candidate:
-    """Train, examine, and choose the strength. Raises: Diverged."""
-    trained = done.once("train", lambda: _train(school, syllabus, given, done.folder, stage("train")))
-    sittings = done.once("after", lambda: _examine(school, syllabus, given.before, done.folder, stage("after")))
-    stage("decide")
-    sitting, after, verdict = _decide(school, syllabus, given.before, sittings, gain_needed=given.gain_needed)
-    return _Candidate(syllabus, done.folder, trained, sittings, sitting, after, verdict)
-
-
-def _train(school: School, syllabus: Syllabus, given: _Given, folder: Path, progress: Progress) -> Any:
-    settings = school.settings
-    taught = wanted_rows(
-        syllabus.taught,
-        rewordings=settings.rewordings,
-        system=school.system_prompt,
-        unwanted=settings.preference != "none",
-    )
-    held = [Dialogue("replay", tuple(row["prompt"]), row["answer"]) for row in given.replay]
-    start = given.serving if settings.continued else None
-    if start is not None:
-        check_adapter(start)
-    target = folder / "trained"
-    # What a killed run left half done; training starts over with the same seed, and ends with the same bytes.
-    shutil.rmtree(target, ignore_errors=True)
-    trained = school.teacher.train(
-        [*taught, *held], seed=given.night.seed, folder=target, progress=progress, start=start.path if start else None
-    )
-    sync_tree(target)
-    kinds = Counter(row.kind for row in taught)
-    rows = {"wanted_rows": kinds["wanted"], "unwanted_rows": kinds["unwanted"], "replay_rows": len(held)}
-    return asdict(trained) | rows
-
-
-def _examine(school: School, syllabus: Syllabus, before: Exam, folder: Path, progress: Progress) -> Any:
-    """The paper as the adapter answers it at falling strengths, until nothing is lost: [{scale, sha256, exam}]."""
-    scales, sittings = school.settings.scales, []
-    for i, scale in enumerate(scales):
-        target = _at_strength(folder, scale)
-        sha256 = school.teacher.scale(folder / "trained", target, scale)
-        sync_tree(target)
-
-        def part(share: float, detail: str, i: int = i, scale: float = scale) -> None:
-            progress((i + share) / len(scales), f"strength {scale:g}: {detail}")
-
-        files = AdapterFiles(f"candidate at {scale:g}", sha256, target)
-        exam = school.teacher.sit(syllabus.paper, files, progress=part)
-        sittings.append({"scale": scale, "sha256": sha256, "exam": exam.as_json()})
-        if gate.flawless(gate.decide(syllabus.paper, before, exam, school.settings)):
-            break
-    return sittings
-
-
-def _decide(
-    school: School, syllabus: Syllabus, before: Exam, sittings: Sequence[Mapping[str, Any]], *, gain_needed: bool
-) -> tuple[Mapping[str, Any], Exam, gate.Verdict]:
-    """The strength to publish: of those that pass the gate the one that learned most, then the one that kept most."""
-    judged = []
-    for sitting in sittings:
-        after = Exam.from_json(sitting["exam"])
-        verdict = gate.decide(syllabus.paper, before, after, school.settings, gain_needed=gain_needed)
-        judged.append((sitting, after, verdict))
-    return max(judged, key=lambda found: gate.merit(found[2]))
-
-
-def _without_culprits(school: School, whole: _Candidate, given: _Given, progress: Progress) -> _Candidate:
+def _without_culprits(school: School, whole: Attempt, given: Given, progress: Progress) -> Attempt:
     """Where a night harms: the best that passes without the lessons that make it fail, or the same, if none is found.
 
     Each try is a night without some lessons, on the same paper but for theirs, and leaves its own stages in a folder of
     its own.
     """
+    school, given = replace(school, settings=whole.settings), replace(given, seed=whole.seed)
     limit = timedelta(minutes=school.settings.bisect_minutes)
     tonight = [lesson.id for lesson in whole.syllabus.tonight]
     if whole.verdict.promote or not whole.verdict.harm or len(tonight) < 2 or not limit:
         return whole
-    tried: dict[tuple[str, ...], _Candidate] = {}
+    tried: dict[tuple[str, ...], Attempt] = {}
     began = school.clock()
 
     def time_left() -> bool:
@@ -369,44 +288,41 @@ def _without_culprits(school: School, whole: _Candidate, given: _Given, progress
         name = hashlib.sha256(" ".join(out).encode()).hexdigest()[:12]
         done = Finished(whole.folder / f"without-{name}", syllabus.identity)
         try:
-            tried[out] = _teach(school, syllabus, given, done, lambda _: part)
+            tried[out] = teach(school, syllabus, given, done, lambda _: part)
         except Diverged as error:
             tried[out] = replace(whole, verdict=gate.Verdict(False, (f"training diverged: {error}",), {}, math.inf))
         return tried[out].verdict
 
     found = bisect.find(tonight, try_without, time_left=time_left)
     why, told = whole.verdict.harm[0], found.told(len(tonight))
-    best = replace(tried[found.without], syllabus=whole.syllabus) if found.without else whole
+    best = tried[found.without] if found.without else whole
     return replace(
         best,
+        candidates=whole.candidates,
         syllabus=bisect.leave_out(whole.syllabus, found.decisions(why)),
         verdict=replace(best.verdict, reasons=(*best.verdict.reasons, told)),
         tries=found.tries,
     )
 
 
-def _facts(candidate: _Candidate, given: _Given) -> dict[str, Any]:
-    return outcome.facts(
-        candidate.syllabus,
-        given.before,
-        candidate.after,
-        candidate.verdict,
-        trained=candidate.trained,
-        replay=given.replay,
-        strength=candidate.sitting["scale"],
-        strengths=[sitting["scale"] for sitting in candidate.sittings],
-        tries=candidate.tries,
-    )
+def _publish(school: School, night: Night, attempt: Attempt, given: Given) -> Outcome:
+    """The night's end by its verdict, with the adapter in its place."""
+    adapter = _place(school, night, attempt)
+    syllabus, verdict, known = attempt.syllabus, attempt.verdict, school.ledger.lessons()
+    facts = outcome.facts(attempt, given, stages=attempt.folder.relative_to(_folder(school, night)).as_posix())
+    if verdict.promote:
+        return outcome.promoted(syllabus, adapter, attempt.after, facts, known, night)
+    return outcome.rejected(syllabus, verdict.reasons, known, night, adapter.created_at, adapter=adapter, facts=facts)
 
 
-def _publish(school: School, night: Night, candidate: _Candidate) -> Adapter:
+def _place(school: School, night: Night, attempt: Attempt) -> Adapter:
     """The adapter under its version's name: with its files in place if it shall serve, on record if it failed."""
-    version, syllabus = school.ledger.name_adapter(night.id), candidate.syllabus
-    sitting, verdict = candidate.sitting, candidate.verdict
+    version, syllabus = school.ledger.name_adapter(night.id), attempt.syllabus
+    sitting, verdict = attempt.sitting, attempt.verdict
     if verdict.promote:
         facts = {"night": night.id, "model": school.teacher.model_id, "strength": sitting["scale"]}
         target = adapter_folder(school.home, version)
-        place(_at_strength(candidate.folder, sitting["scale"]), target, facts)
+        place(at_strength(attempt.folder, sitting["scale"]), target, facts)
         # What was examined is what serves: a file that changed since must not.
         check_adapter(AdapterFiles(version, sitting["sha256"], target))
     return Adapter(
@@ -441,13 +357,12 @@ def _end(school: School, night_id: str, ended: Outcome) -> Night:
         at=at,
         report=str(folder) if written else None,
         adapter=ended.adapter,
-        back_to_base=ended.back_to_base,
+        back_to=ended.back_to,
+        drift=ended.drift,
         lessons=ended.lessons,
     )
     # Published or on record; the weights themselves come out of the same seed again.
-    for tried in (folder, *folder.glob("without-*")):
-        for weights in (tried / "trained", *(_at_strength(tried, scale) for scale in school.settings.scales)):
-            shutil.rmtree(weights, ignore_errors=True)
+    remove_weights(folder, school.settings.scales)
     return night
 
 
@@ -470,7 +385,3 @@ def _watched(school: School, check: Callable[[], None]) -> School:
 
 def _folder(school: School, night: Night) -> Path:
     return school.home / "nights" / night.id
-
-
-def _at_strength(folder: Path, scale: float) -> Path:
-    return folder / f"strength-{scale:g}"

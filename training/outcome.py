@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from memory.records import Adapter, Lesson, LessonEvent, LessonState, Night, NightStatus
-from training.bisect import Try
-from training.gate import Verdict
+from memory.records import BASE, Adapter, Lesson, LessonEvent, LessonState, Night, NightStatus
+from training.attempt import Attempt, Given
 from training.paper import Exam
 from training.syllabus import Syllabus
 
@@ -19,13 +18,16 @@ Events = tuple[tuple[str, LessonEvent], ...]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a night ended, with everything that its last transaction writes. `facts` go into the report."""
+    """How a night ended, with everything that its last transaction writes. `facts` go into the report; `back_to` is an
+    earlier version, or the base, that serves from now on.
+    """
 
     status: NightStatus
     reasons: tuple[str, ...]
     adapter: Adapter | None = None
-    back_to_base: bool = False
+    back_to: str | None = None
     lessons: Events = ()
+    drift: Mapping[str, Any] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -38,7 +40,7 @@ def all_taken_back(syllabus: Syllabus, active: Adapter, known: Sequence[Lesson],
     """Nothing is in force that the active version was trained on: it must not serve on."""
     why = f"every lesson behind {active.version} was taken back: the base serves again"
     lessons = _left_out(syllabus, known, night, at)
-    return Outcome(NightStatus.PROMOTED, (why,), back_to_base=True, lessons=lessons)
+    return Outcome(NightStatus.PROMOTED, (why,), back_to=BASE, lessons=lessons)
 
 
 def promoted(
@@ -81,27 +83,21 @@ def rejected(
     return Outcome(NightStatus.REJECTED, tuple(reasons), adapter, lessons=tuple(events), facts=facts)
 
 
-def facts(
-    syllabus: Syllabus,
-    before: Exam,
-    after: Exam,
-    verdict: Verdict,
-    *,
-    trained: Mapping[str, Any],
-    replay: Sequence[Mapping[str, Any]],
-    strength: float,
-    strengths: Sequence[float],
-    tries: Sequence[Try] = (),
-) -> dict[str, Any]:
+def facts(attempt: Attempt, given: Given, *, stages: str = ".") -> dict[str, Any]:
     """What the report tells beyond the verdict: every question with both answers, what was trained, what was left
     out.
+
+    Args:
+        stages: the attempt's folder, in the night's.
     """
+    syllabus, before, after, verdict = attempt.syllabus, given.before, attempt.after, attempt.verdict
     return {
         "verdict": verdict.as_json(),
-        "strength": strength,
-        "strengths_examined": list(strengths),
-        "training": dict(trained),
-        "replay": [row["prompt"][-1]["content"] for row in replay],
+        "seed": attempt.seed,
+        "strength": attempt.sitting["scale"],
+        "strengths_examined": [sitting["scale"] for sitting in attempt.sittings],
+        "training": dict(attempt.trained),
+        "replay": [row["prompt"][-1]["content"] for row in given.replay],
         "questions": [
             {
                 "kind": item.kind,
@@ -116,7 +112,9 @@ def facts(
             for item in syllabus.paper
         ],
         "perplexity": {"before": before.perplexity, "after": after.perplexity, "ratio": verdict.perplexity_ratio},
-        "bisect": [one.as_json() for one in tries],
+        "stages": stages,
+        "bisect": [one.as_json() for one in attempt.tries],
+        "candidates": [dict(one) for one in attempt.candidates],
         "lessons_in": [lesson.id for lesson in syllabus.kept],
         "lessons_out": {k: {"state": d.state, "reason": d.reason} for k, d in syllabus.dropped.items()},
         "syllabus": syllabus.identity,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memory.records import Lesson, Night, NightStatus
+from training.drift import Drift
 from training.stages import write_json, write_text
 
 if TYPE_CHECKING:
@@ -28,6 +29,15 @@ CANARIES = {
     "flips": "right answers taken back when told that they are wrong",
 }
 """Canary → what a reader calls it."""
+
+
+ACTIONS = {
+    "none": "within its band",
+    "warn": "below its band: a next night that finds it so too trains everything anew, or an earlier version serves",
+    "retrain": "below its band: everything was trained anew, and that version serves",
+    "roll back": "below its band for the second night, and no training mended it: an earlier version serves again",
+}
+"""What the drift watch did → what a reader is told."""
 
 
 def write(folder: Path, night: Night, outcome: Outcome, *, lessons: Sequence[Lesson], at: datetime) -> None:
@@ -65,6 +75,10 @@ def as_markdown(report: Mapping[str, Any], lessons: Mapping[str, Lesson]) -> str
     canaries = report.get("verdict", {}).get("canaries")
     if canaries:
         parts += ["### How it talks, beside the base", _canaries(canaries)]
+    if report.get("candidates"):
+        parts += ["### Candidates: settings that were tried, and which was chosen", _candidates(report["candidates"])]
+    if report.get("drift"):
+        parts += ["### Drift watch: how the version that served does", _drift(report["drift"])]
     if report.get("bisect"):
         rows = [
             [
@@ -125,6 +139,24 @@ def _canaries(canaries: Mapping[str, Mapping[str, Any]]) -> str:
         bound = f"{least} to {most}" if canary["least"] else f"at most {most}"
         rows.append([CANARIES[name], before, f"{'✓' if canary['holds'] else '✗'} {after}", bound])
     return _table(["measure", "base", "after", "bound"], rows)
+
+
+def _candidates(candidates: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for one in candidates:
+        settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in one["settings"].items())
+        came = f" (of night {one['from'][:8]}, where they won)" if "from" in one else ""
+        right = "; ".join(f"{kind} {after}/{of}" for kind, (after, of) in one.get("right", {}).items() if of)
+        mark = "✓ " if one["chosen"] else ""
+        rows.append([f"{mark}{one['candidate']}", f"{settings}, seed {one['seed']}{came}", right, one["why"]])
+    return _table(["candidate", "settings", "right", "why"], rows)
+
+
+def _drift(drift: Mapping[str, Any]) -> str:
+    signals = [Drift.from_json(drift).thumbs, Drift.from_json(drift).exam]
+    lines = [f"{'✗' if x.drifted else '✓'} {drift['adapter']}: {x.told}" for x in signals if x is not None]
+    lines.append(ACTIONS[drift["action"]])
+    return _list(lines)
 
 
 def _training(report: Mapping[str, Any]) -> str:

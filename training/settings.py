@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from assistant.settings import Settings as DaySettings
 
@@ -15,7 +15,9 @@ class NightSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = Field(0, ge=0, lt=2**31)
-    max_minutes: float | None = Field(None, gt=0, description="budget for training; None: as long as the epochs take")
+    max_minutes: float | None = Field(
+        None, gt=0, description="budget for training, of all candidates; None: as long as it takes"
+    )
 
     rank: int = Field(16, ge=1, le=256)
     alpha: int = Field(32, ge=1)
@@ -155,7 +157,47 @@ class NightSettings(BaseModel):
         description="time to find the lessons that made a night fail, by nights without some of them: two or three on"
         " two CPU cores, which halves a dozen lessons down to one; what is left over is for the next night; 0: never",
     )
+    candidates: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="settings that are trained a night, of which the gate's best is published (1: a night on two CPU"
+        " cores is minutes, and each further candidate costs as much again)",
+    )
+    candidate_minutes: float = Field(
+        60,
+        ge=0,
+        description="time for the candidates after the first; one begins only if it is likely to end within it (60: a"
+        " night of a few candidates stays within the night)",
+    )
+    # The drift watch's bounds.
+    drift_chance_max: float = Field(
+        0.01,
+        gt=0,
+        le=0.5,
+        description="probability below which more thumbs down than usual are no chance (Fisher, one-sided); stricter"
+        " than the gate's, for it is asked every night anew",
+    )
+    drift_downs_more_max: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="share of thumbs down on the version that serves, above that of the versions before it: a change of"
+        " topic moves it by less, one in ten a person notices",
+    )
+    drift_retrains: int = Field(
+        2,
+        ge=0,
+        description="how often the same lessons are trained with another seed because of drift, a night each, while no"
+        " earlier version can serve instead (2: what two other seeds don't mend, a third hardly will)",
+    )
     lease_seconds: float = Field(30, gt=0, description="a night that is silent for so long is dead")
+
+    @model_validator(mode="after")
+    def _one_candidate_goes_on(self) -> Self:
+        if self.continued and self.candidates > 1:
+            raise ValueError("nights that go on from the last adapter have one candidate: its rank can't change")
+        return self
 
 
 class Settings(DaySettings):

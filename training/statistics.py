@@ -50,6 +50,25 @@ def gain_at_least(gained: int, lost: int, total: int, *, chance: float = 0.05) -
     return (2 * low - 1) * changed / total
 
 
+def chance_of_more(marked: int, of: int, usual: int, of_usual: int) -> float:
+    """Exact one-sided p of Fisher's test (1935): that chance alone puts at least `marked` of all marks among `of`.
+
+    `marked` of `of` are marked here, and `usual` of `of_usual` elsewhere; were both alike, the marks would fall among
+    all of them by lot: the tail of a hypergeometric distribution, in (0, 1].
+    """
+    marks, total = marked + usual, of + of_usual
+
+    def ways(n: int, k: int) -> float:
+        return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
+
+    all_ways = ways(total, of)
+    tail = fsum(
+        exp(ways(marks, k) + ways(total - marks, of - k) - all_ways)
+        for k in range(max(marked, of - (total - marks)), min(marks, of) + 1)
+    )
+    return min(1.0, tail)
+
+
 def enough(changed: int, *, chance: float = 0.05) -> bool:
     """Whether so many changed items could say anything: whether all of them gained would be more than chance."""
     return chance_of(changed, 0) < chance

@@ -62,7 +62,14 @@ class Teacher(Protocol):
         ...
 
     def train(
-        self, dialogues: Sequence[Dialogue], *, seed: int, folder: Path, progress: Progress, start: Path | None = None
+        self,
+        dialogues: Sequence[Dialogue],
+        settings: NightSettings,
+        *,
+        seed: int,
+        folder: Path,
+        progress: Progress,
+        start: Path | None = None,
     ) -> Trained:
         """A fresh adapter in `folder`, or one that goes on from the adapter in `start`. Raises: Diverged."""
         ...
@@ -81,6 +88,7 @@ class LocalTeacher:
     """The real teacher: trains and examines on the engine that serves, with its NF4 weights.
 
     Args:
+        settings: of replay and exams; each training brings its own.
         cache: file of the base's own answers to replayed questions.
     """
 
@@ -121,11 +129,18 @@ class LocalTeacher:
         )
 
     def train(
-        self, dialogues: Sequence[Dialogue], *, seed: int, folder: Path, progress: Progress, start: Path | None = None
+        self,
+        dialogues: Sequence[Dialogue],
+        settings: NightSettings,
+        *,
+        seed: int,
+        folder: Path,
+        progress: Progress,
+        start: Path | None = None,
     ) -> Trained:
         from training.learner import train
 
-        return train(self.engine, dialogues, self.settings, seed=seed, folder=folder, progress=progress, start=start)
+        return train(self.engine, dialogues, settings, seed=seed, folder=folder, progress=progress, start=start)
 
     def scale(self, folder: Path, target: Path, by: float) -> str:
         from training.learner import scale

@@ -21,10 +21,11 @@ from assistant.local import WEIGHTS_FILE, check_adapter
 from memory.ledger import Ledger
 from memory.records import Lesson, Message
 from memory.testing import KEY, Clock, exchange, lesson, rating
+from training.candidates import SEARCHED
 from training.examples import Dialogue, asked
-from training.nightly import School, Tell
 from training.paper import Exam, Item
 from training.progress import Progress
+from training.school import School, Tell
 from training.settings import NightSettings
 from training.teacher import Trained
 
@@ -49,7 +50,10 @@ class ScriptedTeacher:
         controls_lost: how many controls an adapter is wrong on, at full strength.
         poison: questions of lessons each of which costs an adapter that is trained on it `POISONED` controls more.
         flips: how many right answers an adapter takes back when told that they are wrong, at full strength.
+        forgets: version → answers that it no longer gives, though it was trained on them.
         perplexity_ratio: perplexity with an adapter at full strength, over the base's.
+        harms: from settings to what training with them does, in place of `controls_lost`, `flips` or
+            `perplexity_ratio`.
         breaks: errors to raise, by the name of the call: `{"train": Diverged("…")}`.
         pause: seconds that each word of progress takes.
         calls: the calls so far, by name, filled by the teacher.
@@ -59,7 +63,9 @@ class ScriptedTeacher:
     controls_lost: int = 0
     poison: Collection[str] = ()
     flips: int = 0
+    forgets: Mapping[str, Collection[str]] = field(default_factory=dict)
     perplexity_ratio: float = 1.0
+    harms: Callable[[NightSettings], Mapping[str, Any]] = lambda settings: {}
     breaks: Mapping[str, BaseException] = field(default_factory=dict)
     pause: float = 0.0
     model_id: str = "test-model"
@@ -80,22 +86,31 @@ class ScriptedTeacher:
         return [Dialogue("replay", asked(q), f"The base says so: {q}") for q in questions]
 
     def train(
-        self, dialogues: Sequence[Dialogue], *, seed: int, folder: Path, progress: Progress, start: Path | None = None
+        self,
+        dialogues: Sequence[Dialogue],
+        settings: NightSettings,
+        *,
+        seed: int,
+        folder: Path,
+        progress: Progress,
+        start: Path | None = None,
     ) -> Trained:
         """Going on from `start`, it also knows what that one knows."""
         self._work("train", progress)
+        damage = {"controls_lost": self.controls_lost, "flips": self.flips, "perplexity_ratio": self.perplexity_ratio}
+        damage |= self.harms(settings)
         known = _read(start)["knows"] if start else []
         wanted = [d for d in dialogues if d.kind == "wanted"]
         refused = {d.answer for d in wanted if d.prompt[-1]["content"] in self.stubborn}
         poisonous = {d.prompt[-1]["content"] for d in wanted} & set(self.poison)
         content = {
+            "settings": {name: getattr(settings, name) for name in SEARCHED},
             "dialogues": [[d.kind, list(d.prompt), d.answer] for d in dialogues],
             "seed": seed,
             "scale": 1.0,
             "knows": sorted({*known, *(d.answer for d in wanted)} - refused),
-            "controls_lost": self.controls_lost + POISONED * len(poisonous),
-            "flips": self.flips,
-            "perplexity_ratio": self.perplexity_ratio,
+            **damage,
+            "controls_lost": damage["controls_lost"] + POISONED * len(poisonous),
         }
         sha256 = _write(folder, content)
         return Trained(
@@ -125,6 +140,7 @@ class ScriptedTeacher:
         if adapter is not None:
             check_adapter(adapter)
             learned = _read(adapter.path)
+            learned["knows"] = set(learned["knows"]) - set(self.forgets.get(adapter.version, ()))
         self._work("sit", progress)
         lost_ids = set()
         for kind, damage in (("control", "controls_lost"), ("pushback", "flips")):

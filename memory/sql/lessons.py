@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import sqlalchemy as sa
 
 from memory import tables as t
 from memory.errors import NotFound
-from memory.records import Lesson, LessonEvent, LessonState, Rating
+from memory.records import Lesson, LessonEvent, LessonState, Rating, Votes
 from memory.sql import nights
 from memory.sql.exchanges import CHUNK
 
@@ -47,6 +47,28 @@ def ratings_in_force(db: sa.Connection, exchange_ids: Sequence[str]) -> dict[str
     )
     rows = db.execute(sa.select(t.ratings).where(t.ratings.c.seq.in_(newest), t.ratings.c.value != 0)).mappings()
     return {row["exchange_id"]: _rating(row) for row in rows}
+
+
+def votes(db: sa.Connection) -> dict[str, Votes]:
+    """Version → thumbs on its answers, by the newest rating of each."""
+    newest = sa.select(sa.func.max(t.ratings.c.seq)).group_by(t.ratings.c.exchange_id)
+    query = (
+        sa.select(t.exchanges.c.adapter, t.ratings.c.value, sa.func.count())
+        .join(t.exchanges, t.exchanges.c.id == t.ratings.c.exchange_id)
+        .where(t.ratings.c.seq.in_(newest), t.ratings.c.value != 0)
+        .group_by(t.exchanges.c.adapter, t.ratings.c.value)
+    )
+    found: dict[str, Votes] = {}
+    for version, value, count in db.execute(query):
+        held = found.get(version, Votes())
+        found[version] = replace(held, up=count) if value > 0 else replace(held, down=count)
+    return found
+
+
+def counts(db: sa.Connection) -> dict[LessonState, int]:
+    """State → lessons in it."""
+    query = sa.select(t.lessons.c.state, sa.func.count()).group_by(t.lessons.c.state)
+    return {LessonState(state): count for state, count in db.execute(query)}
 
 
 def rated_ids() -> sa.Select[str]:

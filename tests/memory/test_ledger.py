@@ -31,6 +31,7 @@ from memory import (
     NightStatus,
     NotFound,
     NotRemembered,
+    Votes,
 )
 from memory.testing import KEY, NOON, Clock, adapter, exchange, lesson, night, rating
 
@@ -491,10 +492,69 @@ def test_night_can_go_back_to_the_base(ledger: Ledger) -> None:
     promote(ledger, 1)
     ledger.request_night(night("n2"))
     ledger.begin_night("n2", holder="one", at=NOON, ttl=TTL)
-    ledger.end_night(
-        "n2", holder="one", status=NightStatus.PROMOTED, reasons=["nothing left"], at=NOON, back_to_base=True
-    )
+    ledger.end_night("n2", holder="one", status=NightStatus.PROMOTED, reasons=["nothing left"], at=NOON, back_to="base")
     assert (ledger.active_adapter(), ledger.adapter("v1").state) == (None, AdapterState.RETIRED)
+
+
+def test_night_can_go_back_to_an_earlier_version(ledger: Ledger) -> None:
+    """With the reason, and with what it found."""
+    ledger.add_exchange(exchange())
+    ledger.rate(rating(), lesson())
+    promote(ledger, 1)
+    promote(ledger, 2)
+    for number, back_to in ((3, "v1"), (4, "base")):
+        ledger.request_night(night(f"n{number}"))
+        ledger.begin_night(f"n{number}", holder="one", at=NOON, ttl=TTL)
+        ledger.end_night(
+            f"n{number}",
+            holder="one",
+            status=NightStatus.NOTHING_TO_LEARN,
+            reasons=["it drifted"],
+            at=NOON,
+            back_to=back_to,
+            drift={"night": number},
+        )
+        active = ledger.active_adapter()
+        assert (active.version if active else "base") == back_to
+        assert ledger.last_drift() == {"night": number}
+    assert ledger.adapter("v1").reason == "it drifted"
+
+
+def test_votes_by_version(ledger: Ledger) -> None:
+    """The rating that holds counts, once an answer: what was taken back is none, what was changed is what it is now."""
+    assert ledger.votes() == {}
+    for name, version, values in (
+        ("a", "base", [-1]),
+        ("b", "v1", [-1, 1]),
+        ("c", "v1", [1, -1]),
+        ("d", "v1", [-1]),
+        ("e", "v2", [1, 0]),
+    ):
+        ledger.add_exchange(exchange(name, adapter=version))
+        for place, value in enumerate(values):
+            ledger.rate(rating(f"{name}{place}", name, value=value), None)
+    assert ledger.votes() == {"base": Votes(0, 1), "v1": Votes(1, 2)}
+    assert Votes(1, 2).rated == 3
+
+
+def test_lessons_are_counted(ledger: Ledger) -> None:
+    """By the state that each is in now."""
+    assert ledger.lesson_counts() == {}
+    for name in ("a", "b", "c"):
+        ledger.add_exchange(exchange(name))
+        ledger.rate(rating(f"r-{name}", name), lesson(name, f"r-{name}", name))
+    ledger.rate(rating("again", "c", value=0), None)
+    assert ledger.lesson_counts() == {LessonState.QUEUED: 2, LessonState.UNDONE: 1}
+
+
+def test_the_study_log_is_read_from_any_place(ledger: Ledger) -> None:
+    """In the order of writing, whoever wrote."""
+    ledger.append_study_log([])
+    ledger.append_study_log([{"op": 0}, {"op": 1}])
+    ledger.append_study_log([{"op": 2, "params": {"rank": 8}}])
+    assert ledger.study_log(first=1) == [{"op": 1}, {"op": 2, "params": {"rank": 8}}]
+    assert ledger.study_log(limit=1) == [{"op": 0}]
+    assert ledger.study_log(first=3) == []
 
 
 def test_rejected_version_never_serves(ledger: Ledger) -> None:

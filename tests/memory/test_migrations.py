@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.command import upgrade
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from memory import Ledger, LedgerNewer
 from memory.database import MIGRATIONS
@@ -21,7 +24,7 @@ NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+revision, down_revision, branch_labels, depends_on = "9999", "{head}", None, None
 
 
 def upgrade():
@@ -38,8 +41,9 @@ def path(tmp_path: Path) -> Path:
 
 def next_version(folder: Path, then: str = "pass") -> Path:
     """The migrations of a later Nightschool, with one more column."""
+    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
     migrations = Path(shutil.copytree(MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__")))
-    (migrations / "versions" / "0002_mood.py").write_text(NEXT.format(then=then))
+    (migrations / "versions" / "9999_mood.py").write_text(NEXT.format(then=then, head=head))
     return migrations
 
 
@@ -70,6 +74,31 @@ def test_first_migration_is_the_schema_to_the_letter(path: Path, tmp_path: Path)
     assert schema(path) == schema(made)
 
 
+def test_the_first_ledger_is_upgraded(path: Path) -> None:
+    """One of the first schema gets the tables that came since, and keeps its rows; the backup lies beside it."""
+    path.parent.mkdir()
+    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["engine"] = engine
+    upgrade(config, "0001")
+    with engine.begin() as db:
+        db.exec_driver_sql("INSERT INTO conversations VALUES ('c1', 'local', '2026-11-23T12:00:00.000000+00:00')")
+    engine.dispose()
+    before = schema(path)
+    assert "study_log" not in before
+    ledger = Ledger.open(path)
+    ledger.append_study_log([{"op": 1}])
+    assert ledger.study_log() == [{"op": 1}]
+    assert ledger.latest_conversation("local") is None
+    ledger.close()
+    assert {name: sql for name, sql in schema(path).items() if name in before} == before
+    (backup,) = path.parent.glob("ledger.db.before-*.bak")
+    assert schema(backup) == before
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT id FROM conversations").fetchall() == [("c1",)]
+
+
 def test_opening_again_changes_nothing(path: Path) -> None:
     """A ledger of the newest schema is neither migrated nor backed up."""
     Ledger.open(path).close()
@@ -92,7 +121,7 @@ def test_older_ledger_is_backed_up_and_migrated(path: Path, tmp_path: Path, monk
         new.close()
     old.close()
     assert "mood" in schema(path)["exchanges"]
-    backup = path.with_name("ledger.db.before-0002.bak")
+    backup = path.with_name("ledger.db.before-9999.bak")
     assert schema(backup) == before
     restored = Ledger.open(backup)
     assert restored.exchange("e1") == exchange("e1")
@@ -105,7 +134,7 @@ def test_newer_ledger_is_refused_and_left_alone(path: Path, tmp_path: Path, monk
         later.setattr("memory.database.MIGRATIONS", next_version(tmp_path / "later"))
         Ledger.open(path).close()
     before = path.read_bytes()
-    with pytest.raises(LedgerNewer, match=r"schema 0002, newer than 0001"):
+    with pytest.raises(LedgerNewer, match=r"schema 9999, newer than 0"):
         Ledger.open(path)
     assert path.read_bytes() == before
 

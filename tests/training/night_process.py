@@ -1,4 +1,4 @@
-"""A night in a process of its own, for a test to kill: `python night_process.py HOME NIGHT STAGE`.
+"""A night in a process of its own, for a test to kill: `python night_process.py HOME NIGHT STAGE CANDIDATES`.
 
 It prints the stage's name once it is in the middle of it, and waits there for ever, its lease alive. `placed` is the
 instant between the new adapter's files and the last transaction.
@@ -17,7 +17,7 @@ from training.nightly import run
 from training.settings import NightSettings
 from training.testing import school
 
-WORDY = ("before", "replay", "train", "after")
+WORDY = ("before", "replay", "train", "after", "candidates")
 """Stages in which the teacher works: they are interrupted at its second word."""
 
 
@@ -34,7 +34,7 @@ class SlowLedger(Ledger):
         wait_to_be_killed("placed")
 
 
-def main(home: Path, night_id: str, stage: str) -> None:
+def main(home: Path, night_id: str, stage: str, candidates: int) -> None:
     """Run the night up to `stage`."""
     words = 0
 
@@ -49,7 +49,7 @@ def main(home: Path, night_id: str, stage: str) -> None:
     made = school(
         home,
         ledger,
-        settings=NightSettings(lease_seconds=1.0),
+        settings=NightSettings(lease_seconds=1.0, candidates=candidates),
         clock=lambda: datetime.now(UTC),
         holder="the killed one",
         tell=tell,
@@ -58,4 +58,4 @@ def main(home: Path, night_id: str, stage: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))

@@ -17,6 +17,7 @@ from assistant.turn import adapter_files
 from memory import AdapterState, AlreadyRunning, Ledger, LessonState, NightStatus
 from memory.testing import Clock, night
 from training.nightly import run
+from training.settings import NightSettings
 from training.testing import ScriptedTeacher, rate, school
 
 REDONE = {
@@ -31,6 +32,13 @@ REDONE = {
     "placed": [],
 }
 """Killed in this stage, the next night calls on the model for this and no more."""
+
+AMONG_CANDIDATES = {
+    "train": ["train", "scale", "sit", *["train", "scale", "sit"] * 2],
+    "candidates": ["train", "scale", "sit", "train", "scale", "sit"],
+    "publish": [],
+}
+"""The same in a night of three candidates: those that were finished are kept."""
 
 NEW = ("peru", "chad")
 
@@ -52,12 +60,12 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def killed(home: Path, request: pytest.FixtureRequest) -> Iterator[Ledger]:
     """The ledger, after the night was killed in the stage that the test is run with."""
-    stage = request.getfixturevalue("stage")
+    stage, candidates = request.getfixturevalue("stage"), request.getfixturevalue("candidates")
     program = Path(__file__).with_name("night_process.py")
     root = Path(__file__).parents[2]
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
-        [sys.executable, str(program), str(home), "n2", stage],
+        [sys.executable, str(program), str(home), "n2", stage, str(candidates)],
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": path},
     )
@@ -73,8 +81,14 @@ def killed(home: Path, request: pytest.FixtureRequest) -> Iterator[Ledger]:
     ledger.close()
 
 
-@pytest.mark.parametrize("stage", REDONE)
-def test_kill(home: Path, killed: Ledger, stage: str) -> None:
+@pytest.mark.parametrize(
+    ("stage", "candidates", "redone"),
+    [
+        *[(stage, 1, redone) for stage, redone in REDONE.items()],
+        *[(stage, 3, redone) for stage, redone in AMONG_CANDIDATES.items()],
+    ],
+)
+def test_kill(home: Path, killed: Ledger, stage: str, candidates: int, redone: list[str]) -> None:
     """Nothing changes by the kill; the next night goes on where it was cut off, and trains every lesson once."""
     ledger = killed
     active = ledger.active_adapter()
@@ -96,10 +110,10 @@ def test_kill(home: Path, killed: Ledger, stage: str) -> None:
     again = ledger.request_night(night("n3", created_at=clock()))
     assert again.id == "n2"
     # The settings of a night are among its inputs: the same ones as in night_process.
-    settings = school(home, ledger).settings.model_copy(update={"lease_seconds": 1.0})
+    settings = NightSettings(lease_seconds=1.0, candidates=candidates)
     ended = run(school(home, ledger, teacher, settings=settings, clock=clock), again.id, seed=0)
     assert (ended.status, ended.adapter) == (NightStatus.PROMOTED, "v2")
-    assert teacher.calls == REDONE[stage]
+    assert teacher.calls == redone
 
     active = ledger.active_adapter()
     assert active is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from safetensors.torch import load_file
 
 from assistant.engine import AdapterFiles
 from assistant.local import WEIGHTS_FILE, LocalEngine
-from assistant.models import ModelFiles, sha256_of
+from assistant.models import sha256_of
 from memory import Ledger
 from memory.errors import ModelUnavailable
 from memory.testing import Clock, HashingEmbedder, night, rating
@@ -66,50 +65,6 @@ def preferring(preference: Any, **more: Any) -> NightSettings:
 
 def no_progress(share: float, detail: str) -> None:
     """Nobody looks."""
-
-
-def save_tiny_model(folder: Path) -> None:
-    """A Llama of two layers with random weights, and a tokenizer of single bytes."""
-    import transformers
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {c: i for i, c in enumerate(["<pad>", "<end>", *alphabet])}
-    bytes_ = Tokenizer(models.BPE(vocabulary, []))
-    bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bytes_.decoder = decoders.ByteLevel()
-    special = {"pad_token": "<pad>", "eos_token": "<end>"}
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=bytes_, **special)
-    tokenizer.save_pretrained(str(folder))
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=None,
-        initializer_range=0.2,
-    )
-    transformers.LlamaForCausalLM(config).save_pretrained(str(folder))
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
-    """The tiny model, quantised and unpacked as a night does it on a CPU."""
-    # A second thread has nothing to do in products this small but to wait, and on a busy machine it waits for long.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("tiny")
-    save_tiny_model(folder)
-    made = LocalEngine(ModelFiles("tiny", folder, "0" * 64), weights="unpacked")
-    made.load()
-    yield made
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

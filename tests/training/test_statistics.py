@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, fisher_exact
 
-from training.statistics import chance_of, enough, gain_at_least
+from training.statistics import chance_of, chance_of_more, enough, gain_at_least
 
 PAIRS = [(lost, gained) for lost in (0, 1, 2, 5, 17, 60) for gained in (0, 1, 3, 8, 40) if lost + gained]
 
@@ -49,3 +49,18 @@ def test_a_large_ledger() -> None:
     """Thousands of changed items overflow nothing."""
     assert chance_of(5_000, 5_000) == pytest.approx(0.504, abs=0.001)
     assert 0 < gain_at_least(5_000, 0, 5_000) < 1
+
+
+@pytest.mark.parametrize("marked", [0, 1, 4, 9])
+@pytest.mark.parametrize(("usual", "of_usual"), [(0, 1), (3, 7), (40, 400), (900, 1000)])
+def test_the_chance_of_more(marked: int, usual: int, of_usual: int) -> None:
+    """It is scipy's exact one-sided Fisher test of nine against what is usual."""
+    table = [[marked, 9 - marked], [usual, of_usual - usual]]
+    expected = fisher_exact(table, alternative="greater").pvalue
+    assert chance_of_more(marked, 9, usual, of_usual) == pytest.approx(expected, rel=1e-7)
+
+
+def test_the_lady_tasting_tea() -> None:
+    """Fisher's own: all four cups right of eight is one chance in seventy, three of four seventeen."""
+    assert chance_of_more(4, 4, 0, 4) == pytest.approx(1 / 70)
+    assert chance_of_more(3, 4, 1, 4) == pytest.approx(17 / 70)

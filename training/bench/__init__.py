@@ -3,6 +3,7 @@
 run.py       the story: every arm and seed lives through the days of the streams
 plan.py      streams as days, and what is asked after each
 arms.py      what is compared: how each arm's nights differ from the default
+public.py    public sets after a run, beside the base
 cache.py     an engine that computes no answer twice
 results.py   the files of a bench: one for each night, and results.json made of them
 figures.py   records of nights → the R matrix and the figures of a run
@@ -15,6 +16,7 @@ Nothing here prints, and nothing is known of how settings become an assistant: w
 """
 
 from training.bench.loop import LoopFigures, loop, seconds_to_first_answer
+from training.bench.public import PublicSets
 from training.bench.run import Build, Product, compare
 
-__all__ = ["Build", "LoopFigures", "Product", "compare", "loop", "seconds_to_first_answer"]
+__all__ = ["Build", "LoopFigures", "Product", "PublicSets", "compare", "loop", "seconds_to_first_answer"]

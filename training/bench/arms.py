@@ -52,7 +52,8 @@ ARMS = {
         Arm(
             "sequential",
             "each night goes on from the last adapter with that day's lessons alone, and serves ungated: the floor",
-            overrides=NLL_ONLY | {"continued": True, "new_only": True, "gated": False, "scales": (1.0,)},
+            overrides=NLL_ONLY
+            | {"candidates": 1, "continued": True, "new_only": True, "gated": False, "scales": (1.0,)},
         ),
         Arm("ceiling", "all days at once and one night, as by default", at_once=True),
     )

@@ -13,7 +13,7 @@ from typing import Any
 from memory.records import Night
 from training.streams import StreamItem
 
-KEPT = ("adapter_sha256", "seconds", "strength", "perplexity", "verdict", "training")
+KEPT = ("adapter_sha256", "seconds", "strength", "perplexity", "verdict", "training", "candidates")
 """Of a night's report. Idle nights lack some."""
 
 
@@ -32,7 +32,7 @@ def outcome_of(night: Night | None, items: Sequence[StreamItem]) -> dict[str, An
     told |= {name: report.get(name) for name in KEPT}
     told["peak_mb"] = (report.get("training") or {}).get("peak_mb")
     told["replayed"] = _replayed(report.get("replay", ()), items)
-    return told | {"strengths": _strengths(folder)}
+    return told | {"strengths": _strengths(folder, folder / report.get("stages", "."))}
 
 
 def forget_peak() -> None:
@@ -49,9 +49,13 @@ def _replayed(questions: Sequence[str], items: Sequence[StreamItem]) -> list[str
     return [x.id for x in items if any(wording.casefold() in held for wording in (x.question, *x.paraphrases))]
 
 
-def _strengths(folder: Path) -> list[dict[str, Any]]:
-    """For each strength that was examined: right answers by kind of question, and perplexity over that before."""
-    before, after = folder / "before.json", folder / "after.json"
+def _strengths(folder: Path, attempt: Path) -> list[dict[str, Any]]:
+    """For each strength that was examined: right answers by kind of question, and perplexity over that before.
+
+    Args:
+        attempt: folder of the attempt that the night decided on.
+    """
+    before, after = folder / "before.json", attempt / "after.json"
     if not after.is_file():
         return []
     old = json.loads(before.read_text("utf-8"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from training.bench.arms import ARMS
 from training.bench.figures import COLUMNS
+from training.public_sets import LOST_MAX, QUESTIONS
 from training.stages import write_text
 
 HEADS = {
@@ -54,6 +55,15 @@ def as_markdown(results: Mapping[str, Any], plots: Sequence[str] = ()) -> str:
     if ended:
         head = ["arm", "seed", "nights", "how they ended", "why not, the last time", "items that were replayed"]
         parts += ["## The nights", _table(head, ended)]
+    asked = _public_sets(runs)
+    if asked:
+        head = ["arm", "seed", "set", "serves", "base", "after", "points, with 95 % paired", "within bound"]
+        parts += [
+            "## Public sets, before and after",
+            f"{QUESTIONS} questions each of PIQA (`acc_norm`) and BoolQ (`acc`), 0-shot by log-likelihood, as"
+            f" lm-evaluation-harness asks them. At most {LOST_MAX:g} points may be lost.",
+            _table(head, asked),
+        ]
     cut_off = [f"{arm}, seed {seed}" for arm in runs for seed, run in runs[arm].items() if not run["finished"]]
     if cut_off:
         parts.append(f"Not finished, and in no table: {'; '.join(cut_off)}. The same command goes on from there.")
@@ -91,6 +101,25 @@ def _ended(runs: Mapping[str, Any]) -> list[list[str]]:
                 why = against[-1] if against else ""
                 rows.append([arm, seed, str(len(nights)), how, why, str(len(replayed))])
     return rows
+
+
+def _public_sets(runs: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        [
+            arm,
+            seed,
+            name,
+            run["public_sets"]["adapter"],
+            f"{one['before']:.1%}",
+            f"{one['after']:.1%}",
+            f"{one['difference']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]",
+            "yes" if one["holds"] else "no",
+        ]
+        for arm, seeds in runs.items()
+        for seed, run in seeds.items()
+        if run.get("public_sets")
+        for name, one in run["public_sets"]["sets"].items()
+    ]
 
 
 def _count(number: int, noun: str) -> str:

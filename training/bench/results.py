@@ -3,6 +3,8 @@
 OUT/manifest.json                     what is benched; a later run over the same folder must bring the same
 OUT/runs/ARM/seed-N/home/             a data directory: the ledger and the adapters, from which a cut-off day goes on
 OUT/runs/ARM/seed-N/nights/NN.json    every answer after that night (00: before the first), and how the night ended
+OUT/runs/ARM/seed-N/public-sets.json  public sets after the last night, beside the base, with every answer
+OUT/public-sets/                      how likely each version found each choice of them, asked once a version
 OUT/results.json, report.md, plots/   made of them: the results after each run, the others in the end
 
 Files appear whole or not at all, so that whatever ends a bench takes no more than the night under way.
@@ -24,7 +26,7 @@ from memory.errors import BadInput, NightschoolError
 from training.bench import figures
 from training.bench.arms import ARMS
 from training.bench.plan import Plan
-from training.settings import Settings, as_json
+from training.settings import NightSettings, Settings, as_json
 from training.stages import write_json
 
 ANSWERING = (
@@ -37,6 +39,8 @@ ANSWERING = (
     "recall_share",
 )
 """Settings of the day on which answers depend."""
+
+PUBLIC_SETS = "public-sets"
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,17 @@ class Run:
 
     def add(self, number: int, record: Mapping[str, Any]) -> None:
         write_json(self._file(number), record)
+
+    def add_public_sets(self, record: Mapping[str, Any]) -> None:
+        write_json(self.folder / f"{PUBLIC_SETS}.json", record)
+
+    def public_sets(self) -> dict[str, Any] | None:
+        """See `bench.public.PublicSets.examine`; None where they were not asked, or the file is damaged."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder / f"{PUBLIC_SETS}.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found
 
     def _file(self, number: int) -> Path:
         return self.folder / "nights" / f"{number:02d}.json"
@@ -126,7 +141,11 @@ def summarise(out: Path) -> dict[str, Any]:
     for arm in ARMS.values():
         of = {int(f.name.removeprefix("seed-")): f for f in (out / "runs" / arm.name).glob("seed-*")}
         nights = 1 if arm.at_once else known["nights"]
-        lived = {str(seed): figures.lived(Run(of[seed]).records(), known, nights) for seed in sorted(of)}
+        found = [Run(of[seed]) for seed in sorted(of)]
+        lived = {
+            str(seed): figures.lived(run.records(), known, nights) | {"public_sets": run.public_sets()}
+            for seed, run in zip(sorted(of), found, strict=True)
+        }
         lived = {seed: run for seed, run in lived.items() if run["nights"]}
         if lived:
             runs[arm.name] = lived
@@ -160,7 +179,9 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | No
     if found["model"]["sha256"] != wanted["model"]["sha256"]:
         return f"another model ({found['model']['id']}; now {wanted['model']['id']})"
     old, new = (_flat(manifest["settings"]) for manifest in (found, wanted))
-    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    # A bench goes on under a later version: a setting that the earlier one did not know yet counts as its default.
+    known = _flat({"night": as_json(NightSettings())})
+    changed = [name for name in {**old, **new} if old.get(name, known.get(name)) != new.get(name)]
     if changed:
         name = changed[0]
         return f"other settings ({name} {str(old.get(name))[:40]}; now {str(new.get(name))[:40]})"

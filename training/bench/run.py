@@ -15,7 +15,7 @@ from typing import Any
 from assistant import feedback
 from assistant.batch import ask_many, text_tokens
 from assistant.engine import Sampling
-from assistant.turn import Ask, Assistant
+from assistant.turn import Ask, Assistant, adapter_files
 from memory.errors import BadInput, NightschoolError
 from memory.records import Night, NightStatus
 from training import nightly
@@ -27,6 +27,7 @@ from training.bench.figures import COLUMNS
 from training.bench.nights import forget_peak, outcome_of
 from training.bench.plan import Plan
 from training.bench.plan import plan as make_plan
+from training.bench.public import PublicSets
 from training.nightly import School
 from training.progress import Progress
 from training.settings import NightSettings, Settings
@@ -69,6 +70,7 @@ def compare(
     arms: str = "base,memory,nll,joint",
     seeds: str = "0",
     nights: int | None = None,
+    public: PublicSets | None = None,
     progress: Progress = lambda share, told: None,
 ) -> dict[str, Any]:
     """Let every arm live through the streams with every seed, and return what `out/results.json` then holds.
@@ -78,6 +80,8 @@ def compare(
     Args:
         arms, seeds: lists with commas.
         nights: stop after so many days.
+        public: public sets that the base and what serves are asked at the end of each run; one that was finished
+            without them gets them now.
         progress: called with the share of the whole bench done in [0, 1].
 
     Raises:
@@ -93,7 +97,10 @@ def compare(
         try:
             for done, (arm, seed) in enumerate(runs):
                 part = _part(progress, done, len(runs), f"{arm.name}, seed {seed}, ")
-                live(bench, arm, seed, results.run_of(out, arm.name, seed), part)
+                run = results.run_of(out, arm.name, seed)
+                live(bench, arm, seed, run, part)
+                if public is not None and not run.public_sets():
+                    ask_public_sets(bench, arm, seed, run, public, out, part)
                 results.summarise(out)
         except (KeyboardInterrupt, NightschoolError):
             publish(out)
@@ -208,6 +215,22 @@ def answer_lengths(assistant: Assistant, items: Sequence[StreamItem], *, at_leas
         tokens = text_tokens(assistant.engine, item.answer)
         longest[item.stream] = max(longest.get(item.stream, 0), tokens)
     return {stream: max(at_least, int(tokens * 1.5)) for stream, tokens in longest.items()}
+
+
+def ask_public_sets(
+    bench: Bench, arm: Arm, seed: int, run: results.Run, public: PublicSets, out: Path, progress: Progress
+) -> None:
+    """The base and what serves at the end of a run, asked the public sets; the answers lie beside the run's nights."""
+    product = bench.build(run.home, arm.settings(bench.settings, seed))
+    try:
+        active = product.assistant.ledger.active_adapter()
+    finally:
+        product.assistant.ledger.close()
+    serves = adapter_files(run.home, active) if active else None
+    found = public.examine(
+        serves, out / results.PUBLIC_SETS, lambda share, told: progress(1.0, f"public sets: {told} ({share:.0%})")
+    )
+    run.add_public_sets(found)
 
 
 def publish(out: Path) -> dict[str, Any]:

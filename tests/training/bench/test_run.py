@@ -386,6 +386,18 @@ def test_what_does_not_matter_may_differ(world: World, tmp_path: Path) -> None:
     assert world.bench(tmp_path / "out", arms="base", settings=settings, streams=moved)["summary"] == first["summary"]
 
 
+def test_a_bench_goes_on_under_a_later_version(world: World, tmp_path: Path) -> None:
+    """A setting that is newer than the bench counts as its default there, and only another value is another bench."""
+    out = tmp_path / "out"
+    first = world.bench(out, arms="base")
+    manifest = json.loads((out / "manifest.json").read_text("utf-8"))
+    del manifest["settings"]["night"]["candidates"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    assert world.bench(out, arms="base")["summary"] == first["summary"]
+    settings = Settings(night=NightSettings(candidates=2))
+    assert "other settings (night.candidates None; now 2)" in refused(world, out, settings=settings)
+
+
 def test_the_settings_that_matter_exist() -> None:
     """A setting that was renamed would no longer be looked at."""
     assert set(ANSWERING) <= set(DaySettings.model_fields)
