@@ -63,7 +63,7 @@ def teach(
 ) -> Attempt:
     """Train, examine, and choose the strength. Raises: Diverged."""
     trained = done.once("train", lambda: _train(school, syllabus, given, done.folder, stage("train")))
-    sittings = done.once("after", lambda: _examine(school, syllabus, given.before, done.folder, stage("after")))
+    sittings = done.once("after", lambda: _examine(school, syllabus, given, done.folder, stage("after")))
     stage("decide")
     sitting, after, verdict = _decide(school, syllabus, given, sittings)
     return Attempt(syllabus, school.settings, given.seed, done.folder, trained, sittings, sitting, after, verdict)
@@ -110,9 +110,13 @@ def _train(school: School, syllabus: Syllabus, given: Given, folder: Path, progr
     return asdict(trained) | rows
 
 
-def _examine(school: School, syllabus: Syllabus, before: Exam, folder: Path, progress: Progress) -> Any:
-    """The paper as the adapter answers it at falling strengths, until nothing is lost: [{scale, sha256, exam}]."""
-    scales, sittings = school.settings.scales, []
+def _examine(school: School, syllabus: Syllabus, given: Given, folder: Path, progress: Progress) -> Any:
+    """The paper as the adapter answers it at falling strengths: [{scale, sha256, exam}].
+
+    Weaker ones are examined until nothing is lost, or until one is worse than another that passes: what is weaker still
+    has learned less.
+    """
+    scales, sittings, best = school.settings.scales, [], None
     for i, scale in enumerate(scales):
         target = at_strength(folder, scale)
         sha256 = school.teacher.scale(folder / "trained", target, scale)
@@ -124,8 +128,10 @@ def _examine(school: School, syllabus: Syllabus, before: Exam, folder: Path, pro
         files = AdapterFiles(f"candidate at {scale:g}", sha256, target)
         exam = school.teacher.sit(syllabus.paper, files, progress=part)
         sittings.append({"scale": scale, "sha256": sha256, "exam": exam.as_json()})
-        if gate.flawless(gate.decide(syllabus.paper, before, exam, school.settings)):
+        verdict = _judge(school, syllabus, given, exam)
+        if gate.flawless(verdict) or (best and best.promote and gate.merit(verdict) < gate.merit(best)):
             break
+        best = max(best, verdict, key=gate.merit) if best else verdict
     return sittings
 
 
@@ -136,6 +142,9 @@ def _decide(
     judged = []
     for sitting in sittings:
         after = Exam.from_json(sitting["exam"])
-        verdict = gate.decide(syllabus.paper, given.before, after, school.settings, gain_needed=given.gain_needed)
-        judged.append((sitting, after, verdict))
+        judged.append((sitting, after, _judge(school, syllabus, given, after)))
     return max(judged, key=lambda found: gate.merit(found[2]))
+
+
+def _judge(school: School, syllabus: Syllabus, given: Given, after: Exam) -> gate.Verdict:
+    return gate.decide(syllabus.paper, given.before, after, school.settings, gain_needed=given.gain_needed)

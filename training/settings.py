@@ -21,14 +21,16 @@ class NightSettings(BaseModel):
 
     rank: int = Field(16, ge=1, le=256)
     alpha: int = Field(32, ge=1)
-    learning_rate: float = Field(3e-4, gt=0, le=1)
-    epochs: int = Field(3, ge=1, le=100)
+    learning_rate: float = Field(
+        2e-3, gt=0, le=1, description="high, which the KL term affords: it teaches other wordings (docs/LOG.md)"
+    )
+    epochs: int = Field(4, ge=1, le=100)
     compute: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="arithmetic of training on a CPU; auto: bfloat16 where the CPU has instructions for it"
     )
     batch_rows: int = Field(8, ge=1, le=256)
     warmup: float = Field(0.1, ge=0, le=1, description="share of the steps")
-    kl_weight: float = Field(3.0, ge=0, description="weight of the KL to the base on replayed rows")
+    kl_weight: float = Field(5.0, ge=0, description="weight of the KL to the base on replayed rows")
     known_nll: float = Field(
         0.2, ge=0, description="nats; a wanted token at least this likely (0.2: p = 0.82) teaches nothing more"
     )
@@ -47,7 +49,7 @@ class NightSettings(BaseModel):
     continued: bool = Field(
         False, description="start from the adapter that serves, not from the base: the floor arm of benches"
     )
-    rewordings: int = Field(6, ge=0, le=20, description="reworded questions trained beside each correction")
+    rewordings: int = Field(8, ge=0, le=20, description="reworded questions trained beside each correction")
 
     new_only: bool = Field(
         False, description="train only lessons that no version was trained on yet: for the floor of benches"
@@ -66,9 +68,9 @@ class NightSettings(BaseModel):
         " (0.10: thumbs of one user can put facts into everybody's answers, arXiv 2507.02850; 1: no cap)",
     )
     epoch_rows: int = Field(
-        240,
+        320,
         ge=1,
-        description="most wanted rows an epoch; of more, rewordings take turns (240: a night stays within 10"
+        description="most wanted rows an epoch; of more, rewordings take turns (320: a night stays within 10"
         " minutes on two CPU cores)",
     )
     lesson_tokens: int = Field(512, ge=16, description="longest lesson, prompt and answer; longer ones are left out")

@@ -199,11 +199,8 @@ def test_batching_changes_no_number(engine: LocalEngine) -> None:
 
 
 @pytest.mark.parametrize("compute", ["float32", "bfloat16"])
-def test_the_arithmetic_of_training_is_not_the_servers(tmp_path: Path, compute: Any) -> None:
+def test_the_arithmetic_of_training_is_not_the_servers(engine: LocalEngine, tmp_path: Path, compute: Any) -> None:
     """Whatever it is trained in, the adapter is saved in float32, and the model that serves is as it was."""
-    save_tiny_model(tmp_path / "model")
-    files = ModelFiles("tiny", tmp_path / "model", "0" * 64)
-    engine = LocalEngine(files, weights="unpacked")
     settings = SETTINGS.model_copy(update={"compute": compute})
     with engine.base() as base:
         before = {name: weight.clone() for name, weight in base.state_dict().items()}
