@@ -235,7 +235,7 @@ def _why(candidate: _Candidate, best: _Candidate, tried: int, wanted: int) -> st
         return f"the only one{cut}"
     if not mine[0]:
         return f"chosen though it fails: none passes, and it came nearest{cut}"
-    return f"chosen: it passes, and of those that do it learned most, then kept most{cut}"
+    return f"chosen: it passes, and none that does learned or kept more{cut}"
 
 
 def _verdict(candidate: _Candidate) -> gate.Verdict:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = "torch faiss peft gradio transformers sentence_transformers bitsandbytes accelerate matplotlib scipy sacrebleu"
+HEAVY = (
+    "torch faiss peft gradio transformers sentence_transformers bitsandbytes accelerate matplotlib scipy sacrebleu"
+    " optuna"
+)
 LIGHT = [
     "memory, assistant, training",
     "training.nightly, training.testing, training.teacher",
