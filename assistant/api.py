@@ -5,17 +5,16 @@ It knows no SQL and no model: each route is a few lines over `turn`, `feedback` 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable
+from threading import Event
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as PlainHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,10 +22,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from assistant import feedback, wire
 from assistant.engine import Sampling
 from assistant.nights import request_night
-from assistant.turn import Answered, Ask, Assistant, Recalled, Words, clean, scrub, turn
+from assistant.queueing import Turns, stopped_when_gone
+from assistant.turn import Answered, Ask, Assistant, Recalled, Words, clean, scrub
 from memory.errors import (
     AlreadyRunning,
     BadInput,
+    Busy,
     ModelUnavailable,
     NightschoolError,
     NotFound,
@@ -38,6 +39,7 @@ STATUS: dict[type[NightschoolError], int] = {
     NotFound: 404,
     BadInput: 400,
     AlreadyRunning: 409,
+    Busy: 429,
     ModelUnavailable: 503,
     NotRemembered: 507,
 }
@@ -116,21 +118,24 @@ def create(  # noqa: C901 - one small route after another
     api.add_exception_handler(PlainHTTPException, _plain_error)
     api.add_exception_handler(Exception, _unforeseen)
 
+    turns = Turns(assistant, most=assistant.settings.chats_max)
+
     @api.post("/v1/chat/completions", response_model=None)
-    def chat(request: ChatRequest) -> Response | dict[str, Any]:
-        events = turn(assistant, _ask(assistant, request))
-        try:
-            first = next(events)
-        except NotFound as error:
-            # The version: it is all that a request over HTTP names.
-            return _error(404, _no_such_model(request.model), type(error).__name__)
-        assert isinstance(first, Recalled)  # noqa: S101 - the contract of `turn`
-        if request.stream:
-            usage = bool((request.stream_options or {}).get("include_usage"))
-            lines = _server_sent(assistant, first, events, usage=usage)
-            return ServerSent(lines)
-        (answered,) = (event for event in events if isinstance(event, Answered))
-        return _completion(first, answered)
+    async def chat(request: ChatRequest, http: Request) -> Response | dict[str, Any]:
+        ask = _ask(assistant, request)
+        async with stopped_when_gone(http, ask.stop):
+            events = turns.begin(ask)
+            try:
+                first = await anext(events)
+            except NotFound as error:
+                # The version: it is all that a request over HTTP names.
+                return _error(404, _no_such_model(request.model), type(error).__name__)
+            assert isinstance(first, Recalled)  # noqa: S101 - the contract of `turn`
+            if request.stream:
+                usage = bool((request.stream_options or {}).get("include_usage"))
+                return ServerSent(_server_sent(assistant, first, events, usage=usage), ask.stop)
+            (answered,) = [event async for event in events if isinstance(event, Answered)]
+            return _completion(first, answered)
 
     @api.get("/v1/models")
     def models() -> dict[str, Any]:
@@ -188,12 +193,13 @@ def create(  # noqa: C901 - one small route after another
         query = clean(q, limit=assistant.settings.message_chars, what="query")
         return {"results": [wire.recollection(r) for r in assistant.memory.recall(query, k=k)]}
 
+    # These two need no thread: they answer, whatever the others wait for.
     @api.get("/health")
-    def health() -> dict[str, str]:
+    async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @api.get("/ready")
-    def is_ready() -> dict[str, str]:
+    async def is_ready() -> dict[str, str]:
         why_not = ready()
         if why_not:
             raise HTTPException(503, why_not)
@@ -203,21 +209,17 @@ def create(  # noqa: C901 - one small route after another
 
 
 class ServerSent(StreamingResponse):
-    """Server-sent events out of a generator, which is closed as soon as the client hangs up.
+    """Server-sent events of a turn, which is stopped as soon as the client hangs up, and stores what was said."""
 
-    Left to the garbage collector, the answer would be computed to its end, and not be stored until then.
-    """
-
-    def __init__(self, lines: Generator[str]) -> None:
+    def __init__(self, lines: AsyncIterator[str], stop: Event) -> None:
         super().__init__(lines, media_type="text/event-stream")
-        self._lines = lines
+        self._stop = stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            # In a thread, for closing waits for the token under way; to the end, also when the server is shut down.
-            await asyncio.shield(run_in_threadpool(self._lines.close))
+            self._stop.set()
 
 
 class SameOrigin:
@@ -297,7 +299,9 @@ def _completion(recalled: Recalled, answered: Answered) -> dict[str, Any]:
     }
 
 
-def _server_sent(assistant: Assistant, recalled: Recalled, events: Iterator[Any], *, usage: bool) -> Generator[str]:
+async def _server_sent(
+    assistant: Assistant, recalled: Recalled, events: AsyncIterator[Any], *, usage: bool
+) -> AsyncIterator[str]:
     head = {
         "id": f"chatcmpl-{recalled.exchange_id}",
         "object": "chat.completion.chunk",
@@ -311,7 +315,7 @@ def _server_sent(assistant: Assistant, recalled: Recalled, events: Iterator[Any]
 
     yield line({"role": "assistant", "content": ""}, nightschool=_provenance(recalled))
     try:
-        for event in events:
+        async for event in events:
             if isinstance(event, Words):
                 yield line({"content": event.text})
             elif isinstance(event, Answered):
@@ -339,7 +343,8 @@ def _served(recalled: Recalled) -> str:
 
 def _known_error(_request: Request, error: Exception) -> JSONResponse:
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
-    return _error(status, str(error), type(error).__name__)
+    headers = {"Retry-After": str(error.seconds)} if isinstance(error, Busy) else None
+    return _error(status, str(error), type(error).__name__, headers)
 
 
 def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
@@ -369,5 +374,5 @@ def _bad_request(_request: Request, error: Exception) -> JSONResponse:
     return _error(422, f"{where or 'the request'}: {first['msg']}", "BadInput")
 
 
-def _error(status: int, message: str, kind: str) -> JSONResponse:
-    return JSONResponse({"error": {"message": message, "type": kind, "code": status}}, status)
+def _error(status: int, message: str, kind: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": {"message": message, "type": kind, "code": status}}, status, headers)

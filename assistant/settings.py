@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy: the same question gets the same answer")
     top_p: float = Field(0.95, gt=0, le=1)
     message_chars: int = Field(20_000, ge=1, description="longest message")
+    chats_max: int = Field(
+        32, ge=1, le=1000, description="chats over HTTP that are answered or wait at once; more are told to come back"
+    )
 
     recall_k: int = Field(3, ge=0, le=50, description="recollections in a prompt; 0 switches recall off")
     recall_min_score: float = Field(0.7, ge=-1, le=1, description="cosine under which a memory is none")
