@@ -144,15 +144,14 @@ class LocalEngine:
                 stream.prompt_tokens = inputs["input_ids"].shape[1]
                 if sampling.seed is not None:
                     torch.manual_seed(sampling.seed)
-                greedy = sampling.temperature == 0
                 chosen: dict[str, Any] = (
-                    {} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p}
+                    {} if sampling.greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p}
                 )
                 if not stream.stop.is_set():
                     model.generate(
                         **inputs.to(model.device),
                         max_new_tokens=sampling.max_tokens,
-                        do_sample=not greedy,
+                        do_sample=not sampling.greedy,
                         eos_token_id=self.end_ids,
                         pad_token_id=self._tokenizer.pad_token_id,
                         streamer=stream,

@@ -219,6 +219,22 @@ def test_the_same_seed_draws_the_same(engine: LocalEngine) -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+@pytest.mark.parametrize("temperature", [1e-320, 1e-45, 1e-9, 9e-4])
+def test_a_temperature_of_as_good_as_nothing_is_greedy(engine: LocalEngine, temperature: float) -> None:
+    """The logits divided by it would be no numbers."""
+    assert answer(engine, PROMPTS[0], temperature=temperature) == answer(engine, PROMPTS[0])
+    assert Sampling(1, temperature).greedy
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1e-3, 1.0), (1.0, 1e-320)])
+def test_the_least_that_is_drawn_can_be_computed(engine: LocalEngine, temperature: float, top_p: float) -> None:
+    """Just over what counts as greedy, and from the likeliest alone: the same as greedily, here."""
+    *words, last = engine.generate(
+        PROMPTS[0], Sampling(12, temperature, top_p, seed=1), adapter=None, stop=Event()
+    )
+    assert ("".join(piece.text for piece in words).strip(), last.finish) == (answer(engine, PROMPTS[0]), "length")
+
+
 class After(Event):
     """Set once it has been looked at so many times: before the first token, and after each."""
 
