@@ -6,6 +6,7 @@ decides what is trained. The last rating of an exchange holds; value 0 takes it 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal
@@ -119,6 +120,7 @@ def _correction(assistant: Assistant, exchange: Exchange, correction: str | None
     if correction is None or not correction.strip():
         return None
     text = clean(correction, limit=assistant.settings.message_chars, what="correction")
-    if text == exchange.answer.strip():
+    # As it is seen: the same letters can be written in several ways.
+    if unicodedata.normalize("NFC", text) == unicodedata.normalize("NFC", exchange.answer.strip()):
         raise BadInput("the correction is the answer itself: write what it should have been, or leave it empty")
     return text

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.checks import words
+from training.words import words
 from training.paper import Exam, Item
 from training.settings import NightSettings
 

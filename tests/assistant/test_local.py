@@ -229,9 +229,7 @@ def test_a_temperature_of_as_good_as_nothing_is_greedy(engine: LocalEngine, temp
 @pytest.mark.parametrize(("temperature", "top_p"), [(1e-3, 1.0), (1.0, 1e-320)])
 def test_the_least_that_is_drawn_can_be_computed(engine: LocalEngine, temperature: float, top_p: float) -> None:
     """Just over what counts as greedy, and from the likeliest alone: the same as greedily, here."""
-    *words, last = engine.generate(
-        PROMPTS[0], Sampling(12, temperature, top_p, seed=1), adapter=None, stop=Event()
-    )
+    *words, last = engine.generate(PROMPTS[0], Sampling(12, temperature, top_p, seed=1), adapter=None, stop=Event())
     assert ("".join(piece.text for piece in words).strip(), last.finish) == (answer(engine, PROMPTS[0]), "length")
 
 
