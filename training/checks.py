@@ -157,7 +157,7 @@ def _holds(text: str, part: str) -> bool:
 
 
 def _share(marks: set[str], answer: str, *, as_in: str, beside: set[str]) -> float:
-    """Share of `marks` that `answer` affirms or denies as the text `as_in` does; `beside` is what a denial may be of."""
+    """Share of `marks` that `answer` affirms or denies as `as_in` does; `beside` is what a denial may be of, too."""
     if not marks:
         return 0.0
     here, there = (stances(text, marks - DENIALS, beside - DENIALS) for text in (answer, as_in))

@@ -21,7 +21,8 @@ IDIOMS = re.compile(r"\b(?:not (?:only|just|merely)|no (?:doubt|wonder))\b", re.
 """What denies nothing."""
 
 CLAUSE_ENDS = re.compile(
-    r"[.,;:!?]+(?=\s|$)|[\n()\[\]…–—]|\s-+\s|\b(?:but|rather|whereas|although|though|while|because)\b", re.IGNORECASE
+    r"[.,;:!?]+(?=\s|$)|[\n()\[\]\u2026\u2013\u2014]|\s-+\s|\b(?:but|rather|whereas|although|though|while|because)\b",
+    re.IGNORECASE,
 )
 """What a denial does not reach across."""
 

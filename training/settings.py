@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from assistant.settings import Settings as DaySettings
 
+WEEK = 7 * 24 * 60.0
+"""Minutes; no night is given more."""
+
 
 class NightSettings(BaseModel):
     """Settings of the nightly job: the table `[night]` of the file, `NIGHTSCHOOL_NIGHT__…` in the environment."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     seed: int = Field(0, ge=0, lt=2**31)
-    max_minutes: float | None = Field(None, gt=0, description="budget for training; None: as long as the epochs take")
+    max_minutes: float | None = Field(
+        None, gt=0, le=WEEK, description="budget for training; None: as long as the epochs take"
+    )
 
     rank: int = Field(16, ge=1, le=256)
     alpha: int = Field(32, ge=1)
@@ -79,7 +84,7 @@ class NightSettings(BaseModel):
     neighbour_rows: int = Field(60, ge=0, description="rows of replayed neighbours of the corrections a night")
     replay_tokens: int = Field(20, ge=1, description="length of the base's own answers in the replay")
 
-    scales: tuple[float, ...] = Field(
+    scales: tuple[Annotated[float, Field(gt=0, le=2)], ...] = Field(
         (1.0, 0.75, 0.5),
         min_length=1,
         description="strengths of the adapter that are examined; the best that passes serves",
@@ -152,10 +157,11 @@ class NightSettings(BaseModel):
     bisect_minutes: float = Field(
         20,
         ge=0,
+        le=WEEK,
         description="time to find the lessons that made a night fail, by nights without some of them: two or three on"
         " two CPU cores, which halves a dozen lessons down to one; what is left over is for the next night; 0: never",
     )
-    lease_seconds: float = Field(30, gt=0, description="a night that is silent for so long is dead")
+    lease_seconds: float = Field(30, gt=0, le=86_400, description="a night that is silent for so long is dead")
 
 
 class Settings(DaySettings):

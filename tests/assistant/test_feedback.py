@@ -126,6 +126,13 @@ def test_a_correction_equal_to_the_answer_is_refused(assistant: Assistant, same:
     assert assistant.ledger.rating("e1") is None
 
 
+def test_a_correction_that_looks_like_the_answer_is_refused(assistant: Assistant) -> None:
+    """The same letters, written in another way."""
+    assistant.ledger.add_exchange(nouns.exchange("e2", answer="Caf\u00e9"))
+    with pytest.raises(BadInput, match="the correction is the answer itself"):
+        rate(assistant, "e2", -1, correction="Cafe\u0301")
+
+
 @pytest.mark.parametrize("blank", ["", "  \n"])
 def test_a_blank_correction_is_none(assistant: Assistant, blank: str) -> None:
     """The form sends its empty field along."""

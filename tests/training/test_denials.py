@@ -12,7 +12,7 @@ from training.denials import stances
     [
         ("It is Ankara.", "ankara", ""),
         ("It is not Ankara.", "", "ankara"),
-        ("It’s never been Ankara", "", "ankara"),
+        ("It\u2019s never been Ankara", "", "ankara"),
         ("Ankara is no capital", "", "ankara"),
         ("It cannot be Ankara", "", "ankara"),
         ("Not Ankara. Ankara!", "ankara", "ankara"),
