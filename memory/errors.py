@@ -34,8 +34,8 @@ class NotFound(NightschoolError):
 class NotRemembered(NightschoolError):
     """The ledger can't be written now. The assistant goes on answering, and says so."""
 
-    def __init__(self, why: str) -> None:
-        super().__init__(f"nothing is being remembered: {why}")
+    def __init__(self, why: str, *, to_do: str = "make room or make it writable, and it goes on by itself") -> None:
+        super().__init__(f"nothing is being remembered: {why} ({to_do})")
         self.why = why
 
 
