@@ -384,6 +384,7 @@ def memory_search(context: typer.Context, query: str, k: int = 5, as_json: AsJso
 
     house = _house(context)
     found = house.memory.recall(clean(query, limit=house.settings.message_chars, what="query"), k=k)
+    house.memory.save()
     if as_json:
         print_json([wire.recollection(r) for r in found])
         return

@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as PlainHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant import feedback, wire
@@ -48,6 +49,12 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 SERVED = "nightschool"
 
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+Name = Annotated[str, AfterValidator(lambda name: name.encode("utf-8", "replace").decode())]
+"""What names something in the ledger. No name has half of a surrogate pair: the ledger could not even be asked."""
+
 
 class Part(BaseModel):
     """A part of a message's content; text is the only kind there is here."""
@@ -76,7 +83,7 @@ class ChatRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     messages: list[ChatMessage] = Field(min_length=1)
-    model: str = SERVED
+    model: Name = SERVED
     stream: bool = False
     stream_options: dict[str, Any] | None = None
     temperature: float | None = Field(None, ge=0, le=2)
@@ -94,7 +101,7 @@ class FeedbackRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    exchange_id: str
+    exchange_id: Name
     value: Literal[1, -1, 0]
     reasons: list[str] = []
     comment: str = ""
@@ -153,11 +160,11 @@ def create(  # noqa: C901 - one small route after another
             comment=request.comment,
             correction=request.correction,
         )
-        lessons = [x for x in assistant.ledger.lessons() if x.rating_id == rating.id]
+        lessons = [x for x in assistant.ledger.lessons() if rating and x.rating_id == rating.id]
         return {
-            "rating_id": rating.id,
-            "exchange_id": rating.exchange_id,
-            "value": rating.value,
+            "rating_id": rating.id if rating else None,
+            "exchange_id": request.exchange_id,
+            "value": request.value,
             "lesson": wire.lesson(lessons[0]) if lessons else None,
         }
 
@@ -206,6 +213,27 @@ def create(  # noqa: C901 - one small route after another
         return {"status": "ready"}
 
     return api
+
+
+def close_off(api: FastAPI) -> None:
+    """What no route takes is refused in the shape of all errors, rather than by the page that is mounted under them.
+
+    To be called when all routes are there, and before the page is.
+    """
+    known = list(api.routes)
+
+    async def refused(request: Request) -> Response:
+        path, methods = request.url.path[:80], set[str]()
+        for route in known:
+            if route.matches(request.scope)[0] is Match.PARTIAL:
+                methods |= getattr(route, "methods", None) or set()
+        if not methods:
+            return _error(404, f"there is no {path!r}", "HTTPException")
+        allowed = ", ".join(sorted(methods))
+        return _error(405, f"{path!r} takes {allowed}, not {request.method}", "HTTPException", {"Allow": allowed})
+
+    for path in ("/v1", "/v1/{rest:path}", "/health", "/ready"):
+        api.add_route(path, refused, methods=METHODS, include_in_schema=False)
 
 
 class ServerSent(StreamingResponse):

@@ -34,8 +34,9 @@ def rate(
     comment: str = "",
     correction: str | None = None,
     user: str = "local",
-) -> Rating:
-    """Rate an exchange up (1), down (-1), or take the rating back (0). What holds already is not written again.
+) -> Rating | None:
+    """Rate an exchange up (1), down (-1), or take the rating back (0). What holds already is not written again; None
+    where there was nothing to take back.
 
     Raises:
         NotFound: no such exchange.
@@ -59,6 +60,8 @@ def rate(
     new = (value, reasons, comment, correction)
     if held and (held.value, tuple(held.reasons), held.comment, held.correction) == new:
         return held
+    if not held and value == 0:
+        return None
     rating = Rating(
         assistant.new_id(),
         exchange_id,
@@ -69,8 +72,7 @@ def rate(
         correction,
         user,
     )
-    if held or value:
-        assistant.ledger.rate(rating, lesson_from(exchange, rating, assistant.new_id()))
+    assistant.ledger.rate(rating, lesson_from(exchange, rating, assistant.new_id()))
     return rating
 
 

@@ -76,6 +76,7 @@ class Server:
         self._assistant, self._engine = assistant, engine
         self._failure: str | None = None
         web = api.create(assistant, ready=self._why_not_ready)
+        api.close_off(web)
         ui.mount(web, assistant)
         self._http = _Http(uvicorn.Config(web, log_level="warning", timeout_graceful_shutdown=5), assistant.stops)
 

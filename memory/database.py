@@ -60,10 +60,12 @@ class Database:
 
         Raises:
             LedgerNewer: a newer Nightschool wrote it.
-            LedgerUnreadable: the file is no database.
+            LedgerUnreadable: it is no file, or the file is no database.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not path.is_file():
+                raise LedgerUnreadable(path, "it is no file")
             if _has_content(path):
                 # Before anything may write: another program's database or a newer ledger stays as it is, to the byte.
                 with _opened(_uri(path, "mode=ro"), wal=False) as engine:

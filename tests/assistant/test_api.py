@@ -23,6 +23,7 @@ import openai
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
 from fastapi.testclient import TestClient
 
 from assistant import api, testing
@@ -369,6 +370,50 @@ def test_a_rating_is_taken_back(client: TestClient) -> None:
     assert [x["state"] for x in client.get("/v1/lessons").json()["lessons"]] == ["undone"]
     assert client.get("/v1/lessons", params={"state": "queued"}).json() == {"lessons": []}
     assert client.get("/v1/lessons", params={"state": "nonsense"}).status_code == 422
+
+
+def test_taking_back_what_was_never_given_names_no_rating(client: TestClient) -> None:
+    """An id that is stored nowhere would lead nowhere."""
+    exchange_id = client.post(CHAT, json=hello()).json()["nightschool"]["exchange_id"]
+    taken = client.post("/v1/feedback", json={"exchange_id": exchange_id, "value": 0})
+    assert taken.status_code == 200
+    assert taken.json() == {"rating_id": None, "exchange_id": exchange_id, "value": 0, "lesson": None}
+
+
+def test_names_that_no_text_can_hold_name_nothing(client: TestClient) -> None:
+    """Half of a surrogate pair in a name: 404, as for any other name that nobody has."""
+    headers = {"content-type": "application/json"}
+    body = b'{"messages": [{"role": "user", "content": "hi"}], "model": "\\ud800"}'
+    response = client.post(CHAT, content=body, headers=headers)
+    assert (response.status_code, refusal(response)[:25]) == (404, "there is no model '?': na")
+    response = client.post("/v1/feedback", content=b'{"exchange_id": "\\udfff", "value": 1}', headers=headers)
+    assert (response.status_code, refusal(response)) == (404, "there is no exchange '?'")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "told"),
+    [
+        ("GET", "/v1/nothing", 404, "there is no '/v1/nothing'"),
+        ("POST", "/v1", 404, "there is no '/v1'"),
+        ("GET", CHAT, 405, "'/v1/chat/completions' takes POST, not GET"),
+        ("DELETE", "/v1/nights", 405, "'/v1/nights' takes GET, POST, not DELETE"),
+        ("PUT", "/v1/nights/n1", 405, "'/v1/nights/n1' takes GET, not PUT"),
+        ("POST", "/health", 405, "'/health' takes GET, not POST"),
+    ],
+)
+def test_what_no_route_takes_is_refused_before_the_page(
+    assistant: Assistant, method: str, path: str, status: int, told: str
+) -> None:
+    """In the shape of all errors, with what would be taken; what is not ours is the page's."""
+    made = api.create(assistant, ready=lambda: None)
+    api.close_off(made)
+    made.mount("/", PlainTextResponse("the page"))
+    client = TestClient(made, base_url=HOST)
+    response = client.request(method, path)
+    assert (response.status_code, refusal(response)) == (status, told)
+    assert ("allow" in response.headers) is (status == 405)
+    assert client.get("/elsewhere").text == "the page"
+    assert client.get("/health").json() == {"status": "ok"}
 
 
 def test_feedback_on_what_was_never_said_is_refused(client: TestClient) -> None:

@@ -56,6 +56,7 @@ def test_it_is_ready_once_the_model_is(tmp_path: Path) -> None:
         loading = httpx.get(f"{address}/ready")
         assert (loading.status_code, httpx.get(f"{address}/").status_code) == (503, 200)
         assert "the model is being loaded" in loading.text
+        assert httpx.get(f"{address}/v1/nothing").json()["error"]["message"] == "there is no '/v1/nothing'"
         (tmp_path / "go").touch()
         deadline = time.monotonic() + 20
         while httpx.get(f"{address}/ready").status_code != 200:

@@ -745,6 +745,13 @@ def test_other_programs_database_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_folder_in_its_place_is_told(tmp_path: Path) -> None:
+    """It is no empty ledger: whoever asks for lessons must not be told that there are none."""
+    (tmp_path / "ledger.db").mkdir()
+    with pytest.raises(LedgerUnreadable, match=r"can't be read \(it is no file\): put a backup in its place"):
+        Ledger.open(tmp_path / "ledger.db")
+
+
 def test_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
     """A file of no bytes, such as a full disk leaves, is no ledger yet and is made one."""
     (tmp_path / "ledger.db").touch()
