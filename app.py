@@ -26,7 +26,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from assistant import wire
-from assistant.keys import secret_key
+from assistant.keys import keep_key, secret_key
 from assistant.settings import load
 from assistant.terminal import (
     err,
@@ -38,7 +38,7 @@ from assistant.terminal import (
     print_preview,
     print_table,
 )
-from memory.errors import BadInput, NightschoolError
+from memory.errors import BadInput, NightschoolError, NotRemembered
 from memory.ledger import Ledger
 from memory.records import Night, NightStatus
 from training.settings import Settings
@@ -74,7 +74,11 @@ class Nightschool:
 
     @cached_property
     def key(self) -> bytes:
-        return secret_key(self.settings.home / "secret.key")
+        path = self.settings.home / "secret.key"
+        key = secret_key(path)
+        # What is signed with it is stored no earlier than the key is.
+        self.ledger.before_writing_again = lambda: keep_key(path, key)
+        return key
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -87,8 +91,7 @@ class Nightschool:
     def memory(self) -> Memory:
         from memory.recall import Memory
 
-        folder = None if self.ledger.read_only else self.settings.home / "index"
-        score = self.settings.recall_min_score
+        folder, score = self.settings.home / "index", self.settings.recall_min_score
         return Memory(self.ledger, self.embedder, folder, min_score=score, save_every=32)
 
     @cached_property
@@ -178,7 +181,7 @@ def serve(
     # Everything that can be refused is refused before the page is up.
     _ = house.engine, house.key, house.embedder
     if house.ledger.read_only:
-        err.print(f"nothing is being remembered: {house.ledger.read_only}", style="yellow")
+        err.print(escape(str(NotRemembered(house.ledger.read_only))), style="yellow", highlight=False)
     server = Server(house.assistant, house.engine)
     with _night_watch(house):
         out.print(f"Nightschool is at {url(house.settings.host, listener)}", highlight=False)
@@ -382,6 +385,7 @@ def memory_search(context: typer.Context, query: str, k: int = 5, as_json: AsJso
 
     house = _house(context)
     found = house.memory.recall(clean(query, limit=house.settings.message_chars, what="query"), k=k)
+    house.memory.save()
     if as_json:
         print_json([wire.recollection(r) for r in found])
         return

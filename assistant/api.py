@@ -5,29 +5,31 @@ It knows no SQL and no model: each route is a few lines over `turn`, `feedback` 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable
+from threading import Event
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as PlainHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant import feedback, metrics, wire
 from assistant.engine import Sampling
 from assistant.nights import request_night
-from assistant.turn import Answered, Ask, Assistant, Recalled, Words, clean, scrub, turn
+from assistant.queueing import Turns, stopped_when_gone
+from assistant.turn import Answered, Ask, Assistant, Recalled, Words, clean, scrub
 from memory.errors import (
     AlreadyRunning,
     BadInput,
+    Busy,
     ModelUnavailable,
     NightschoolError,
     NotFound,
@@ -39,6 +41,7 @@ STATUS: dict[type[NightschoolError], int] = {
     NotFound: 404,
     BadInput: 400,
     AlreadyRunning: 409,
+    Busy: 429,
     ModelUnavailable: 503,
     NotRemembered: 507,
 }
@@ -46,6 +49,12 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """The addresses of this machine that no other can reach."""
 
 SERVED = "nightschool"
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+Name = Annotated[str, AfterValidator(lambda name: name.encode("utf-8", "replace").decode())]
+"""What names something in the ledger. No name has half of a surrogate pair: the ledger could not even be asked."""
 
 
 class Part(BaseModel):
@@ -75,7 +84,7 @@ class ChatRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     messages: list[ChatMessage] = Field(min_length=1)
-    model: str = SERVED
+    model: Name = SERVED
     stream: bool = False
     stream_options: dict[str, Any] | None = None
     temperature: float | None = Field(None, ge=0, le=2)
@@ -93,7 +102,7 @@ class FeedbackRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    exchange_id: str
+    exchange_id: Name
     value: Literal[1, -1, 0]
     reasons: list[str] = []
     comment: str = ""
@@ -118,21 +127,24 @@ def create(  # noqa: C901 - one small route after another
     api.add_exception_handler(PlainHTTPException, _plain_error)
     api.add_exception_handler(Exception, _unforeseen)
 
+    turns = Turns(assistant, most=assistant.settings.chats_max)
+
     @api.post("/v1/chat/completions", response_model=None)
-    def chat(request: ChatRequest) -> Response | dict[str, Any]:
-        events = turn(assistant, _ask(assistant, request))
-        try:
-            first = next(events)
-        except NotFound as error:
-            # The version: it is all that a request over HTTP names.
-            return _error(404, _no_such_model(request.model), type(error).__name__)
-        assert isinstance(first, Recalled)  # noqa: S101 - the contract of `turn`
-        if request.stream:
-            usage = bool((request.stream_options or {}).get("include_usage"))
-            lines = _server_sent(assistant, first, events, usage=usage)
-            return ServerSent(lines)
-        (answered,) = (event for event in events if isinstance(event, Answered))
-        return _completion(first, answered)
+    async def chat(request: ChatRequest, http: Request) -> Response | dict[str, Any]:
+        ask = _ask(assistant, request)
+        async with stopped_when_gone(http, ask.stop):
+            events = turns.begin(ask)
+            try:
+                first = await anext(events)
+            except NotFound as error:
+                # The version: it is all that a request over HTTP names.
+                return _error(404, _no_such_model(request.model), type(error).__name__)
+            assert isinstance(first, Recalled)  # noqa: S101 - the contract of `turn`
+            if request.stream:
+                usage = bool((request.stream_options or {}).get("include_usage"))
+                return ServerSent(_server_sent(assistant, first, events, usage=usage), ask.stop)
+            (answered,) = [event async for event in events if isinstance(event, Answered)]
+            return _completion(first, answered)
 
     @api.get("/v1/models")
     def models() -> dict[str, Any]:
@@ -150,11 +162,11 @@ def create(  # noqa: C901 - one small route after another
             comment=request.comment,
             correction=request.correction,
         )
-        lessons = [x for x in assistant.ledger.lessons() if x.rating_id == rating.id]
+        lessons = [x for x in assistant.ledger.lessons() if rating and x.rating_id == rating.id]
         return {
-            "rating_id": rating.id,
-            "exchange_id": rating.exchange_id,
-            "value": rating.value,
+            "rating_id": rating.id if rating else None,
+            "exchange_id": request.exchange_id,
+            "value": request.value,
             "lesson": wire.lesson(lessons[0]) if lessons else None,
         }
 
@@ -196,12 +208,13 @@ def create(  # noqa: C901 - one small route after another
     def scrape() -> Response:
         return Response(generate_latest(told), media_type=CONTENT_TYPE_LATEST)
 
+    # These two need no thread: they answer, whatever the others wait for.
     @api.get("/health")
-    def health() -> dict[str, str]:
+    async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @api.get("/ready")
-    def is_ready() -> dict[str, str]:
+    async def is_ready() -> dict[str, str]:
         why_not = ready()
         if why_not:
             raise HTTPException(503, why_not)
@@ -210,22 +223,39 @@ def create(  # noqa: C901 - one small route after another
     return api
 
 
-class ServerSent(StreamingResponse):
-    """Server-sent events out of a generator, which is closed as soon as the client hangs up.
+def close_off(api: FastAPI) -> None:
+    """What no route takes is refused in the shape of all errors, rather than by the page that is mounted under them.
 
-    Left to the garbage collector, the answer would be computed to its end, and not be stored until then.
+    To be called when all routes are there, and before the page is.
     """
+    known = list(api.routes)
 
-    def __init__(self, lines: Generator[str]) -> None:
+    async def refused(request: Request) -> Response:
+        path, methods = request.url.path[:80], set[str]()
+        for route in known:
+            if route.matches(request.scope)[0] is Match.PARTIAL:
+                methods |= getattr(route, "methods", None) or set()
+        if not methods:
+            return _error(404, f"there is no {path!r}", "HTTPException")
+        allowed = ", ".join(sorted(methods))
+        return _error(405, f"{path!r} takes {allowed}, not {request.method}", "HTTPException", {"Allow": allowed})
+
+    for path in ("/v1", "/v1/{rest:path}", "/health", "/ready"):
+        api.add_route(path, refused, methods=METHODS, include_in_schema=False)
+
+
+class ServerSent(StreamingResponse):
+    """Server-sent events of a turn, which is stopped as soon as the client hangs up, and stores what was said."""
+
+    def __init__(self, lines: AsyncIterator[str], stop: Event) -> None:
         super().__init__(lines, media_type="text/event-stream")
-        self._lines = lines
+        self._stop = stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            # In a thread, for closing waits for the token under way; to the end, also when the server is shut down.
-            await asyncio.shield(run_in_threadpool(self._lines.close))
+            self._stop.set()
 
 
 class SameOrigin:
@@ -305,7 +335,9 @@ def _completion(recalled: Recalled, answered: Answered) -> dict[str, Any]:
     }
 
 
-def _server_sent(assistant: Assistant, recalled: Recalled, events: Iterator[Any], *, usage: bool) -> Generator[str]:
+async def _server_sent(
+    assistant: Assistant, recalled: Recalled, events: AsyncIterator[Any], *, usage: bool
+) -> AsyncIterator[str]:
     head = {
         "id": f"chatcmpl-{recalled.exchange_id}",
         "object": "chat.completion.chunk",
@@ -319,7 +351,7 @@ def _server_sent(assistant: Assistant, recalled: Recalled, events: Iterator[Any]
 
     yield line({"role": "assistant", "content": ""}, nightschool=_provenance(recalled))
     try:
-        for event in events:
+        async for event in events:
             if isinstance(event, Words):
                 yield line({"content": event.text})
             elif isinstance(event, Answered):
@@ -347,7 +379,8 @@ def _served(recalled: Recalled) -> str:
 
 def _known_error(_request: Request, error: Exception) -> JSONResponse:
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
-    return _error(status, str(error), type(error).__name__)
+    headers = {"Retry-After": str(error.seconds)} if isinstance(error, Busy) else None
+    return _error(status, str(error), type(error).__name__, headers)
 
 
 def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
@@ -377,5 +410,5 @@ def _bad_request(_request: Request, error: Exception) -> JSONResponse:
     return _error(422, f"{where or 'the request'}: {first['msg']}", "BadInput")
 
 
-def _error(status: int, message: str, kind: str) -> JSONResponse:
-    return JSONResponse({"error": {"message": message, "type": kind, "code": status}}, status)
+def _error(status: int, message: str, kind: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": {"message": message, "type": kind, "code": status}}, status, headers)

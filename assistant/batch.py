@@ -67,7 +67,7 @@ def text_tokens(engine: Engine, text: str) -> int:
 
 def _greedy(ready: Prepared) -> Prepared:
     """Raises: BadInput where the asker wanted dice."""
-    if ready.ask.sampling is not None and ready.ask.sampling.temperature:
+    if ready.ask.sampling is not None and not ready.ask.sampling.greedy:
         raise BadInput("many questions at once are answered greedily: leave the temperature at 0")
     return replace(ready, sampling=replace(ready.sampling, temperature=0.0))
 

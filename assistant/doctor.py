@@ -104,7 +104,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     from memory.ledger import Ledger
 
     path = settings.home / "ledger.db"
-    if not path.is_file():
+    if not path.exists():
         yield Finding("ledger", True, "none yet: it is made with the first start")
         return
     ledger = Ledger.open(path)

@@ -10,18 +10,28 @@ from typing import Literal, Protocol
 
 from memory.records import Message
 
+GREEDY_BELOW = 1e-3
+"""Temperature under which there is nothing left to draw: a token one nat behind has e^-1000 of a chance, and the logits
+divided by it run out of float32.
+"""
+
 FinishReason = Literal["stop", "length", "stopped"]
 """The model ended by itself; the longest answer was reached; somebody pressed stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen. `temperature` 0 is greedy, and then `top_p` and `seed` don't matter."""
+    """How the next token is chosen. `temperature` 0, or as good as 0, is greedy; `top_p`, `seed` don't matter then."""
 
     max_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken each time."""
+        return self.temperature < GREEDY_BELOW
 
 
 @dataclass(frozen=True, slots=True)

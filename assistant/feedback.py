@@ -6,6 +6,7 @@ decides what is trained. The last rating of an exchange holds; value 0 takes it 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal
@@ -33,8 +34,9 @@ def rate(
     comment: str = "",
     correction: str | None = None,
     user: str = "local",
-) -> Rating:
-    """Rate an exchange up (1), down (-1), or take the rating back (0). What holds already is not written again.
+) -> Rating | None:
+    """Rate an exchange up (1), down (-1), or take the rating back (0). What holds already is not written again; None
+    where there was nothing to take back.
 
     Raises:
         NotFound: no such exchange.
@@ -58,6 +60,8 @@ def rate(
     new = (value, reasons, comment, correction)
     if held and (held.value, tuple(held.reasons), held.comment, held.correction) == new:
         return held
+    if not held and value == 0:
+        return None
     rating = Rating(
         assistant.new_id(),
         exchange_id,
@@ -68,8 +72,7 @@ def rate(
         correction,
         user,
     )
-    if held or value:
-        assistant.ledger.rate(rating, lesson_from(exchange, rating, assistant.new_id()))
+    assistant.ledger.rate(rating, lesson_from(exchange, rating, assistant.new_id()))
     return rating
 
 
@@ -119,6 +122,7 @@ def _correction(assistant: Assistant, exchange: Exchange, correction: str | None
     if correction is None or not correction.strip():
         return None
     text = clean(correction, limit=assistant.settings.message_chars, what="correction")
-    if text == exchange.answer.strip():
+    # As it is seen: the same letters can be written in several ways.
+    if unicodedata.normalize("NFC", text) == unicodedata.normalize("NFC", exchange.answer.strip()):
         raise BadInput("the correction is the answer itself: write what it should have been, or leave it empty")
     return text

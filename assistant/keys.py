@@ -18,7 +18,7 @@ def secret_key(path: Path) -> bytes:
     Raises: BadInput when there is a file that is no key, or not ours to read.
     """
     with suppress(OSError):
-        _make_key(path)
+        _make_key(path, secrets.token_bytes(32))
     try:
         key = bytes.fromhex(path.read_text("ascii"))
     except (FileNotFoundError, NotADirectoryError):
@@ -34,15 +34,25 @@ def secret_key(path: Path) -> bytes:
     return key
 
 
-def _make_key(path: Path) -> None:
-    """Put a new key there, unless there is one: whole at once, so that no other process ever reads half of it."""
+def keep_key(path: Path, key: bytes) -> None:
+    """Put the key of this run where the next one finds it, where it could not be written before.
+
+    Raises: OSError where it still can't be; BadInput when another process has made one meanwhile.
+    """
+    _make_key(path, key)
+    if secret_key(path) != key:
+        raise BadInput(f"another process has made {path} meanwhile: start this one again")
+
+
+def _make_key(path: Path, key: bytes) -> None:
+    """Put the key there, unless there is one: whole at once, so that no other process ever reads half of it."""
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
+            file.write(key.hex())
             file.flush()
             os.fsync(file.fileno())
         try:

@@ -10,6 +10,7 @@ is up to three times faster.
 
 from __future__ import annotations
 
+import json
 import logging
 import queue
 import sys
@@ -35,6 +36,9 @@ Weights = Literal["auto", "packed", "unpacked"]
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 """The file of an adapter folder whose sha256 is the adapter's."""
+
+MANIFEST = "manifest.json"
+"""The file of a published adapter's folder that holds the sha256 of each of the others."""
 
 ADAPTERS_LOADED = 2
 """Versions kept in memory at once: the active one, and one that somebody compares it with."""
@@ -144,15 +148,14 @@ class LocalEngine:
                 stream.prompt_tokens = inputs["input_ids"].shape[1]
                 if sampling.seed is not None:
                     torch.manual_seed(sampling.seed)
-                greedy = sampling.temperature == 0
                 chosen: dict[str, Any] = (
-                    {} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p}
+                    {} if sampling.greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p}
                 )
                 if not stream.stop.is_set():
                     model.generate(
                         **inputs.to(model.device),
                         max_new_tokens=sampling.max_tokens,
-                        do_sample=not greedy,
+                        do_sample=not sampling.greedy,
                         eos_token_id=self.end_ids,
                         pad_token_id=self._tokenizer.pad_token_id,
                         streamer=stream,
@@ -344,7 +347,11 @@ class _Stream:
 
 
 def check_adapter(adapter: AdapterFiles) -> None:
-    """Raises: ModelUnavailable when the weights are missing or not the ones that were published."""
+    """Whether its files are whole: the weights as the ledger knows them, the others as the manifest does, which a
+    candidate that was not published yet does not have.
+
+    Raises: ModelUnavailable when one is missing or not the one that was published.
+    """
     file = adapter.path / WEIGHTS_FILE
     if not file.is_file():
         raise ModelUnavailable(
@@ -356,6 +363,25 @@ def check_adapter(adapter: AdapterFiles) -> None:
             f"adapter {adapter.version} is damaged (sha256 {found[:12]}…, published {adapter.sha256[:12]}…):"
             " roll back to another version"
         )
+    for name, published in _manifest(adapter).items():
+        if not (adapter.path / name).is_file() or sha256_of(adapter.path / name) != published:
+            raise ModelUnavailable(
+                f"adapter {adapter.version} is damaged ({name} is not the one that was published):"
+                " roll back to another version"
+            )
+
+
+def _manifest(adapter: AdapterFiles) -> dict[str, str]:
+    """File name → its sha256."""
+    try:
+        content = json.loads((adapter.path / MANIFEST).read_bytes())
+        return {str(name): str(published) for name, published in content["sha256"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelUnavailable(
+            f"adapter {adapter.version} is damaged ({MANIFEST} can't be read): roll back to another version"
+        ) from error
 
 
 def _load(files: ModelFiles, weights: Weights, copies: Path | None) -> tuple[Any, Any]:

@@ -41,7 +41,7 @@ def build(
     `recall_share` of the budget carries; then the history, newest first, in whole exchanges.
 
     Raises:
-        BadInput: the question alone is over the budget.
+        BadInput: the question is over the budget, alone or with the system message.
     """
     if history and history[0]["role"] == "system":
         system, history = history[0]["content"], history[1:]
@@ -49,6 +49,11 @@ def build(
     ask = _asking(question, [])
     tokens = count([*head, *ask])
     if tokens > budget:
+        if head and count(ask) <= budget:
+            raise BadInput(
+                f"the system message and the message are {tokens} tokens long, the prompt holds {budget}:"
+                " shorten the system message"
+            )
         raise BadInput(f"the message is {tokens} tokens long, the prompt holds {budget}: shorten it")
 
     # The one that fits best stands nearest to the question, where a model heeds it most.

@@ -14,6 +14,7 @@ from typing import Protocol
 import uvicorn
 
 from assistant import api, ui
+from assistant.stops import Stops
 from assistant.turn import Assistant
 from memory.errors import BadInput, NightschoolError
 
@@ -56,6 +57,18 @@ def url(host: str, listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
+class _Http(uvicorn.Server):
+    """Before it waits for the answers under way it stops them: each ends with its next word, and is stored."""
+
+    def __init__(self, config: uvicorn.Config, stops: Stops) -> None:
+        super().__init__(config)
+        self._stops = stops
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stops.end()
+        await super().shutdown(sockets)
+
+
 class Server:
     """The page and the routes over `assistant`, whose engine is `engine`. Making one builds the page: seconds."""
 
@@ -63,8 +76,9 @@ class Server:
         self._assistant, self._engine = assistant, engine
         self._failure: str | None = None
         web = api.create(assistant, ready=self._why_not_ready)
+        api.close_off(web)
         ui.mount(web, assistant)
-        self._http = uvicorn.Server(uvicorn.Config(web, log_level="warning", timeout_graceful_shutdown=5))
+        self._http = _Http(uvicorn.Config(web, log_level="warning", timeout_graceful_shutdown=5), assistant.stops)
 
     def run(self, listener: socket.socket) -> None:
         """Serve until a signal, in the main thread. Raises: NightschoolError when the model can't be loaded."""

@@ -5,11 +5,12 @@ An unknown or ill-typed setting stops the start with one line that names it and 
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_origin
 
 import platformdirs
 from pydantic import BaseModel, Field, ValidationError, field_validator
@@ -26,7 +27,7 @@ S = TypeVar("S", bound=BaseSettings)
 class Settings(BaseSettings):
     """What the day needs to know. Lengths are in tokens unless their name says otherwise."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     home: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("nightschool", appauthor=False)),
@@ -49,6 +50,9 @@ class Settings(BaseSettings):
     temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy: the same question gets the same answer")
     top_p: float = Field(0.95, gt=0, le=1)
     message_chars: int = Field(20_000, ge=1, description="longest message")
+    chats_max: int = Field(
+        32, ge=1, le=1000, description="chats over HTTP that are answered or wait at once; more are told to come back"
+    )
 
     recall_k: int = Field(3, ge=0, le=50, description="recollections in a prompt; 0 switches recall off")
     recall_min_score: float = Field(0.7, ge=-1, le=1, description="cosine under which a memory is none")
@@ -79,15 +83,14 @@ def load(kind: type[S], *, environ: Mapping[str, str] | None = None, **overrides
     """
     environ = os.environ if environ is None else environ
     given = {name: value for name, value in overrides.items() if value is not None}
-    from_environment = _from_environment(environ)
+    from_environment = _from_environment(kind, environ)
     try:
         home = Path(
             given.get("home")
             or from_environment.get("home")
             or kind.model_fields["home"].get_default(call_default_factory=True)
         )
-        file = home.expanduser() / FILE
-        from_file = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        from_file = _from_file(home.expanduser() / FILE)
     except (OSError, RuntimeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInput(f"{FILE} can't be read: {error}") from error
     try:
@@ -110,18 +113,53 @@ def _only_given(kind: type[S]) -> type[S]:
     return Given
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """`NIGHTSCHOOL_PORT=80` → {"port": "80"}; `NIGHTSCHOOL_NIGHT__EPOCHS=3` → {"night": {"epochs": "3"}}."""
+def _from_file(file: Path) -> dict[str, Any]:
+    """What the file says; no file says nothing. Raises: OSError, as for a folder of that name; ValueError."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
+def _from_environment(kind: type[BaseModel], environ: Mapping[str, str]) -> dict[str, Any]:
+    """`NIGHTSCHOOL_PORT=80` → {"port": "80"}; `NIGHTSCHOOL_NIGHT__EPOCHS=3` → {"night": {"epochs": "3"}}.
+
+    What is no single value is written as JSON: `NIGHTSCHOOL_NIGHT__SCALES=[1.0, 0.5]`, or the whole table
+    `NIGHTSCHOOL_NIGHT={"epochs": 3}`, over which one of its settings by name wins.
+    """
     found: dict[str, Any] = {}
-    for name, value in environ.items():
+    for name in sorted(environ, key=len):
         if name.startswith(PREFIX):
-            first, *rest = name[len(PREFIX) :].lower().split("__")
-            for part in reversed(rest):
-                value = {part: value}  # type: ignore[assignment]
-                found = _merge(found, {first: value}) if part == rest[0] else found
-            if not rest:
-                found[first] = value
+            path = name[len(PREFIX) :].lower().split("__")
+            value = _read(kind, path, environ[name])
+            for part in reversed(path):
+                value = {part: value}
+            found = _merge(found, value)
     return found
+
+
+def _read(kind: type[BaseModel], path: Sequence[str], text: str) -> Any:
+    """The value that `text` writes for the setting at `path`: read as JSON where it holds several, else the text.
+
+    Raises: BadInput where it should be JSON and is none.
+    """
+    annotation: Any = kind
+    for part in path:
+        fields = annotation.model_fields if _is_table(annotation) else {}
+        if part not in fields:
+            return text
+        annotation = fields[part].annotation
+    if not (_is_table(annotation) or get_origin(annotation) in (tuple, list, dict, set, frozenset)):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        like = '{"epochs": 3}' if _is_table(annotation) else "[1.0, 0.5]"
+        raise BadInput(f"setting {'.'.join(path)!r} is {text[:60]!r}: write it as JSON, like {like}") from error
+
+
+def _is_table(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from assistant import prompt as prompts
 from assistant.engine import AdapterFiles, Engine, FinishReason, Piece, Sampling
 from assistant.prompt import Prompt
 from assistant.settings import Settings
+from assistant.stops import Stops
 from memory.errors import BadInput, NotRemembered
 from memory.ledger import Ledger
 from memory.recall import Memory
@@ -36,6 +37,8 @@ class Assistant:
     """Signs what was said; see `memory.records.sign`."""
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
+    stops: Stops = field(default_factory=Stops)
+    """Of the turns under way; whoever ends the process ends them first."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +146,12 @@ def turn(assistant: Assistant, ask: Ask) -> Iterator[TurnEvent]:
     )
     said = Said()
     try:
-        for piece in assistant.engine.generate(ready.prompt.messages, ready.sampling, adapter=adapter, stop=ask.stop):
-            said.take(piece)
-            if piece.text:
-                yield Words(piece.text)
+        with assistant.stops.under_way(ask.stop):
+            pieces = assistant.engine.generate(ready.prompt.messages, ready.sampling, adapter=adapter, stop=ask.stop)
+            for piece in pieces:
+                said.take(piece)
+                if piece.text:
+                    yield Words(piece.text)
     except GeneratorExit:
         # The reader has gone away. What was said by then is stored all the same, so that it can be rated.
         store(assistant, exchange_of(assistant, ready, said))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
@@ -20,32 +22,50 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from memory import tables as t
-from memory.errors import BadInput, LedgerNewer, LedgerUnreadable, NotRemembered
+from memory.errors import BadInput, LedgerNewer, LedgerUnreadable, NightschoolError, NotRemembered
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+RETRY_SECONDS = 5.0
+"""How long after a ledger could not be opened for writing it is tried again, at the earliest."""
 
 
 class Database:
     """One database and its transactions. Open one with `open`; it is safe to use from several threads."""
 
-    def __init__(self, engine: sa.Engine, *, path: Path = Path(":memory:"), read_only: str | None = None) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        *,
+        path: Path = Path(":memory:"),
+        read_only: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._engine = engine
         self._path = path
+        self._clock = clock
+        self._retrying = threading.Lock()
+        self._retry_at = clock() + RETRY_SECONDS if read_only else float("inf")
         self.read_only = read_only
-        """Why nothing can be written, or None."""
+        """Why nothing can be written, or None. While there is a reason, it is tried again as something is written."""
+        self.before_writing_again: Callable[[], None] = lambda: None
+        """Called when it could be written again, before it is; an OSError or NightschoolError of its own forbids it."""
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, clock: Callable[[], float] = time.monotonic) -> Self:
         """The ledger at `path`, made or migrated where needed; an older one is copied beside itself first.
 
-        A folder that can't be written gives a ledger that reads what is there (or is empty) and refuses to write.
+        A folder that can't be written gives a ledger that reads what is there (or is empty), and refuses to write until
+        it can be. `clock` (seconds) says when that is tried again.
 
         Raises:
             LedgerNewer: a newer Nightschool wrote it.
-            LedgerUnreadable: the file is no database.
+            LedgerUnreadable: it is no file, or the file is no database.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not path.is_file():
+                raise LedgerUnreadable(path, "it is no file")
             if _has_content(path):
                 # Before anything may write: another program's database or a newer ledger stays as it is, to the byte.
                 with _opened(_uri(path, "mode=ro"), wal=False) as engine:
@@ -57,15 +77,15 @@ class Database:
                     connection.rollback()
                 _migrate(engine, path)
         except (OSError, sa.exc.OperationalError) as error:
-            return cls._open_read_only(path, why=_why_read_only(path, error))
+            return cls._open_read_only(path, why=_why_read_only(path, error), clock=clock)
         except sa.exc.DatabaseError as error:
             raise LedgerUnreadable(path, _why(error)) from error
-        return cls(_sqlite(_uri(path, "mode=rwc")), path=path)
+        return cls(_sqlite(_uri(path, "mode=rwc")), path=path, clock=clock)
 
     @classmethod
-    def _open_read_only(cls, path: Path, *, why: str) -> Self:
+    def _open_read_only(cls, path: Path, *, why: str, clock: Callable[[], float]) -> Self:
         if not _has_content(path):
-            return cls(_in_memory(), path=path, read_only=why)
+            return cls(_in_memory(), path=path, read_only=why, clock=clock)
         failure: BaseException | None = None
         # `immutable` reads a WAL database where SQLite can't make the -shm file, but is blind to what is still in the
         # WAL and to other writers: the second choice.
@@ -78,7 +98,7 @@ class Database:
             except sa.exc.DatabaseError as error:
                 failure = error
             else:
-                return cls(_sqlite(_uri(path, options), wal=False), path=path, read_only=why)
+                return cls(_sqlite(_uri(path, options), wal=False), path=path, read_only=why, clock=clock)
         raise LedgerUnreadable(path, _why(failure) if failure else why) from failure
 
     @classmethod
@@ -101,15 +121,40 @@ class Database:
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
         """One transaction that writes, all of it or nothing. Raises: NotRemembered, LedgerUnreadable, BadInput."""
-        if self.read_only:
-            raise NotRemembered(self.read_only)
+        if not self.writable():
+            raise NotRemembered(self.read_only or "")
         try:
             with self._damage_told(), self._engine.connect() as plain:
                 connection = plain.execution_options(nightschool_write=True)
                 with connection.begin():
                     yield connection
         except sa.exc.OperationalError as error:
+            if _busy(error):
+                raise NotRemembered(_why(error), to_do="another process holds it: try again") from error
             raise NotRemembered(_why(error)) from error
+
+    def writable(self) -> bool:
+        """Whether it can be written. Where it could not be when it was opened it is tried again here, now and then."""
+        if self.read_only and self._clock() >= self._retry_at and self._retrying.acquire(blocking=False):
+            try:
+                self._open_again()
+            finally:
+                self._retry_at = self._clock() + RETRY_SECONDS
+                self._retrying.release()
+        return self.read_only is None
+
+    def _open_again(self) -> None:
+        try:
+            again = type(self).open(self._path, clock=self._clock)
+            if again.read_only is None:
+                self.before_writing_again()
+        except (OSError, NightschoolError) as error:
+            self.read_only = str(error)
+            return
+        # Whoever still reads through the old engine has its connection until it gives it back.
+        self._engine, old = again._engine, self._engine
+        self.read_only = again.read_only
+        old.dispose()
 
     @contextmanager
     def _damage_told(self) -> Iterator[None]:
@@ -229,6 +274,11 @@ def _why_read_only(path: Path, error: BaseException) -> str:
     if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
         return f"the folder {path.parent} can't be written"
     return f"{path}: {_why(error)}"
+
+
+def _busy(error: sa.exc.OperationalError) -> bool:
+    code: int = getattr(error.orig, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _why(error: BaseException) -> str:

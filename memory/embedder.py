@@ -89,6 +89,9 @@ class SentenceEmbedder:
             # Here, not above: it brings torch, and whoever only needs the protocol must not wait for that.
             from safetensors import SafetensorError
             from transformers import AutoModel, AutoTokenizer
+            from transformers.utils import logging
+
+            logging.disable_progress_bar()
 
             try:
                 window = json.loads((self.path / "sentence_bert_config.json").read_text("utf-8"))["max_seq_length"]

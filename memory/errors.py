@@ -8,6 +8,7 @@ NightschoolError
 ├── AlreadyRunning       a night runs; the message says who holds the lease
 ├── LeaseLost            a night's lease was ended before the night was; nothing of it was written
 ├── IndexUnusable        the recall index is missing, damaged or of another embedder; it is rebuilt from the ledger
+├── Busy                 as many turns as there may be are under way; the message says when to come back
 ├── BadInput             a message, rating or setting that can't be taken; nothing was changed
 └── ModelUnavailable     weights that are missing, damaged, or that nobody here can fetch
 """
@@ -33,8 +34,8 @@ class NotFound(NightschoolError):
 class NotRemembered(NightschoolError):
     """The ledger can't be written now. The assistant goes on answering, and says so."""
 
-    def __init__(self, why: str) -> None:
-        super().__init__(f"nothing is being remembered: {why}")
+    def __init__(self, why: str, *, to_do: str = "make room or make it writable, and it goes on by itself") -> None:
+        super().__init__(f"nothing is being remembered: {why} ({to_do})")
         self.why = why
 
 
@@ -81,6 +82,14 @@ class IndexUnusable(NightschoolError):
     def __init__(self, folder: Path, reason: str) -> None:
         super().__init__(f"the recall index {folder} can't be used ({reason}): rebuilding it from the ledger")
         self.reason = reason
+
+
+class Busy(NightschoolError):
+    """No more at once: nothing was begun. `seconds` is after how long it is worth to ask again."""
+
+    def __init__(self, under_way: int, *, seconds: int) -> None:
+        super().__init__(f"{under_way} chats are being answered or wait already: try again in {seconds} s")
+        self.seconds = seconds
 
 
 class BadInput(NightschoolError):

@@ -228,7 +228,7 @@ class Ledger(Database):
 
     def reap_nights(self, *, at: datetime) -> list[Night]:
         """Nights that say they run though nobody holds their lease any more are marked failed, to be resumed."""
-        if self.read_only:
+        if not self.writable():
             return []
         with self._write() as db:
             return [sql.nights.get(db, night_id) for night_id in sql.nights.reap(db, at)]

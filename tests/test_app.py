@@ -356,6 +356,17 @@ def test_a_ledger_of_a_newer_schema_is_refused(nightschool: Run, ledger: Ledger,
     assert (home / "ledger.db").read_bytes() == before
 
 
+def test_what_a_run_signs_is_stored_no_earlier_than_its_key(tmp_path: Path) -> None:
+    """A home that could not be written gets both once it can be."""
+    (tmp_path / "home").write_text("")
+    house = app.build(home=tmp_path / "home")
+    key = house.key
+    assert house.ledger.read_only
+    (tmp_path / "home").unlink()
+    house.ledger.before_writing_again()
+    assert secret_key(tmp_path / "home" / "secret.key") == key
+
+
 def test_a_home_that_can_not_be_made_has_nothing_in_it(nightschool: Run) -> None:
     """Reading says so, writing is refused in one line."""
     assert nightschool("lessons", home=NOWHERE).out.strip() == "no lesson yet: rate an answer"
@@ -436,7 +447,10 @@ def test_memory_is_searched_and_rebuilt(nightschool: Run, ledger: Ledger, home: 
     assert nightschool("memory", "rebuild").out == "1 exchanges are in the index\n"
     for file in (home / "index").iterdir():
         file.write_bytes(b"x")
-    assert len(nightschool("memory", "search", "capital of France", "--json").json) == 1
+    searched = nightschool("memory", "search", "capital of France", "--json")
+    assert (len(searched.json), searched.err) == (1, "")
+    # Made anew once, not with each search.
+    assert json.loads((home / "index" / "manifest.json").read_text())["count"] == 1
 
 
 @pytest.mark.model

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.checks import words
 from training.paper import Exam, Item
 from training.settings import NightSettings
+from training.words import words
 
 GRAM = 3
 """Words in a row that are looked for again in the same answer."""

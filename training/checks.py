@@ -11,20 +11,14 @@ from collections.abc import Callable, Mapping
 from difflib import SequenceMatcher
 from typing import Any
 
+from training.denials import DENIALS, stances
+from training.words import FILLERS, words
+
 SAYS_MIN = 0.8
 """Share of a correction's own words that an answer must hold: all of a short one, most of a long one."""
 
 LIKE_MIN = 0.6
 """Similarity of word sequences above which two answers say the same: the usual reading of difflib's ratio."""
-
-UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
-"""Letters of scripts that don't set words apart: Thai, Lao, Burmese, Khmer, kana, Chinese."""
-
-SYMBOLS = "#%&*/@\\"
-"""Punctuation that tells things apart, as the mathematical and currency signs do: C, C# and C++; 2 / 2 and 2 * 2."""
-
-MARKDOWN = re.compile(r"^\s*(?:#+|[*+-])\s|(?<!\w)[*_`~]+(?=\S)|(?<=\S)[*_`~]+(?!\w)", re.MULTILINE)
-"""Headings, list marks, emphasis and code: how something is set, not what it says."""
 
 Check = Mapping[str, Any]
 
@@ -96,7 +90,8 @@ def learned(answer: str, *, question: str, wanted: str, unwanted: str | None) ->
 
     A correction is judged by the words that are its own: those that stand neither in the question nor in the answer
     that it corrects ("Ankara"), against those that only the corrected answer has ("Istanbul"). Where it has none, and
-    for a liked answer, the word sequences are compared.
+    for a liked answer, the word sequences are compared. A word that is denied where the lesson affirms it, or the other
+    way round, is not said ("not Ankara"; see `denials`).
     """
     said, asked, right = words(answer), set(words(question)), words(wanted)
     wrong = words(unwanted or "")
@@ -104,23 +99,13 @@ def learned(answer: str, *, question: str, wanted: str, unwanted: str | None) ->
     if unwanted is not None and own:
         # Of a long correction not every word need come back; of one word, that one. And it must not be the old answer
         # with the new words in it.
-        told, repeated = _share(own, said), _share(errors, said)
-        return told >= SAYS_MIN and (told > repeated or _like(said, right) > _like(said, wrong))
-    return _like(said, right) >= LIKE_MIN and (unwanted is None or _like(said, right) > _like(said, wrong))
-
-
-def words(text: str) -> list[str]:
-    """What a text says, whatever its case, punctuation and markup: runs of letters (with their marks) and digits; each
-    letter alone where a script sets no words apart; each symbol.
-    """
-    spaced = []
-    for c in MARKDOWN.sub(" ", unicodedata.normalize("NFKC", text).casefold()):
-        kind = unicodedata.category(c)
-        if UNSPACED.match(c) or kind in ("Sm", "Sc", "Sk") or c in SYMBOLS:
-            spaced.append(f" {c} ")
-        else:
-            spaced.append(c if kind[0] in "LMN" else " ")
-    return "".join(spaced).split()
+        told = _share(own, answer, as_in=wanted, beside=errors)
+        repeated = _share(errors, answer, as_in=unwanted, beside=own)
+        return told >= SAYS_MIN and (told > repeated or _nearer(answer, wanted, unwanted))
+    marks = (set(right) - asked - FILLERS or set(right) - FILLERS) & set(said)
+    if marks and _share(marks, answer, as_in=wanted, beside=errors) < SAYS_MIN:
+        return False
+    return _like(said, right) >= LIKE_MIN and (unwanted is None or _nearer(answer, wanted, unwanted))
 
 
 def _text(kind: str, name: str, value: object) -> None:
@@ -171,8 +156,25 @@ def _holds(text: str, part: str) -> bool:
     return re.search(rf"(?<![^\W_]){part}(?![^\W_])", text, re.IGNORECASE) is not None
 
 
-def _share(words: set[str], said: list[str]) -> float:
-    return len(words & set(said)) / len(words) if words else 0.0
+def _share(marks: set[str], answer: str, *, as_in: str, beside: set[str]) -> float:
+    """Share of `marks` that `answer` affirms or denies as `as_in` does; `beside` is what a denial may be of, too."""
+    if not marks:
+        return 0.0
+    here, there = (stances(text, marks - DENIALS, beside - DENIALS) for text in (answer, as_in))
+    same = sum(bool(here[mark] & there[mark]) for mark in marks - DENIALS)
+    return (same + len(marks & DENIALS & set(words(answer)))) / len(marks)
+
+
+def _nearer(answer: str, wanted: str, unwanted: str) -> bool:
+    """Whether `answer` is more like `wanted`: word by word, and where these are the same words letter by letter, so
+    that case and punctuation can be corrected, too.
+    """
+    from rapidfuzz.distance import Indel
+
+    said, right, wrong = words(answer), words(wanted), words(unwanted)
+    if right != wrong:
+        return _like(said, right) > _like(said, wrong)
+    return Indel.normalized_similarity(answer, wanted) > Indel.normalized_similarity(answer, unwanted)
 
 
 def _like(one: list[str], other: list[str]) -> float:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from memory.records import Lesson, LessonState
-from training.checks import learned, words
+from training.checks import learned
+from training.denials import DENIALS
+from training.words import FILLERS, words
 
 SECRETS: dict[str, re.Pattern[str]] = {
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
@@ -28,12 +31,6 @@ SECRETS: dict[str, re.Pattern[str]] = {
 
 TURNS = 4
 """How often lessons are counted as they come up, before all of them are."""
-
-FILLERS = frozenset(words("a an the it its is are was were be that this of in to and"))
-"""Words of an answer that don't make another answer of it."""
-
-DENIALS = frozenset(words("not no never nor neither t instead"))
-"""Words that do ("isn't" is two: "isn" and "t")."""
 
 CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
 
@@ -103,6 +100,10 @@ def _unfit(lesson: Lesson) -> Decision | None:
     if lesson.wanted is None:
         return Decision(
             LessonState.HELD, "a thumb down alone says what is wrong, not what is right: add a better answer"
+        )
+    if lesson.unwanted is not None and _letters(lesson.wanted) == _letters(lesson.unwanted):
+        return Decision(
+            LessonState.HELD, "the better answer is the answer that was given: write what it should have been"
         )
     said = [*(m["content"] for m in lesson.history), lesson.question, lesson.wanted, lesson.unwanted or ""]
     found = secret_in("\n".join(said))
@@ -208,6 +209,11 @@ def _topic(lesson: Lesson) -> str:
 
 def _normal(text: str) -> str:
     return " ".join(words(text)) or text.strip()
+
+
+def _letters(text: str) -> str:
+    """A text as it is seen: the same letters can be written in several ways."""
+    return unicodedata.normalize("NFC", text).strip()
 
 
 def _luhn(digits: str) -> bool:

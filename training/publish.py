@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from assistant.local import MANIFEST
 from assistant.models import sha256_of
 from training.stages import sync_folder, sync_tree, write_json
-
-MANIFEST = "manifest.json"
 
 
 def place(source: Path, target: Path, facts: Mapping[str, Any]) -> None:

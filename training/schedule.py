@@ -59,8 +59,7 @@ class NightWatch:
         self._thread = threading.Thread(target=self._watch, name="night watch", daemon=True)
 
     def start(self) -> None:
-        if self._ledger.read_only is None:
-            self._thread.start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Stop watching, and the night as well; it is resumed by the next."""
@@ -74,7 +73,9 @@ class NightWatch:
             self._abandon(night_id, process)
 
     def look(self) -> None:
-        """One look: reap what died, start what waits."""
+        """One look: reap what died, start what waits. While nothing can be written no night can begin or end."""
+        if not self._ledger.writable():
+            return
         if self._running is not None:
             night_id, process = self._running
             if process.poll() is None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from assistant.settings import Settings as DaySettings
 
+WEEK = 7 * 24 * 60.0
+"""Minutes; no night is given more."""
+
 
 class NightSettings(BaseModel):
     """Settings of the nightly job: the table `[night]` of the file, `NIGHTSCHOOL_NIGHT__…` in the environment."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     seed: int = Field(0, ge=0, lt=2**31)
     max_minutes: float | None = Field(
-        None, gt=0, description="budget for training, of all candidates; None: as long as it takes"
+        None, gt=0, le=WEEK, description="budget for training, of all candidates; None: as long as it takes"
     )
 
     rank: int = Field(16, ge=1, le=256)
@@ -83,7 +86,7 @@ class NightSettings(BaseModel):
     neighbour_rows: int = Field(60, ge=0, description="rows of replayed neighbours of the corrections a night")
     replay_tokens: int = Field(20, ge=1, description="length of the base's own answers in the replay")
 
-    scales: tuple[float, ...] = Field(
+    scales: tuple[Annotated[float, Field(gt=0, le=2)], ...] = Field(
         (1.0, 0.75, 0.5),
         min_length=1,
         description="strengths of the adapter that are examined; the best that passes serves",
@@ -156,6 +159,7 @@ class NightSettings(BaseModel):
     bisect_minutes: float = Field(
         20,
         ge=0,
+        le=WEEK,
         description="time to find the lessons that made a night fail, by nights without some of them: two or three on"
         " two CPU cores, which halves a dozen lessons down to one; what is left over is for the next night; 0: never",
     )
@@ -169,6 +173,7 @@ class NightSettings(BaseModel):
     candidate_minutes: float = Field(
         60,
         ge=0,
+        le=WEEK,
         description="time for the candidates after the first; one begins only if it is likely to end within it (60: a"
         " night of a few candidates stays within the night)",
     )
@@ -193,7 +198,7 @@ class NightSettings(BaseModel):
         description="how often the same lessons are trained with another seed because of drift, a night each, while no"
         " earlier version can serve instead (2: what two other seeds don't mend, a third hardly will)",
     )
-    lease_seconds: float = Field(30, gt=0, description="a night that is silent for so long is dead")
+    lease_seconds: float = Field(30, gt=0, le=86_400, description="a night that is silent for so long is dead")
 
     @model_validator(mode="after")
     def _one_candidate_goes_on(self) -> Self:

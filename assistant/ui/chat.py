@@ -22,7 +22,7 @@ from assistant.ui import talk as talks
 from assistant.ui.tables import short
 from assistant.ui.talk import Said, Talk
 from assistant.ui.theme import header
-from memory.errors import NightschoolError, NotFound
+from memory.errors import NightschoolError, NotFound, NotRemembered
 from memory.records import Exchange
 
 AGAIN_TEMPERATURE = 0.7
@@ -178,7 +178,7 @@ class Chat:
             warn(error)
         return {
             **self._view(talks.from_thread(thread), thread[-1] if thread else None),
-            **self._warning(f"nothing is being remembered: {ledger.read_only}" if ledger.read_only else None),
+            **self._warning(str(NotRemembered(ledger.read_only)) if ledger.read_only else None),
         }
 
     def on_new_chat(self) -> Updates:

@@ -43,7 +43,7 @@ def tell(line: str) -> None:
 
 def main(home: Path, error: str = "", message: str = "") -> int:
     """Serve until a signal, or until the model can't be loaded."""
-    engine = SlowEngine(go=home / "go", failure=ERRORS[error](message) if error else None)
+    engine = SlowEngine(pause=0.02, go=home / "go", failure=ERRORS[error](message) if error else None)
     assistant = testing.assistant(home, engine=engine)
     listener = listen("127.0.0.1", 0)
     server = Server(assistant, engine)

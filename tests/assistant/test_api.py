@@ -10,6 +10,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
@@ -19,6 +22,8 @@ import httpx
 import openai
 import pytest
 import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
 from fastapi.testclient import TestClient
 
 from assistant import api, testing
@@ -367,6 +372,50 @@ def test_a_rating_is_taken_back(client: TestClient) -> None:
     assert client.get("/v1/lessons", params={"state": "nonsense"}).status_code == 422
 
 
+def test_taking_back_what_was_never_given_names_no_rating(client: TestClient) -> None:
+    """An id that is stored nowhere would lead nowhere."""
+    exchange_id = client.post(CHAT, json=hello()).json()["nightschool"]["exchange_id"]
+    taken = client.post("/v1/feedback", json={"exchange_id": exchange_id, "value": 0})
+    assert taken.status_code == 200
+    assert taken.json() == {"rating_id": None, "exchange_id": exchange_id, "value": 0, "lesson": None}
+
+
+def test_names_that_no_text_can_hold_name_nothing(client: TestClient) -> None:
+    """Half of a surrogate pair in a name: 404, as for any other name that nobody has."""
+    headers = {"content-type": "application/json"}
+    body = b'{"messages": [{"role": "user", "content": "hi"}], "model": "\\ud800"}'
+    response = client.post(CHAT, content=body, headers=headers)
+    assert (response.status_code, refusal(response)[:25]) == (404, "there is no model '?': na")
+    response = client.post("/v1/feedback", content=b'{"exchange_id": "\\udfff", "value": 1}', headers=headers)
+    assert (response.status_code, refusal(response)) == (404, "there is no exchange '?'")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "told"),
+    [
+        ("GET", "/v1/nothing", 404, "there is no '/v1/nothing'"),
+        ("POST", "/v1", 404, "there is no '/v1'"),
+        ("GET", CHAT, 405, "'/v1/chat/completions' takes POST, not GET"),
+        ("DELETE", "/v1/nights", 405, "'/v1/nights' takes GET, POST, not DELETE"),
+        ("PUT", "/v1/nights/n1", 405, "'/v1/nights/n1' takes GET, not PUT"),
+        ("POST", "/health", 405, "'/health' takes GET, not POST"),
+    ],
+)
+def test_what_no_route_takes_is_refused_before_the_page(
+    assistant: Assistant, method: str, path: str, status: int, told: str
+) -> None:
+    """In the shape of all errors, with what would be taken; what is not ours is the page's."""
+    made = api.create(assistant, ready=lambda: None)
+    api.close_off(made)
+    made.mount("/", PlainTextResponse("the page"))
+    client = TestClient(made, base_url=HOST)
+    response = client.request(method, path)
+    assert (response.status_code, refusal(response)) == (status, told)
+    assert ("allow" in response.headers) is (status == 405)
+    assert client.get("/elsewhere").text == "the page"
+    assert client.get("/health").json() == {"status": "ok"}
+
+
 def test_feedback_on_what_was_never_said_is_refused(client: TestClient) -> None:
     """404 and one line."""
     response = client.post("/v1/feedback", json={"exchange_id": "e9", "value": 1})
@@ -539,17 +588,25 @@ def test_where_nothing_can_be_written_the_answer_carries_the_warning(tmp_path: P
 # ---------------------------------------------------------------------- over a socket
 
 
-@pytest.fixture
-def address(assistant: Assistant) -> Iterator[str]:
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
     """A real server on a free port."""
-    config = uvicorn.Config(api.create(assistant, ready=lambda: None), log_level="warning", lifespan="off")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture
+def address(assistant: Assistant) -> Iterator[str]:
+    """A real server over the routes."""
+    with served(api.create(assistant, ready=lambda: None)) as where:
+        yield where
 
 
 def test_the_client_of_openai_gets_on_with_it(address: str, assistant: Assistant) -> None:
@@ -598,3 +655,80 @@ def test_a_client_that_hangs_up_stops_the_answer(
     ((_, (exchange, _)),) = assistant.ledger.rated_exchanges([1]).items()
     assert exchange.finish_reason == "stopped"
     assert 5 <= len(exchange.answer.split()) < 300
+
+
+def test_a_client_that_hangs_up_while_it_waits_for_the_whole_stops_the_answer(
+    address: str, assistant: Assistant, engine: testing.ScriptedEngine
+) -> None:
+    """Also where nothing is streamed: what was said by then is stored, and the machine is free for the next."""
+    engine.pause = 0.02
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(address + CHAT, json=hello("word " * 400), timeout=0.5)
+    deadline = time.monotonic() + 5
+    while assistant.ledger.count_exchanges() == 0:
+        assert time.monotonic() < deadline, "the answer went on"
+        time.sleep(0.02)
+    ((_, (exchange, _)),) = assistant.ledger.rated_exchanges([1]).items()
+    assert exchange.finish_reason == "stopped"
+    assert 5 <= len(exchange.answer.split()) < 300
+
+
+def test_a_program_whose_turn_fails_after_it_hung_up_harms_nobody(
+    address: str, engine: testing.ScriptedEngine, assistant: Assistant
+) -> None:
+    """The next one is answered."""
+    engine.pause = 0.3
+    engine.script = lambda prompt: 1 // 0 if "zero" in prompt[-1]["content"] else "fine, thank you"  # type: ignore[return-value]
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(address + CHAT, json=hello("hello"), timeout=0.1)
+    assert httpx.post(address + CHAT, json=hello("zero")).status_code == 500
+    assert httpx.post(address + CHAT, json=hello("hello")).status_code == 200
+
+
+class OneAtATime(testing.ScriptedEngine):
+    """An engine that answers when it is let, and until then holds who asks in a thread, as a real one does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = Event()
+
+    def generate(
+        self, prompt: Sequence[Message], sampling: Sampling, *, adapter: AdapterFiles | None, stop: Event
+    ) -> Iterator[Piece]:
+        while not self.let.wait(0.02) and not stop.is_set():
+            pass
+        yield from super().generate(prompt, sampling, adapter=adapter, stop=stop)
+
+
+def one_too_many(address: str) -> httpx.Response:
+    """The first chat that is not let in: those that are hang up again after a moment."""
+    for _ in range(100):
+        with suppress(httpx.ReadTimeout):
+            response = httpx.post(address + CHAT, json=hello("one more"), timeout=0.3)
+            if response.status_code == 429:
+                return response
+    raise AssertionError("all were let in")
+
+
+def test_chats_that_wait_hold_up_nobody_else_and_are_not_too_many(tmp_path: Path) -> None:
+    """More than any pool has threads: other routes answer at once, one chat too many is told when to come back, and
+    all that were let in are answered.
+    """
+    engine = OneAtATime()
+    made = testing.assistant(tmp_path, engine=engine)
+    most = 48
+    made = replace(made, settings=made.settings.model_copy(update={"chats_max": most}))
+    with served(api.create(made, ready=lambda: None)) as address, ThreadPoolExecutor(most) as programs:
+        asked = [programs.submit(httpx.post, address + CHAT, json=hello(f"hello {i}"), timeout=60) for i in range(most)]
+        refused = one_too_many(address)
+        assert refused.headers["retry-after"] == "1"
+        assert refusal(refused) == f"{most} chats are being answered or wait already: try again in 1 s"
+        began = time.monotonic()
+        for path in ("/health", "/ready", "/v1/models", "/v1/lessons"):
+            assert httpx.get(address + path, timeout=5).status_code == 200
+        assert time.monotonic() - began < 5
+        engine.let.set()
+        assert {future.result().status_code for future in asked} == {200}
+        assert httpx.post(address + CHAT, json=hello()).status_code == 200
+    ended = [x.finish_reason for x, _ in made.ledger.rated_exchanges(range(1, 200)).values()]
+    assert ended.count("stop") == most + 1

@@ -105,7 +105,7 @@ def test_a_full_disk_is_told_with_each(assistant: Assistant) -> None:
     assistant.ledger.add_exchange = refuse  # type: ignore[assignment]
     answered = ask_many(assistant, [Ask("a"), Ask("b")], store=True)
     assert [a.exchange.answer for a in answered] == ["You asked: a", "You asked: b"]
-    assert [a.warning for a in answered] == ["nothing is being remembered: disk full"] * 2
+    assert [a.warning for a in answered] == [str(NotRemembered("disk full"))] * 2
 
 
 def test_always_greedy(tmp_path: Path) -> None:

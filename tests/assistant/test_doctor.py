@@ -54,6 +54,13 @@ def test_a_damaged_ledger_is_told(tmp_path: Path) -> None:
     assert findings["hardware"].ok
 
 
+def test_a_folder_in_the_ledgers_place_is_told(tmp_path: Path) -> None:
+    """It is not no ledger."""
+    (tmp_path / "ledger.db").mkdir()
+    finding = found(tmp_path)["ledger"]
+    assert (finding.ok, "it is no file" in finding.told) == (False, True)
+
+
 def test_a_version_whose_files_are_not_the_published_ones_is_told(tmp_path: Path) -> None:
     """Before somebody asks it something."""
     ledger, at = Ledger.open(tmp_path / "ledger.db"), nouns.NOON

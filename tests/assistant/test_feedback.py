@@ -66,7 +66,7 @@ def test_a_rating_is_taken_back(assistant: Assistant) -> None:
 
 def test_taking_back_what_is_not_there_writes_nothing(assistant: Assistant) -> None:
     """A thumb that was never given can be taken back by a client that does not know."""
-    assert rate(assistant, "e1", 0).value == 0
+    assert rate(assistant, "e1", 0) is None
     assert assistant.ledger.lessons() == []
 
 
@@ -124,6 +124,13 @@ def test_a_correction_equal_to_the_answer_is_refused(assistant: Assistant, same:
     with pytest.raises(BadInput, match="the correction is the answer itself"):
         rate(assistant, "e1", -1, correction=same)
     assert assistant.ledger.rating("e1") is None
+
+
+def test_a_correction_that_looks_like_the_answer_is_refused(assistant: Assistant) -> None:
+    """The same letters, written in another way."""
+    assistant.ledger.add_exchange(nouns.exchange("e2", answer="Caf\u00e9"))
+    with pytest.raises(BadInput, match="the correction is the answer itself"):
+        rate(assistant, "e2", -1, correction="Cafe\u0301")
 
 
 @pytest.mark.parametrize("blank", ["", "  \n"])

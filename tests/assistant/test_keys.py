@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.keys import secret_key
+from assistant.keys import keep_key, secret_key
 from memory.errors import BadInput
 
 NOWHERE = Path("/proc/nightschool")
@@ -32,6 +32,19 @@ def test_the_key_is_made_once_and_for_its_owner_alone(home: Path) -> None:
 def test_where_no_key_can_be_kept_there_is_one_for_this_run() -> None:
     """Nothing that it signs is stored either."""
     assert len(secret_key(NOWHERE / "secret.key")) == 32
+
+
+def test_the_key_of_a_run_is_kept_once_it_can_be(home: Path) -> None:
+    """What it signed verifies after the next start too; a key that another process made meanwhile stays."""
+    key = secret_key(NOWHERE / "secret.key")
+    with pytest.raises(OSError, match="No such file"):
+        keep_key(NOWHERE / "secret.key", key)
+    keep_key(home / "secret.key", key)
+    keep_key(home / "secret.key", key)
+    assert secret_key(home / "secret.key") == key
+    with pytest.raises(BadInput, match=r"another process has made .*secret\.key meanwhile: start this one again"):
+        keep_key(home / "secret.key", bytes(32))
+    assert secret_key(home / "secret.key") == key
 
 
 @pytest.mark.parametrize("content", ["", "\n", "no hex"])

@@ -7,6 +7,7 @@ last bit of a sum. The end token is never the likeliest: an answer is as long as
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from assistant.engine import AdapterFiles, Piece, Sampling
-from assistant.local import ADAPTERS_LOADED, WEIGHTS_FILE, LocalEngine, Weights
+from assistant.local import ADAPTERS_LOADED, MANIFEST, WEIGHTS_FILE, LocalEngine, Weights, check_adapter
 from assistant.models import ModelFiles, resolve, sha256_of
 from memory.errors import BadInput, ModelUnavailable
 from memory.records import Message
@@ -219,6 +220,20 @@ def test_the_same_seed_draws_the_same(engine: LocalEngine) -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+@pytest.mark.parametrize("temperature", [1e-320, 1e-45, 1e-9, 9e-4])
+def test_a_temperature_of_as_good_as_nothing_is_greedy(engine: LocalEngine, temperature: float) -> None:
+    """The logits divided by it would be no numbers."""
+    assert answer(engine, PROMPTS[0], temperature=temperature) == answer(engine, PROMPTS[0])
+    assert Sampling(1, temperature).greedy
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1e-3, 1.0), (1.0, 1e-320)])
+def test_the_least_that_is_drawn_can_be_computed(engine: LocalEngine, temperature: float, top_p: float) -> None:
+    """Just over what counts as greedy, and from the likeliest alone: the same as greedily, here."""
+    *words, last = engine.generate(PROMPTS[0], Sampling(12, temperature, top_p, seed=1), adapter=None, stop=Event())
+    assert ("".join(piece.text for piece in words).strip(), last.finish) == (answer(engine, PROMPTS[0]), "length")
+
+
 class After(Event):
     """Set once it has been looked at so many times: before the first token, and after each."""
 
@@ -379,6 +394,35 @@ def test_a_damaged_adapter_is_told_and_does_no_harm(
     assert "roll back" in str(caught.value)
     assert answer(fresh, PROMPTS[0], version) == before
     assert answer(fresh, PROMPTS[0], adapters[1])
+
+
+def alpha_of(folder: Path, alpha: int) -> None:
+    """Change how strong an adapter is; PEFT takes it without a word."""
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": alpha}))
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (lambda folder: alpha_of(folder, 64), "adapter_config.json is not the one that was published"),
+        (lambda folder: (folder / "adapter_config.json").unlink(), "adapter_config.json is not the one that was publ"),
+        (lambda folder: (folder / MANIFEST).write_text("{"), "manifest.json can't be read"),
+        (lambda folder: (folder / MANIFEST).write_text("[]"), "manifest.json can't be read"),
+    ],
+)
+def test_every_published_file_is_the_published_one(
+    fresh: LocalEngine, adapters: list[AdapterFiles], tmp_path: Path, harm: Callable[[Path], None], told: str
+) -> None:
+    """Not the weights alone: a changed strength would serve under the right hash."""
+    copy = Path(shutil.copytree(adapters[0].path, tmp_path / "v1"))
+    hashes = {path.name: sha256_of(path) for path in copy.iterdir()}
+    (copy / MANIFEST).write_text(json.dumps({"version": "v1", "sha256": hashes}))
+    version = AdapterFiles("v1", adapters[0].sha256, copy)
+    check_adapter(version)
+    harm(copy)
+    with pytest.raises(ModelUnavailable, match=told):
+        answer(fresh, PROMPTS[0], version)
 
 
 @pytest.mark.parametrize("loaded", [False, True])

@@ -70,6 +70,14 @@ def test_a_question_over_the_budget_is_refused() -> None:
         build("word " * 11, count=words, budget=12, system="be brief")
 
 
+def test_a_system_message_over_the_budget_is_named() -> None:
+    """Who is to shorten it must know which: the question alone would fit."""
+    with pytest.raises(BadInput, match=r"^the system message and the message are .* shorten the system message$"):
+        build("short", count=words, budget=12, system="so " * 20)
+    with pytest.raises(BadInput, match=r"^the message is .*: shorten it$"):
+        build("long " * 20, count=words, budget=12, system="so " * 20)
+
+
 def test_a_question_that_just_fits_stands_whole() -> None:
     """Whatever else there is gives way to it."""
     question = " ".join(["word"] * 12)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pytest
 
 from assistant.server import listen
 from memory.errors import BadInput
+from memory.ledger import Ledger
 
 
 @contextmanager
@@ -54,6 +56,7 @@ def test_it_is_ready_once_the_model_is(tmp_path: Path) -> None:
         loading = httpx.get(f"{address}/ready")
         assert (loading.status_code, httpx.get(f"{address}/").status_code) == (503, 200)
         assert "the model is being loaded" in loading.text
+        assert httpx.get(f"{address}/v1/nothing").json()["error"]["message"] == "there is no '/v1/nothing'"
         (tmp_path / "go").touch()
         deadline = time.monotonic() + 20
         while httpx.get(f"{address}/ready").status_code != 200:
@@ -62,6 +65,23 @@ def test_it_is_ready_once_the_model_is(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         told, _ = process.communicate(timeout=20)
     assert (process.returncode, told) == (0, "ended\n")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_answers_under_way_end_with_the_server(tmp_path: Path, stream: bool) -> None:
+    """At once and without a traceback: what was said is stored, and sent to who still listens."""
+    (tmp_path / "go").touch()
+    body = {"messages": [{"role": "user", "content": "word " * 1000}], "max_tokens": 2000, "stream": stream}
+    with serving(tmp_path) as (process, address), ThreadPoolExecutor(1) as program:
+        reply = program.submit(httpx.post, f"{address}/v1/chat/completions", json=body, timeout=60)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGTERM)
+        told, complained = process.communicate(timeout=20)
+        assert (reply.result().status_code, reply.result().text.count("word") > 5) == (200, True)
+    assert (process.returncode, told, complained) == (0, "ended\n", "")
+    ((exchange, _),) = Ledger.open(tmp_path / "ledger.db").rated_exchanges([1]).values()
+    assert exchange.finish_reason == "stopped"
+    assert 5 < len(exchange.answer.split()) < 2000
 
 
 @pytest.mark.parametrize("error", ["ModelUnavailable", "ImportError"])

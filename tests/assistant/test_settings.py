@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from assistant.settings import FILE, load
 from assistant.settings import Settings as DaySettings
 from memory.errors import BadInput
-from training.settings import Settings
+from memory.testing import NOON
+from training.settings import NightSettings, Settings
 
 
 def refusal(home: Path, environ: dict[str, str] | None = None, **overrides: object) -> str:
@@ -94,12 +96,46 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, named: str
         ("NIGHTSCHOOL_MODELS_DIR", "", "setting 'models_dir' is '': value error, name a folder"),
         ("NIGHTSCHOOL_PORT", "eighty", "setting 'port' is 'eighty'"),
         ("NIGHTSCHOOL_PORT__X", "1", "setting 'port' is"),
-        ("NIGHTSCHOOL_NIGHT", "{}", "setting 'night' is '{}'"),
+        ("NIGHTSCHOOL_NIGHT", "3", "setting 'night' is '3'"),
+        ("NIGHTSCHOOL_NIGHT", "{", "setting 'night' is '{': write it as JSON, like {\"epochs\": 3}"),
+        ("NIGHTSCHOOL_NIGHT__SCALES", "1.0,0.5", "setting 'night.scales' is '1.0,0.5': write it as JSON, like [1.0, "),
+        ("NIGHTSCHOOL_NIGHT__SCALES", "[0]", "setting 'night.scales.0' is '0': input should be greater than 0"),
+        ("NIGHTSCHOOL_NIGHT__SCALES", "[1, 2.5]", "setting 'night.scales.1' is '2.5': input should be less than or eq"),
+        ("NIGHTSCHOOL_NIGHT__SCALES", "[]", "setting 'night.scales' is '[]'"),
+        ("NIGHTSCHOOL_NIGHT__SCALES__X", "1", "setting 'night.scales' is"),
+        ("NIGHTSCHOOL_NIGHT__KL_WEIGHT", "inf", "setting 'night.kl_weight' is 'inf': input should be a finite number"),
+        ("NIGHTSCHOOL_NIGHT__KNOWN_NLL", "nan", "setting 'night.known_nll' is 'nan': input should be a finite number"),
+        ("NIGHTSCHOOL_RECALL_SHARE", "nan", "setting 'recall_share' is 'nan': input should be a finite number"),
+        ("NIGHTSCHOOL_NIGHT__LEASE_SECONDS", "1e30", "setting 'night.lease_seconds' is '1e30': input should be less"),
+        ("NIGHTSCHOOL_NIGHT__BISECT_MINUTES", "1e30", "setting 'night.bisect_minutes' is '1e30': input should be less"),
+        ("NIGHTSCHOOL_NIGHT__MAX_MINUTES", "1e30", "setting 'night.max_minutes' is '1e30': input should be less"),
     ],
 )
 def test_a_bad_variable_is_refused_in_one_line(tmp_path: Path, name: str, value: str, named: str) -> None:
     """The same line, whichever source it came from."""
     assert refusal(tmp_path, {name: value}).startswith(named)
+
+
+def test_settings_of_several_values_come_from_the_environment_as_json(tmp_path: Path) -> None:
+    """A list, or the night's table; one of its settings by name wins over the table."""
+    environ = {"NIGHTSCHOOL_NIGHT__SCALES": "[1, 0.5]", "NIGHTSCHOOL_NIGHT": '{"scales": [2], "epochs": 2, "rank": 3}'}
+    environ |= {"NIGHTSCHOOL_NIGHT__RANK": "4", "NIGHTSCHOOL_SYSTEM_PROMPT": "[be brief]"}
+    settings = load(Settings, environ=environ, home=tmp_path)
+    assert (settings.night.scales, settings.night.epochs, settings.night.rank) == ((1.0, 0.5), 2, 4)
+    assert settings.system_prompt == "[be brief]"
+
+
+def test_every_number_that_is_taken_can_be_computed_with(tmp_path: Path) -> None:
+    """The greatest lease and the greatest time to look are times that a clock can add."""
+    for name in ("lease_seconds", "bisect_minutes", "max_minutes"):
+        (most,) = (rule.le for rule in NightSettings.model_fields[name].metadata if hasattr(rule, "le"))
+        assert NOON + timedelta(minutes=most) > NOON
+
+
+def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    """Whoever made it meant something."""
+    (tmp_path / FILE).mkdir()
+    assert refusal(tmp_path) == f"nightschool.toml can't be read: [Errno 21] Is a directory: '{tmp_path / FILE}'"
 
 
 def test_a_bad_override_is_refused_in_one_line(tmp_path: Path) -> None:

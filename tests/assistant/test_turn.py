@@ -312,7 +312,7 @@ def test_a_full_disk_is_told_and_gets_over(tmp_path: Path) -> None:
         raise NotRemembered(full)
 
     ledger.add_exchange = refuse  # type: ignore[assignment]
-    assert said(assistant, "meanwhile").warning == f"nothing is being remembered: {full}"
+    assert said(assistant, "meanwhile").warning == str(NotRemembered(full))
     ledger.add_exchange = real  # type: ignore[method-assign]
     after = said(assistant, "after")
     assert after.warning is None

@@ -33,6 +33,7 @@ from memory import (
     NotRemembered,
     Votes,
 )
+from memory.database import RETRY_SECONDS
 from memory.testing import KEY, NOON, Clock, adapter, exchange, lesson, night, rating
 
 TTL = timedelta(minutes=2)
@@ -622,6 +623,95 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
         ledger.add_exchange(exchange())
 
 
+class Seconds:
+    """A clock that stands until it is moved."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def blocked(tmp_path: Path, clock: Seconds) -> tuple[Ledger, Path]:
+    """A ledger that could not be made, and the file that is in its way."""
+    (tmp_path / "home").write_text("")
+    return Ledger.open(tmp_path / "home" / "ledger.db", clock=clock), tmp_path / "home"
+
+
+def test_a_ledger_that_could_not_be_written_is_tried_again(tmp_path: Path) -> None:
+    """When something is to be written, at most every few seconds; then it is written, and outlives the process."""
+    clock = Seconds()
+    ledger, in_the_way = blocked(tmp_path, clock)
+    clock.now = RETRY_SECONDS
+    with pytest.raises(NotRemembered, match=r"\(make room or make it writable, and it goes on by itself\)$"):
+        ledger.add_exchange(exchange())
+    in_the_way.unlink()
+    clock.now += RETRY_SECONDS / 2
+    with pytest.raises(NotRemembered):
+        ledger.add_exchange(exchange())
+    clock.now += RETRY_SECONDS / 2
+    assert (ledger.add_exchange(exchange()), ledger.read_only) == (1, None)
+    assert ledger.exchange("e1") == exchange()
+    ledger.close()
+    assert Ledger.open(tmp_path / "home" / "ledger.db").count_exchanges() == 1
+
+
+def test_it_is_tried_again_by_whoever_looks_after_nights(tmp_path: Path) -> None:
+    """So that a server gets over it though nobody says anything; what another process wrote meanwhile is there."""
+    clock = Seconds()
+    ledger, in_the_way = blocked(tmp_path, clock)
+    in_the_way.unlink()
+    with closing(Ledger.open(tmp_path / "home" / "ledger.db")) as other:
+        other.add_exchange(exchange())
+    assert (ledger.reap_nights(at=NOON), ledger.count_exchanges()) == ([], 0)
+    clock.now = RETRY_SECONDS
+    assert (ledger.reap_nights(at=NOON), ledger.read_only, ledger.count_exchanges()) == ([], None, 1)
+    ledger.close()
+
+
+def test_what_must_come_before_can_forbid_it(tmp_path: Path) -> None:
+    """Nothing is written until it has been done, and the reason is told."""
+    clock = Seconds()
+    ledger, in_the_way = blocked(tmp_path, clock)
+    in_the_way.unlink()
+
+    def refuse() -> None:
+        raise BadInput("there is another key")
+
+    ledger.before_writing_again = refuse
+    clock.now = RETRY_SECONDS
+    with pytest.raises(NotRemembered, match="nothing is being remembered: there is another key"):
+        ledger.add_exchange(exchange())
+    ledger.before_writing_again = lambda: None
+    clock.now = 2 * RETRY_SECONDS
+    assert ledger.add_exchange(exchange()) == 1
+    ledger.close()
+
+
+def test_a_ledger_that_was_replaced_meanwhile_stays_as_it_is(tmp_path: Path) -> None:
+    """Another program's database in its place is told, not written, and stops no answer."""
+    clock = Seconds()
+    ledger, in_the_way = blocked(tmp_path, clock)
+    in_the_way.unlink()
+    in_the_way.mkdir()
+    (in_the_way / "ledger.db").write_bytes(b"no database at all " * 1000)
+    clock.now = RETRY_SECONDS
+    with pytest.raises(NotRemembered, match="can't be read"):
+        ledger.add_exchange(exchange())
+    assert ledger.count_exchanges() == 0
+
+
+def test_a_ledger_that_another_process_holds_is_told_as_that(tmp_path: Path) -> None:
+    """There is nothing to make room for."""
+    ledger = Ledger.open(tmp_path / "ledger.db")
+    original = sqlite3.OperationalError("database is locked")
+    original.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    told = r"database is locked \(another process holds it: try again\)"
+    with pytest.raises(NotRemembered, match=told), ledger._write():
+        raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, original)
+    ledger.close()
+
+
 def test_read_only_disk_is_read(mounted: Path, tmp_path: Path) -> None:
     """A ledger on a read-only disk is read, with what is still in another's WAL, and refuses to write."""
     first = Ledger.open(mounted / "ledger.db")
@@ -713,6 +803,13 @@ def test_other_programs_database_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(LedgerUnreadable, match="another program's database"):
         Ledger.open(path)
     assert path.read_bytes() == before
+
+
+def test_a_folder_in_its_place_is_told(tmp_path: Path) -> None:
+    """It is no empty ledger: whoever asks for lessons must not be told that there are none."""
+    (tmp_path / "ledger.db").mkdir()
+    with pytest.raises(LedgerUnreadable, match=r"can't be read \(it is no file\): put a backup in its place"):
+        Ledger.open(tmp_path / "ledger.db")
 
 
 def test_empty_file_becomes_a_ledger(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from training.checks import chrf, learned, passes, rouge_l, validate, words
+from training.checks import chrf, learned, passes, rouge_l, validate
 
 
 @pytest.mark.parametrize(
@@ -216,17 +216,56 @@ def test_learned_in_any_script(question: str, wanted: str, unwanted: str, answer
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("answer", "right"),
     [
-        ("It's *very* “nice”, isn't it?", ["it", "s", "very", "nice", "isn", "t", "it"]),
-        ("# Head\n- one\n* `two`", ["head", "one", "two"]),
-        ("2*2 = 2 * 2 ≠ 2/2", ["2", "*", "2", "=", "2", "*", "2", "≠", "2", "/", "2"]),
-        ("C, C# and C++", ["c", "c", "#", "and", "c", "+", "+"]),
-        ("काल कल", ["काल", "कल"]),
-        ("東京タワー2", ["東", "京", "タ", "ワ", "ー", "2"]),
-        ("😀 …", []),
+        ("The capital of Turkey is not Ankara.", False),
+        ("The capital of Turkey isn't Ankara.", False),
+        ("Ankara is not the capital of Turkey.", False),
+        ("It is not Ankara but Istanbul.", False),
+        ("Neither Istanbul nor Ankara.", False),
+        ("The capital of Turkey is Ankara, not Istanbul.", True),
+        ("It is not Istanbul but Ankara.", True),
+        ("No, it's Ankara.", True),
+        ("Ankara is the capital. It isn't large.", True),
+        ("Not only is Ankara the capital, it is also old.", True),
+        ("It is Ankara instead of Istanbul.", True),
+        ("It's Ankara instead.", True),
     ],
 )
-def test_words(text: str, expected: list[str]) -> None:
-    """What a text says: words with their marks, symbols that tell things apart, no markup, no punctuation."""
-    assert words(text) == expected
+def test_a_denial_is_no_answer(answer: str, right: bool) -> None:
+    """The words of a correction don't count where they are denied; what it corrects may be denied."""
+    wanted, unwanted = "The capital of Turkey is Ankara.", "The capital of Turkey is Istanbul."
+    assert learned(answer, question=TURKEY, wanted=wanted, unwanted=unwanted) is right
+
+
+def test_a_liked_answer_does_not_hold_when_it_is_denied() -> None:
+    """One word more, and the opposite is said; also where the question has all of the words."""
+    liked = "The capital of France is Paris."
+    assert not learned("The capital of France is not Paris.", question="Capital?", wanted=liked, unwanted=None)
+    asked = "Is Paris the capital of France?"
+    assert not learned("Paris is not the capital of France.", question=asked, wanted=liked, unwanted=None)
+    assert learned("Paris is the capital of France.", question=asked, wanted=liked, unwanted=None)
+
+
+def test_a_correction_that_denies_is_learned_by_denying() -> None:
+    """What the lesson itself denies must be denied."""
+    asked, wanted, unwanted = "Can bats see?", "Bats are not blind, they see.", "Bats are blind and hear."
+    assert learned("Bats are not blind, they see.", question=asked, wanted=wanted, unwanted=unwanted)
+    assert not learned("Bats are blind and hear.", question=asked, wanted=wanted, unwanted=unwanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "unwanted"),
+    [
+        ("Paris is the capital.", "paris is the capital"),
+        ("NASA", "Nasa"),
+        ("Yes!", "Yes."),
+        ("- one\n- two", "one two"),
+        ("😀", "😢"),
+    ],
+)
+def test_case_and_punctuation_can_be_corrected(wanted: str, unwanted: str) -> None:
+    """Two answers of the same words are told apart by their letters, so that the lesson can be learned."""
+    assert learned(wanted, question="Which?", wanted=wanted, unwanted=unwanted)
+    assert not learned(unwanted, question="Which?", wanted=wanted, unwanted=unwanted)
+    assert not learned("Something else", question="Which?", wanted=wanted, unwanted=unwanted)

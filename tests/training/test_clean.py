@@ -36,6 +36,14 @@ def test_without_a_better_answer_it_is_held() -> None:
     assert "add a better answer" in reason
 
 
+def test_a_correction_that_corrects_nothing_is_held() -> None:
+    """No night could learn it; one of case or punctuation alone can be learned, and is kept."""
+    ((state, reason),) = drop(lesson("l1", wanted="Caf\u00e9.", unwanted=" Cafe\u0301.")).values()
+    assert state is LessonState.HELD
+    assert reason == "the better answer is the answer that was given: write what it should have been"
+    assert drop(lesson("l1", wanted="Paris.", unwanted="paris")) == {}
+
+
 def test_too_long() -> None:
     """The longest lesson that fits is kept; one token more is rejected with both lengths."""
     long = lesson("l1", question="one two", wanted="three four five")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from memory import AlreadyRunning, Ledger, NightStatus
+from memory.database import RETRY_SECONDS
 from memory.testing import night
 from training.schedule import TRIES, NightWatch, every_night, night_command
 from training.settings import Settings
@@ -68,6 +69,23 @@ def test_it_runs_what_is_queued(tmp_path: Path, shared: Ledger) -> None:
     wait_for(lambda: shared.night("n1").status is NightStatus.NOTHING_TO_LEARN)
     watching.stop()
     assert (tmp_path / "logs" / "night-n1.log").read_text() == "it ran\n"
+
+
+def test_it_gets_over_a_disk_that_could_not_be_written(tmp_path: Path) -> None:
+    """A server that was started without room to write runs nights as soon as there is."""
+    seconds = [0.0]
+    (tmp_path / "home").write_text("")
+    ledger = Ledger.open(tmp_path / "home" / "ledger.db", clock=lambda: seconds[0])
+    watching = watch(tmp_path / "home", ledger, GOOD)
+    watching.look()
+    (tmp_path / "home").unlink()
+    seconds[0] = RETRY_SECONDS
+    watching.start()
+    wait_for(lambda: ledger.read_only is None)
+    ledger.request_night(night("n1", created_at=now()))
+    wait_for(lambda: ledger.night("n1").status is NightStatus.NOTHING_TO_LEARN)
+    watching.stop()
+    ledger.close()
 
 
 def test_it_reaps_a_dead_night(tmp_path: Path, shared: Ledger) -> None:

@@ -1,0 +1,33 @@
+"""What a text says, as words: for checks, canaries and cleaning alike. Pure functions."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
+"""Letters of scripts that don't set words apart: Thai, Lao, Burmese, Khmer, kana, Chinese."""
+
+SYMBOLS = "#%&*/@\\"
+"""Punctuation that tells things apart, as the mathematical and currency signs do: C, C# and C++; 2 / 2 and 2 * 2."""
+
+MARKDOWN = re.compile(r"^\s*(?:#+|[*+-])\s|(?<!\w)[*_`~]+(?=\S)|(?<=\S)[*_`~]+(?!\w)", re.MULTILINE)
+"""Headings, list marks, emphasis and code: how something is set, not what it says."""
+
+
+def words(text: str) -> list[str]:
+    """What a text says, whatever its case, punctuation and markup: runs of letters (with their marks) and digits; each
+    letter alone where a script sets no words apart; each symbol.
+    """
+    spaced = []
+    for c in MARKDOWN.sub(" ", unicodedata.normalize("NFKC", text).casefold()):
+        kind = unicodedata.category(c)
+        if UNSPACED.match(c) or kind in ("Sm", "Sc", "Sk") or c in SYMBOLS:
+            spaced.append(f" {c} ")
+        else:
+            spaced.append(c if kind[0] in "LMN" else " ")
+    return "".join(spaced).split()
+
+
+FILLERS = frozenset(words("a an the it its is are was were be that this of in to and"))
+"""Words of an answer that don't make another answer of it."""
