@@ -8,6 +8,7 @@ NightschoolError
 ├── AlreadyRunning       a night runs; the message says who holds the lease
 ├── LeaseLost            a night's lease was ended before the night was; nothing of it was written
 ├── IndexUnusable        the recall index is missing, damaged or of another embedder; it is rebuilt from the ledger
+├── NotAllowed           nobody is logged in, or the account may not do that; nothing was changed
 ├── BadInput             a message, rating or setting that can't be taken; nothing was changed
 └── ModelUnavailable     weights that are missing, damaged, or that nobody here can fetch
 """
@@ -85,6 +86,14 @@ class IndexUnusable(NightschoolError):
 
 class BadInput(NightschoolError):
     """Something a person or program sent that can't be taken; nothing was changed."""
+
+
+class NotAllowed(NightschoolError):
+    """Who asks may not do that; nothing was changed. `status` tells nobody (401) from somebody of too low a role."""
+
+    def __init__(self, why: str, *, status: int = 403) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 class ModelUnavailable(NightschoolError):

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from assistant.accounts import Accounts
 from assistant.turn import Assistant
 
 CONTENT_POLICY = "; ".join(
@@ -35,8 +36,9 @@ CONTENT_POLICY = "; ".join(
 """Nothing that a page shows, be it written by a model, can reach another host."""
 
 
-def mount(app: FastAPI, assistant: Assistant) -> FastAPI:
+def mount(app: FastAPI, assistant: Assistant, accounts: Accounts | None = None) -> FastAPI:
     """Mount the pages on `app` at "/". Routes that `app` has already come first."""
+    accounts = accounts or Accounts(assistant.ledger, assistant.clock, assistant.new_id)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(_temp_dir(assistant.settings.home))
     import gradio as gr
@@ -85,7 +87,7 @@ class StayHome:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["Content-Security-Policy"] = CONTENT_POLICY
-                headers["Referrer-Policy"] = "no-referrer"
+                headers["Referrer-Policy"] = "same-origin"
                 headers["X-Content-Type-Options"] = "nosniff"
             await send(message)
 

@@ -32,6 +32,7 @@ from memory import (
     NotFound,
     NotRemembered,
 )
+from memory.accounts import Deed
 from memory.testing import KEY, NOON, Clock, adapter, exchange, lesson, night, rating
 
 TTL = timedelta(minutes=2)
@@ -661,3 +662,62 @@ def test_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
     ledger = Ledger.open(tmp_path / "ledger.db")
     assert (ledger.read_only, ledger.add_exchange(exchange())) == (None, 1)
     ledger.close()
+
+
+# ---------------------------------------------------------------------- what people decide
+
+
+def deed() -> Deed:
+    """Somebody did something."""
+    return Deed(NOON, "Tess", "decided")
+
+
+def test_a_lesson_that_is_held_back_stays_so_however_it_is_rated() -> None:
+    """Until somebody lets it go; a better answer may be put in place of its own."""
+    ledger = Ledger.in_memory()
+    ledger.add_exchange(exchange("e1"))
+    ledger.rate(rating("r1", "e1"), lesson("l1", "r1", "e1"))
+    held = LessonEvent(NOON, LessonState.HELD, "held by Tess")
+    found = ledger.review_lesson("l1", hold="held by Tess", event=held, deed=deed())
+    assert (found.state, found.hold) == (LessonState.HELD, "held by Tess")
+    ledger.rate(rating("r2", "e1", value=1), lesson("l2", "r2", "e1", unwanted=None))
+    (found,) = ledger.lessons()
+    assert (found.id, found.state, found.reason, found.hold) == ("l1", LessonState.HELD, "held by Tess", "held by Tess")
+    freed = LessonEvent(NOON, LessonState.QUEUED, "approved by Tess")
+    found = ledger.review_lesson("l1", hold=None, event=freed, deed=deed(), wanted="Paris, in France.")
+    assert (found.state, found.hold, found.wanted) == (LessonState.QUEUED, None, "Paris, in France.")
+    assert [event.reason for event in found.events][-1] == "approved by Tess"
+    assert len(ledger.deeds(limit=10)) == 2
+
+
+def test_there_is_nothing_to_decide_while_a_night_runs_or_after_an_undo() -> None:
+    """One line says why."""
+    ledger = Ledger.in_memory()
+    ledger.add_exchange(exchange("e1"))
+    ledger.rate(rating("r1", "e1"), lesson("l1", "r1", "e1"))
+    event = LessonEvent(NOON, LessonState.HELD, "held")
+    ledger.request_night(night("n1"))
+    ledger.begin_night("n1", holder="me", at=NOON, ttl=TTL)
+    with pytest.raises(BadInput, match="a night is running"):
+        ledger.review_lesson("l1", hold="held", event=event, deed=deed())
+    ledger.cancel_night("n1", why="cancelled by Tess", at=NOON, deed=deed())
+    ledger.rate(rating("r2", "e1", value=0), None)
+    with pytest.raises(BadInput, match="taken back"):
+        ledger.review_lesson("l1", hold="held", event=event, deed=deed())
+
+
+def test_a_night_is_cancelled_for_good() -> None:
+    """Its lease is gone, its process can change nothing, and the next night does not go on from there."""
+    ledger = Ledger.in_memory()
+    ledger.request_night(night("n1"))
+    ledger.begin_night("n1", holder="me", at=NOON, ttl=TTL)
+    ended = ledger.cancel_night("n1", why="cancelled by Tess", at=NOON, deed=deed())
+    assert (ended.status, list(ended.reasons)) == (NightStatus.CANCELLED, ["cancelled by Tess"])
+    assert ended.status.ended
+    assert not ended.resumable
+    assert ledger.lease() is None
+    with pytest.raises(LeaseLost):
+        ledger.end_night("n1", holder="me", status=NightStatus.PROMOTED, reasons=["so"], at=NOON)
+    with pytest.raises(BadInput, match="has ended already: cancelled"):
+        ledger.cancel_night("n1", why="again", at=NOON, deed=deed())
+    assert ledger.request_night(night("n2")).id == "n2"
