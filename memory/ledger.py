@@ -128,6 +128,12 @@ class Ledger(People, Shelf):
         with self._read() as db:
             return sql.lessons.get(db, lesson_id)
 
+    def lesson_of(self, exchange_id: str) -> Lesson | None:
+        """The newest lesson that came of an exchange."""
+        with self._read() as db:
+            found = sql.lessons.of_exchange(db, exchange_id)
+            return None if found is None else sql.lessons.get(db, found)
+
     def advance_lessons(self, events: Mapping[str, LessonEvent]) -> None:
         """Write the next state of several lessons at once (lesson id → event). An undone lesson stays undone."""
         with self._write() as db:
@@ -227,7 +233,8 @@ class Ledger(People, Shelf):
                 sql.adapters.add(db, adapter)
             if back_to_base:
                 sql.adapters.flip(db, BASE, reasons[0])
-            sql.lessons.advance_all(db, lessons)
+            # Conversations may have been deleted while the night ran, and their lessons with them.
+            sql.lessons.advance_all(db, lessons, deleted_ok=True)
             return sql.nights.end(
                 db, night_id, status=status, reasons=reasons, report=report, at=at, resumable=resumable
             )

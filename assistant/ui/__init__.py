@@ -11,11 +11,12 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assistant.accounts import Accounts
+from assistant.door import identify
 from assistant.turn import Assistant
 
 CONTENT_POLICY = "; ".join(
@@ -43,13 +44,23 @@ def mount(app: FastAPI, assistant: Assistant, accounts: Accounts | None = None) 
     os.environ["GRADIO_TEMP_DIR"] = str(_temp_dir(assistant.settings.home))
     import gradio as gr
 
-    from assistant.ui import chat, learning, theme
+    from assistant.ui import admin, chat, history, learning, theme
+    from assistant.ui.shell import House, i18n
 
+    house = House(assistant, accounts)
     with gr.Blocks(title="Nightschool", analytics_enabled=False, fill_width=True) as pages:
-        chat.build(pages, assistant)
+        chat.build(pages, house)
+    with pages.route("History", "/history"):
+        history.build(pages, house)
     with pages.route("Learning", "/learning"):
-        learning.build(pages, assistant)
+        learning.build(pages, house)
+    with pages.route("Admin", "/admin"):
+        admin.build(pages, house)
     pages.queue(api_open=False)
+
+    def who(request: Request) -> str | None:
+        found = identify(accounts, request.headers)
+        return found.id if found else None
 
     app.add_middleware(StayHome)
     with warnings.catch_warnings():
@@ -59,6 +70,8 @@ def mount(app: FastAPI, assistant: Assistant, accounts: Accounts | None = None) 
             app,
             pages,
             path="/",
+            auth_dependency=who,
+            i18n=i18n,
             footer_links=[],
             run_history=False,
             allowed_paths=[],

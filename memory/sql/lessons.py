@@ -78,6 +78,12 @@ def get(db: sa.Connection, lesson_id: str) -> Lesson:
     return _lesson(row, _events(db, sa.select(sa.literal(lesson_id)))[lesson_id])
 
 
+def of_exchange(db: sa.Connection, exchange_id: str) -> str | None:
+    """The id of the newest lesson that came of an exchange."""
+    query = sa.select(t.lessons.c.id).where(t.lessons.c.exchange_id == exchange_id)
+    return db.execute(query.order_by(t.lessons.c.seq.desc()).limit(1)).scalar()
+
+
 def find(db: sa.Connection, *, states: Sequence[LessonState] | None, newest_first: bool) -> list[Lesson]:
     """Lessons in one of `states` (None: in any), in the order in which they were queued, or the other way round."""
     query = sa.select(t.lessons)
@@ -94,8 +100,8 @@ def advance(db: sa.Connection, lesson_id: str, event: LessonEvent) -> None:
     advance_all(db, [(lesson_id, event)])
 
 
-def advance_all(db: sa.Connection, events: Sequence[tuple[str, LessonEvent]]) -> None:
-    """Write the next states of lessons, in order; an undone one stays undone. Raises: NotFound.
+def advance_all(db: sa.Connection, events: Sequence[tuple[str, LessonEvent]], *, deleted_ok: bool = False) -> None:
+    """Write the next states of lessons, in order; an undone one stays undone. Raises: NotFound, unless `deleted_ok`.
 
     In a few statements, however many they are: while they are written nobody else can store an answer.
     """
@@ -107,6 +113,8 @@ def advance_all(db: sa.Connection, events: Sequence[tuple[str, LessonEvent]]) ->
             states[lesson_id] = state
     rows = []
     for lesson_id, event in events:
+        if lesson_id not in states and deleted_ok:
+            continue
         if lesson_id not in states:
             raise NotFound("lesson", lesson_id)
         if states[lesson_id] == LessonState.UNDONE:

@@ -1,4 +1,7 @@
-"""Fixtures for tests of the page: one Chromium a session, one server a test, and nothing leaves this machine."""
+"""Fixtures for tests of the page: one Chromium a session, one server a test, and nothing leaves this machine.
+
+The page stands behind its door, as it does in the product. Each account that logs in has a browser of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,15 @@ from typing import Any
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from argon2 import PasswordHasher
 
-from assistant import testing
+from assistant import api, testing
+from assistant.accounts import Accounts
 from assistant.turn import Assistant
+from memory.accounts import Account, Role
+
+PASSWORD = "correct horse battery"  # noqa: S105 - nobody's
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @dataclass
@@ -26,8 +34,28 @@ class Site:
     assistant: Assistant
     engine: testing.ScriptedEngine
     context: Any
+    accounts: Accounts
     strays: list[str] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
+    browsers: dict[str, Any] = field(default_factory=dict)
+
+    def people(self, **roles: Role) -> dict[str, Account]:
+        """Accounts by their names; the first must be an admin's."""
+        return {name: self.accounts.add(name, PASSWORD, role, by="test") for name, role in roles.items()}
+
+    def browser(self, name: str, **options: Any) -> Any:
+        """The browser in which `name` is logged in: cookies of its own, and what `options` say."""
+        if name not in self.browsers:
+            self.browsers[name] = self.context.browser.new_context(**options)
+            page = self.browsers[name].new_page()
+            self._watch(page)
+            page.goto(f"{self.url}/login")
+            page.fill("input[name=name]", name)
+            page.fill("input[name=password]", PASSWORD)
+            page.click("button")
+            page.wait_for_url(f"{self.url}/")
+            page.close()
+        return self.browsers[name]
 
     def open(
         self,
@@ -37,15 +65,14 @@ class Site:
         width: int = 1280,
         height: int = 800,
         scheme: str = "light",
+        user: str | None = None,
     ) -> Any:
-        """A page, loaded until `ready` is there."""
-        page = self.context.new_page()
+        """A page, loaded until `ready` is there, in the browser of `user`."""
+        page = (self.browser(user) if user else self.context).new_page()
         page.set_default_timeout(10_000)
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme=scheme)
-        page.on("requestfinished", self._request)
-        page.on("requestfailed", self._request)
-        page.on("dialog", self._dialog)
+        self._watch(page)
         page.goto(self.url + path)
         page.wait_for_selector(ready)
         return page
@@ -57,6 +84,11 @@ class Site:
         while not true():
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.02)
+
+    def _watch(self, page: Any) -> None:
+        page.on("requestfinished", self._request)
+        page.on("requestfailed", self._request)
+        page.on("dialog", self._dialog)
 
     def _request(self, request: Any) -> None:
         home = request.url.startswith((f"{self.url}/", "data:", "blob:"))
@@ -84,13 +116,16 @@ def site(tmp_path: Path, context: Any, port: int) -> Iterator[Site]:
 
     engine = testing.ScriptedEngine()
     assistant = testing.assistant(tmp_path, engine=engine)
-    app = mount(FastAPI(), assistant)
+    accounts = Accounts(assistant.ledger, assistant.clock, assistant.new_id, hasher=CHEAP)
+    app = mount(api.create(assistant, ready=lambda: None, accounts=accounts), assistant, accounts)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    running = Site(f"http://127.0.0.1:{port}", assistant, engine, context)
+    running = Site(f"http://127.0.0.1:{port}", assistant, engine, context, accounts)
     running.wait_for(lambda: server.started)
     yield running
+    for browser in running.browsers.values():
+        browser.close()
     for page in context.pages:
         page.close()
     server.should_exit = True

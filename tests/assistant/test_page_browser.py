@@ -361,9 +361,7 @@ def test_lessons_show_their_life_and_can_be_undone(site: Site) -> None:
     assert [("second" in rows[0], "queued" in rows[0]), ("first" in rows[1], "held" in rows[1])] == [(True, True)] * 2
     page.click("#lessons summary")
     page.locator("#lessons details").get_by_text("waits for the next night").wait_for()
-    page.click("#lesson input")
-    page.get_by_role("option", name="first").click()
-    page.click("#undo")
+    page.locator("#lessons tr", has_text="first").get_by_role("button", name="Undo").click()
     page.locator("#lessons .badge.undone").wait_for()
     assert site.assistant.ledger.lesson(lesson.id).state is LessonState.UNDONE
 
@@ -379,9 +377,7 @@ def test_versions_can_be_promoted_and_rolled_back(site: Site) -> None:
     active = ledger.active_adapter()
     assert active is not None
     assert active.version == "v1"
-    page.click("#version input")
-    page.get_by_role("option", name="v2").click()
-    page.click("#promote")
+    page.locator("#versions tr", has_text="v2").get_by_role("button", name="Promote").click()
     page.get_by_text("Version v2 serves now").wait_for()
     active = ledger.active_adapter()
     assert active is not None

@@ -12,7 +12,7 @@ import pytest
 from assistant.ui import tables, talk
 from assistant.ui.talk import Said, Talk
 from assistant.versions import previous_version
-from memory import testing
+from memory import Ledger, testing
 from memory.records import AdapterState, LessonEvent, LessonState, NightStatus
 
 
@@ -32,14 +32,16 @@ def test_what_follows_is_attached_to_the_last_stored_exchange() -> None:
 def test_an_empty_talk_has_no_parent() -> None:
     """The first message opens a conversation."""
     assert Talk().parent_id is None
-    assert talk.from_thread([]) == Talk()
+    assert talk.from_branch([], "") == Talk()
 
 
-def test_a_thread_of_the_ledger_becomes_a_talk() -> None:
-    """After a reload the page knows each exchange by its id."""
-    thread = [testing.exchange("e1"), testing.exchange("e2", parent_id="e1")]
-    restored = talk.from_thread(thread)
-    assert (restored.conversation_id, restored.parent_id) == ("c1", "e2")
+def test_a_branch_of_the_ledger_becomes_a_talk() -> None:
+    """After a reload the page knows each exchange by its id, and whose it is."""
+    ledger = Ledger.in_memory()
+    ledger.add_exchange(testing.exchange("e1"))
+    ledger.add_exchange(testing.exchange("e2", parent_id="e1"))
+    restored = talk.from_branch(ledger.branch("e2"), "local")
+    assert (restored.conversation_id, restored.parent_id, restored.user) == ("c1", "e2", "local")
     assert [s.exchange_id for s in restored.said] == ["e1", "e2"]
 
 
