@@ -6,6 +6,7 @@ shown is no protection.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from html import escape
 from http.cookies import CookieError, SimpleCookie
@@ -36,6 +37,8 @@ PAGES: dict[str, Role] = {"/admin": Role.ADMIN}
 """Pages that are shown only from some role on."""
 
 FORM_BYTES = 8_192
+STREAMS = 10_000
+"""Pages of which it is remembered whose they are."""
 FRAME = Template((Path(__file__).parent / "door.html").read_text(encoding="utf-8"))
 
 
@@ -57,6 +60,8 @@ class Door:
 
     def __init__(self, app: ASGIApp, accounts: Accounts) -> None:
         self._app, self._accounts = app, accounts
+        self._streams: OrderedDict[str, str] = OrderedDict()
+        """What a page's answers are streamed under → the account whose page it is."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -65,10 +70,10 @@ class Door:
         headers = Headers(scope=scope)
         who = identify(self._accounts, headers)
         scope.setdefault("state", {})["who"] = who
-        refused = self._refuse(who, scope["path"], headers)
+        refused = self._refuse(who, scope["path"], scope.get("query_string", b""), headers)
         await (refused or self._app)(scope, receive, send)
 
-    def _refuse(self, who: Account | None, path: str, headers: Headers) -> Response | None:
+    def _refuse(self, who: Account | None, path: str, query: bytes, headers: Headers) -> Response | None:
         if not self._accounts.needed and not _is_loopback(headers.get("host", "")):
             # Without a login, a name of somebody else's that resolves to this machine must not reach it (DNS
             # rebinding). With one, another name has no cookie.
@@ -82,7 +87,18 @@ class Door:
         least = PAGES.get(path.rstrip("/"))
         if least and not who.role.may(least):
             return RedirectResponse("/", status_code=303)
+        if path.endswith("/queue/data") and not self._is_own(who, query):
+            return refusal(403, "this is another account's page", "NotAllowed")
         return None
+
+    def _is_own(self, who: Account, query: bytes) -> bool:
+        """Whether a stream is of a page of `who`'s: the first who asks for it is whose it is."""
+        name = parse_qs(query.decode("latin-1")).get("session_hash", [""])[0]
+        owner = self._streams.setdefault(name, who.id)
+        self._streams.move_to_end(name)
+        while len(self._streams) > STREAMS:
+            self._streams.popitem(last=False)
+        return owner == who.id
 
 
 class SameOrigin:

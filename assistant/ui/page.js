@@ -194,9 +194,15 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest("#new-chat")) history.replaceState(null, "", "./?new");
   });
-  whenThere("#stop", sent);
-  new MutationObserver(() => { if (find("#stop")) sent(); }).observe(document.documentElement,
-    { childList: true, subtree: true });
+  whenThere("#composer", (node) => {
+    let busy = false;
+    new MutationObserver(() => {
+      const now = find("#stop") !== null;
+      if (now && !busy) sent();
+      if (now !== busy) soon();
+      busy = now;
+    }).observe(node, { childList: true, subtree: true });
+  });
 
   // ------------------------------------------------------------------ who is here, and is anybody there?
 

@@ -109,9 +109,19 @@ def port() -> int:
         return int(listening.getsockname()[1])
 
 
+@dataclass
+class House:
+    """A running server, and what it is made of."""
+
+    url: str
+    assistant: Assistant
+    engine: testing.ScriptedEngine
+    accounts: Accounts
+
+
 @pytest.fixture
-def site(tmp_path: Path, context: Any, port: int) -> Iterator[Site]:
-    """The page on a real server, over a scripted engine. Fails the test if a page asked anything of another host."""
+def house(tmp_path: Path, port: int) -> Iterator[House]:
+    """The page behind its door on a real server, over a scripted engine."""
     from assistant.ui import mount
 
     engine = testing.ScriptedEngine()
@@ -121,15 +131,21 @@ def site(tmp_path: Path, context: Any, port: int) -> Iterator[Site]:
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    running = Site(f"http://127.0.0.1:{port}", assistant, engine, context, accounts)
-    running.wait_for(lambda: server.started)
+    Site.wait_for(lambda: server.started)
+    yield House(f"http://127.0.0.1:{port}", assistant, engine, accounts)
+    server.should_exit = True
+    thread.join(10)
+    assistant.ledger.close()
+
+
+@pytest.fixture
+def site(house: House, context: Any) -> Iterator[Site]:
+    """The house with a browser. Fails the test if a page asked anything of another host, or opened a dialog."""
+    running = Site(house.url, house.assistant, house.engine, context, house.accounts)
     yield running
     for browser in running.browsers.values():
         browser.close()
     for page in context.pages:
         page.close()
-    server.should_exit = True
-    thread.join(10)
-    assistant.ledger.close()
     assert running.strays == []
     assert running.dialogs == []
