@@ -265,10 +265,10 @@ class Chat:
             ask = replace(ask, question=question, conversation_id=talk.conversation_id, parent_id=talk.parent_id)
             ask = replace(ask, history=talk.history, user=who.id)
             if versions:
-                goes_on = yield from self.duel.fight(ask, versions)
+                goes_on, stands = yield from self.duel.fight(ask, versions)
                 now = self._at(goes_on, who.id)
                 shown = self._view(now, self._last(now), lang(request)) if ask.stop.is_set() else {self.talk: now}
-                yield {**shown, **self._idle()}
+                yield {**shown, **stands, **self._idle()}
             else:
                 yield from self._walk(ask, talk, lang(request))
         except NightschoolError as error:

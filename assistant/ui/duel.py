@@ -94,11 +94,12 @@ class Duel:
         """Without a comparison."""
         return {self.pair: None, self.panel: gr.Column(visible=False), self.verdict: gr.HTML(visible=False)}
 
-    def fight(self, ask: Ask, versions: tuple[str, str]) -> Generator[Updates, None, str]:
+    def fight(self, ask: Ask, versions: tuple[str, str]) -> Generator[Updates, None, tuple[str, Updates]]:
         """Both versions answer, one after the other, in an order and on sides that nobody knows.
 
-        Returns the exchange that the conversation goes on with as long as nobody has chosen. Where it is stopped,
-        there is nothing to choose.
+        Returns the exchange that the conversation goes on with as long as nobody has chosen, and how the page stands
+        then: all of it, since of updates that follow each other at once a browser may show the last alone. Where it
+        is stopped, there is nothing to choose.
         """
         order = random.sample(versions, 2)
         sides = (self.left, self.right)
@@ -126,11 +127,15 @@ class Duel:
                         raise NotRemembered(event.warning)
                     yield {side: literal(event.exchange.answer)}
             if ask.stop.is_set():
-                yield self.closed()
-                return answered[0].exchange.id
+                return answered[0].exchange.id, self.closed()
         left, right = (one.exchange.id for one in answered)
-        yield {self.pair: Pair(left, right, (order[0], order[1])), self.buttons: gr.Row(visible=True)}
-        return left
+        return left, {
+            self.pair: Pair(left, right, (order[0], order[1])),
+            self.panel: gr.Column(visible=True),
+            self.buttons: gr.Row(visible=True),
+            self.left: literal(answered[0].exchange.answer),
+            self.right: literal(answered[1].exchange.answer),
+        }
 
     def _decide(
         self,

@@ -9,7 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from argon2 import PasswordHasher
 
 from assistant import api, testing
 from assistant.accounts import Accounts
-from assistant.turn import Assistant
+from assistant.local import WEIGHTS_FILE
+from assistant.turn import Answered, Ask, Assistant, adapter_folder, turn
+from memory import testing as nouns
 from memory.accounts import Account, Role
+from memory.records import Exchange, NightStatus
 
 PASSWORD = "correct horse battery"  # noqa: S105 - nobody's
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -76,6 +80,40 @@ class Site:
         page.goto(self.url + path)
         page.wait_for_selector(ready)
         return page
+
+    def told(self, question: str, parent: Exchange | None = None, *, user: str = "local", **more: Any) -> Exchange:
+        """A turn that went by before the page was opened."""
+        place = (parent.conversation_id, parent.id) if parent else (None, None)
+        last = list(turn(self.assistant, Ask(question, *place, user=user, **more)))[-1]
+        assert isinstance(last, Answered)
+        return last.exchange
+
+    def publish(self, *, reason: str = "it passed", report: Path | None = None, **more: Any) -> str:
+        """A night that ends with the next version, its files in place; returns the version."""
+        ledger, at, night_id = self.assistant.ledger, self.assistant.clock(), self.assistant.new_id()
+        ledger.request_night(nouns.night(night_id, created_at=at))
+        ledger.begin_night(night_id, holder="test", at=at, ttl=timedelta(minutes=1))
+        version = ledger.name_adapter(night_id)
+        made = replace(nouns.adapter(version, night_id=night_id, reason=reason), **more)
+        folder = adapter_folder(self.assistant.settings.home, version)
+        folder.mkdir(parents=True)
+        (folder / WEIGHTS_FILE).write_text(version)
+        ended = {"status": NightStatus.PROMOTED, "reasons": [reason], "at": at, "adapter": made}
+        ledger.end_night(night_id, holder="test", report=str(report) if report else None, **ended)
+        return version
+
+    @staticmethod
+    def say(page: Any, text: str) -> None:
+        """Type a message and press Enter."""
+        page.fill("#message textarea", text)
+        page.press("#message textarea", "Enter")
+
+    @classmethod
+    def ask(cls, page: Any, text: str, answer: str) -> None:
+        """Say something and wait for the whole answer."""
+        cls.say(page, text)
+        page.get_by_test_id("bot").filter(has_text=answer).last.wait_for()
+        page.wait_for_selector("#send")
 
     @staticmethod
     def wait_for(true: Callable[[], Any], *, seconds: float = 10.0) -> None:
