@@ -214,10 +214,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "nights.do": ("Look", "查看"),
     "nights.report": ("Report", "报告"),
     "report.question": ("Question", "问题"),
-    "report.before": ("Before", "之前"),
-    "report.after": ("After", "之后"),
-    "report.worse": ("What got worse", "哪些变差了"),
-    "report.worse.none": ("Nothing that was asked.", "问过的都没有变差。"),
     "report.teachers": (
         "The whole report has everybody's questions in it, and is for teachers.",
         "完整的报告包含所有人的问题，只供教师查看。",
@@ -227,6 +223,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "exam.earlier": ("earlier lessons", "之前的课程"),
     "exam.control": ("general questions", "一般问题"),
     "plot.scores": ("Right in the exam, version by version", "各版本考试正确率"),
+    "plot.worse": ("What got worse: right before, and not any more", "变差的：之前答对、现在答错的数量"),
     "plot.loss": ("Loss, step by step", "每一步的损失"),
     "plot.nll": ("wanted answers (nats a token)", "想要的回答（nats/词元）"),
     "plot.kl": ("distance from the base (KL)", "与基础模型的距离（KL）"),

@@ -59,7 +59,7 @@ class History:
     def wire(self, pages: gr.Blocks) -> None:
         """Connect the widgets."""
         pages.load(self.on_look, self.search, self.shelf, **HIDDEN)
-        self.search.input(self.on_look, self.search, self.shelf, trigger_mode="always_last", **HIDDEN)
+        self.search.change(self.on_look, self.search, self.shelf, trigger_mode="always_last", **HIDDEN)
         self.shelf.select(self.on_act, self.search, self.shelf, **HIDDEN)
 
     @told

@@ -229,6 +229,7 @@ class Learning:
         shown = reports.read(night) if night else None
         plots = [
             reports.scores(adapters, language),
+            reports.worse(adapters, language),
             reports.losses(shown, language),
             reports.retention([(version, report) for version, report in told_ if report], language),
         ]

@@ -76,17 +76,15 @@ def retention(reports: Sequence[tuple[str, Report]], language: Language) -> str:
     return plots.matrix(text("plot.matrix", language), names, rows, text("plot.matrix.corner", language))
 
 
-def worse(report: Report | None, language: Language) -> str:
-    """The questions that were right before and are not any more."""
-    asked = (report or {}).get("questions", ())
-    lost = [q for q in asked if q.get("right_before") and not q.get("right_after")]
-    if not asked:
-        return ""
-    title = f"<h3>{escape(text('report.worse', language))}</h3>"
-    if not lost:
-        return title + empty(text("report.worse.none", language))
-    head = [text(f"report.{name}", language) for name in ("question", "before", "after")]
-    return title + table(head, [[escape(short(str(q[k]))) for k in ("question", "before", "after")] for q in lost])
+def worse(adapters: Sequence[Adapter], language: Language) -> str:
+    """How many questions of each kind were right before each version and not with it, oldest first."""
+    versions = [a for a in reversed(adapters) if a.exam.get("tallies")]
+    series: list[plots.Series] = []
+    for kind in KINDS:
+        lost = [_count(a.exam["tallies"].get(kind), "lost") for a in versions]
+        if any(lost):
+            series.append((text(f"exam.{kind}", language), lost))
+    return plots.lines(text("plot.worse", language), [a.version for a in versions], series)
 
 
 def compared(one: str, other: str, reports: Mapping[str, Report], language: Language) -> str:
@@ -110,6 +108,10 @@ def compared(one: str, other: str, reports: Mapping[str, Report], language: Lang
 def _answer(question: Mapping[str, Any]) -> str:
     mark = "✓" if question.get("right_after") else "✗"
     return f"{mark} {escape(short(str(question.get('after', ''))))}"
+
+
+def _count(tally: Any, what: str) -> float | None:
+    return float(tally.get(what, 0)) if isinstance(tally, Mapping) else None
 
 
 def _share(tally: Any, when: str) -> float | None:

@@ -113,7 +113,8 @@ def header(here: str) -> str:
         for page, path in PAGES.items()
     )
     return (
-        f'<header class="site"><a class="brand" href="./"><img src="{MOON}" alt="" width="24" height="24">'
+        f'<header class="site"><a class="brand" href="./" aria-label="Nightschool">'
+        f'<img src="{MOON}" alt="" width="24" height="24">'
         f"<span>Nightschool</span></a><nav aria-label='Pages'>{links}</nav><div id='who'></div></header>"
         "<div id='gone' role='alert' hidden></div>"
     )

@@ -52,6 +52,7 @@ class Site:
         if name not in self.browsers:
             self.browsers[name] = self.context.browser.new_context(**options)
             page = self.browsers[name].new_page()
+            page.set_default_timeout(60_000)
             self._watch(page)
             page.goto(f"{self.url}/login")
             page.fill("input[name=name]", name)
@@ -70,10 +71,11 @@ class Site:
         height: int = 800,
         scheme: str = "light",
         user: str | None = None,
+        patience: int = 10,
     ) -> Any:
         """A page, loaded until `ready` is there, in the browser of `user`."""
         page = (self.browser(user) if user else self.context).new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(patience * 1000)
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme=scheme)
         self._watch(page)
