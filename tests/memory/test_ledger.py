@@ -435,7 +435,8 @@ def test_promotion_that_fails_changes_nothing(ledger: Ledger) -> None:
     promote(ledger, 1)
     ledger.request_night(night("n2"))
     ledger.begin_night("n2", holder="one", at=NOON, ttl=TTL)
-    with pytest.raises(NotFound):
+    unwritable = replace(event(LessonState.VERIFIED), at="no time")  # type: ignore[arg-type]
+    with pytest.raises(sa.exc.StatementError):
         ledger.end_night(
             "n2",
             holder="one",
@@ -443,12 +444,32 @@ def test_promotion_that_fails_changes_nothing(ledger: Ledger) -> None:
             reasons=[],
             at=NOON,
             adapter=adapter("v2", night_id="n2"),
-            lessons=[("l1", event(LessonState.VERIFIED, adapter="v2")), ("l9", event(LessonState.VERIFIED))],
+            lessons=[("l1", event(LessonState.VERIFIED, adapter="v2")), ("l1", unwritable)],
         )
     active = ledger.active_adapter()
     assert active is not None and active.version == "v1"
     assert (ledger.lesson("l1").adapter, ledger.night("n2").status) == ("v1", NightStatus.RUNNING)
     assert [a.version for a in ledger.adapters()] == ["v1"]
+
+
+def test_a_night_ends_without_the_lessons_that_were_deleted_meanwhile(ledger: Ledger) -> None:
+    """The others get their state, and the version serves until the next night is made without what is gone."""
+    ledger.add_exchange(exchange())
+    ledger.rate(rating(), lesson())
+    ledger.request_night(night("n1"))
+    ledger.begin_night("n1", holder="one", at=NOON, ttl=TTL)
+    verified = event(LessonState.VERIFIED, adapter="v1")
+    ended = ledger.end_night(
+        "n1",
+        holder="one",
+        status=NightStatus.PROMOTED,
+        reasons=[],
+        at=NOON,
+        adapter=adapter("v1"),
+        lessons=[("l9", verified), ("l1", verified)],
+    )
+    assert ended.status is NightStatus.PROMOTED
+    assert [one.state for one in ledger.lessons()] == [LessonState.VERIFIED]
 
 
 def test_night_that_lost_its_lease_changes_nothing(ledger: Ledger) -> None:
