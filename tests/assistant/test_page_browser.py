@@ -13,14 +13,13 @@ from assistant import feedback
 from assistant.local import WEIGHTS_FILE
 from assistant.turn import Answered, Ask, adapter_folder, turn
 from memory import testing
-from memory.records import AdapterState, Exchange, LessonEvent, LessonState, NightStatus
+from memory.records import Exchange, LessonEvent, LessonState, NightStatus
 
 if TYPE_CHECKING:
     from conftest import Site
 
 pytestmark = pytest.mark.browser
 
-ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 LIKE, DISLIKE = "button[title='Like'], button[title='Liked']", "button[title='Dislike'], button[title='Disliked']"
 ANSWERS = "#conversation [data-testid=bot]"
 
@@ -405,30 +404,6 @@ def test_no_file_can_be_sent_or_fetched(site: Site) -> None:
     assert page.evaluate(f"fetch('/gradio_api/file={ledger}').then(r => r.status)") == 403
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(375, 740), (1440, 900)])
-def test_pages_fit_the_window(site: Site, scheme: str, width: int, height: int) -> None:
-    """Nothing is wider than the screen and the message box is in sight; screenshots go to tests/artifacts."""
-    ARTIFACTS.mkdir(exist_ok=True)
-    furnish(site)
-
-    def shoot(page: Any, name: str, *, whole: bool = False) -> None:
-        page.wait_for_timeout(300)
-        page.screenshot(path=str(ARTIFACTS / f"{name}-{width}-{scheme}.png"), full_page=whole)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-    page = site.open(ready=ANSWERS, width=width, height=height, scheme=scheme)
-    shoot(page, "chat")
-    box = page.locator("#message textarea").bounding_box()
-    assert height - 160 < box["y"] + box["height"] <= height
-    page.locator(DISLIKE).last.click()
-    page.wait_for_selector("#feedback-form")
-    shoot(page, "form")
-    page.goto(site.url + "/learning")
-    page.wait_for_selector("#lessons table")
-    shoot(page, "learning", whole=True)
-
-
 def queue_and_end(site: Site, status: NightStatus, *, reasons: tuple[str, ...] = (), adapter: bool = False) -> None:
     """A night from its request to its end."""
     ledger, at, night_id = site.assistant.ledger, site.assistant.clock(), site.assistant.new_id()
@@ -440,26 +415,3 @@ def queue_and_end(site: Site, status: NightStatus, *, reasons: tuple[str, ...] =
         folder.mkdir(parents=True)
         (folder / WEIGHTS_FILE).write_text(made.version)
     ledger.end_night(night_id, holder="test", status=status, reasons=reasons, at=at, adapter=made)
-
-
-def furnish(site: Site) -> None:
-    """A home that was lived in for a while."""
-    text = (
-        "Photosynthesis turns light, water and carbon dioxide into sugar and oxygen.\n\n1. **Light** is caught"
-        " by chlorophyll.\n2. Water is split.\n3. Sugar is built in the *Calvin cycle*.\n\n"
-        "```python\nprint('6 CO2 + 6 H2O')\n```\nAsk me for more."
-    )
-    site.engine.script = lambda prompt: text if "leaf" in prompt[-1]["content"] else "The Musée des Confluences."
-    museum = told(site, "Which museum in Lyon is open on Mondays?")
-    correction = "The Musée des Confluences is closed on Mondays; the Institut Lumière is open."
-    feedback.rate(site.assistant, museum.id, -1, correction=correction)
-    feedback.rate(site.assistant, told(site, "What goes on in a leaf?", museum).id, 1)
-    queue_and_end(site, NightStatus.PROMOTED, adapter=True)
-    ledger, at = site.assistant.ledger, site.assistant.clock()
-    event = LessonEvent(at, LessonState.VERIFIED, "it answers the question and two rewordings", adapter="v1")
-    ledger.advance_lessons({ledger.lessons()[0].id: event})
-    assert ledger.adapters()[0].state is AdapterState.ACTIVE
-    night_id = site.assistant.new_id()
-    ledger.request_night(testing.night(night_id, created_at=at))
-    ledger.begin_night(night_id, holder="laptop:4711", at=at, ttl=timedelta(hours=1))
-    ledger.night_progress(night_id, stage="train", progress=0.42, detail="step 118 of 280, loss 1.32")
