@@ -30,8 +30,9 @@ COOKIE = "nightschool_session"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """The addresses of this machine that no other can reach."""
 
-OPEN = ("/login", "/first/", "/health", "/ready")
-"""What nobody needs to log in for."""
+OPEN = ("/login", "/health", "/ready")
+FIRST = "/first/"
+"""What nobody needs to log in for: these, and the link to the first account."""
 
 PAGES: dict[str, Role] = {"/admin": Role.ADMIN}
 """Pages that are shown only from some role on."""
@@ -78,7 +79,7 @@ class Door:
             # Without a login, a name of somebody else's that resolves to this machine must not reach it (DNS
             # rebinding). With one, another name has no cookie.
             return refusal(400, "without accounts only this machine is served, under its own name", "BadInput")
-        if path.startswith(OPEN):
+        if path in OPEN or path.startswith(FIRST):
             return None
         if who is None:
             if "text/html" in headers.get("accept", "") and not path.startswith("/v1/"):

@@ -49,6 +49,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "chat.memory": ("Use memory", "使用记忆"),
     "chat.again": ("Answer again", "重新回答"),
     "chat.new": ("New chat", "新对话"),
+    "chat.temporary": ("Temporary chat", "临时对话"),
+    "chat.temporary.about": (
+        "Temporary chat: nothing of it is kept. It is gone when you leave or reload the page.",
+        "临时对话：不会保留任何内容，离开或刷新页面后就消失。",
+    ),
     "chat.earlier": ("Show what was said before", "显示更早的内容"),
     "chat.broke": ("The answer broke off. The server's log says why.", "回答中断了。原因见服务器日志。"),
     "edit.about": (
@@ -89,6 +94,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "thumb.save": ("Save", "保存"),
     "thumb.close": ("Close", "关闭"),
     "thumb.back": ("Rating taken back", "已撤回评分"),
+    "thumb.temporary": (
+        "Of a temporary chat nothing is kept, and so no rating either.",
+        "临时对话不保留任何内容，评分也不保留。",
+    ),
     "thumb.unstored": (
         "This answer is not in the ledger, so its rating can't be kept.",
         "这个回答没有存入账本，无法保留评分。",

@@ -22,6 +22,7 @@ from assistant.turn import Answered, Ask, Words, clean, turn
 from assistant.ui import branches
 from assistant.ui import talk as talks
 from assistant.ui.duel import Duel, contenders
+from assistant.ui.markup import both
 from assistant.ui.shell import HIDDEN, House, Updates, header, i18n, lang, told, warn
 from assistant.ui.talk import Said, Talk
 from assistant.ui.thumbs import Thumbs
@@ -74,6 +75,7 @@ class Chat:
         self.attempt = gr.State((Talk(), None))
         self.editing = gr.State(None)
         self.banner = gr.Markdown(visible=False, elem_id="banner")
+        self.passing = gr.HTML(f"<p role='status'>{both('chat.temporary.about')}</p>", visible=False, elem_id="passing")
         self.earlier = gr.Button(i18n("chat.earlier"), size="sm", visible=False, elem_id="earlier")
         self.conversation = gr.Chatbot(
             elem_id="conversation",
@@ -126,13 +128,14 @@ class Chat:
                 value=False, label=i18n("duel.switch"), container=False, visible=False, elem_id="blind"
             )
             self.regenerate = gr.Button(i18n("chat.again"), size="sm", visible=False, elem_id="regenerate")
+            self.temporary = gr.Button(i18n("chat.temporary"), size="sm", elem_id="temporary-chat")
             self.new_chat = gr.Button(i18n("chat.new"), size="sm", elem_id="new-chat")
 
     def wire(self, pages: gr.Blocks) -> None:
         """Connect the widgets."""
         generating = {**HIDDEN, "concurrency_id": "generate", "concurrency_limit": AT_ONCE}
         view = [self.conversation, self.desk, self.where, self.where_text, self.banner, self.regenerate]
-        view += [self.new_chat, self.earlier, self.editing, self.edit_row, self.edit_text]
+        view += [self.new_chat, self.temporary, self.passing, self.earlier, self.editing, self.edit_row, self.edit_text]
         turning = [self.talk, self.attempt, self.message, self.send, self.stop, self.blind, *view, *self.duel.widgets]
 
         pages.load(self.on_load, None, [self.talk, self.blind, *view], **HIDDEN)
@@ -155,9 +158,9 @@ class Chat:
         self.stop.click(self.on_stop, None, None, queue=False, **HIDDEN)
         self.earlier.click(self.on_earlier, self.talk, [self.talk, *view], **HIDDEN)
         self.blind.input(self.duel.on_switch, self.blind, None, **HIDDEN)
-        self.new_chat.click(
-            self.on_new_chat, None, [self.talk, *view, *self.thumbs.widgets, *self.duel.widgets], **HIDDEN
-        )
+        anew = [self.talk, *view, *self.thumbs.widgets, *self.duel.widgets]
+        self.new_chat.click(self.on_new_chat, None, anew, **HIDDEN)
+        self.temporary.click(self.on_temporary, None, anew, **HIDDEN)
         self.thumbs.wire(self.conversation, self.talk)
         self.duel.wire(self.talk, [self.talk, *view], self._chosen)
 
@@ -185,16 +188,25 @@ class Chat:
 
     @told
     def on_new_chat(self, request: gr.Request) -> Updates:
-        who = self._house.who(request)
+        return self._anew(Talk(user=self._house.who(request).id), request)
+
+    @told
+    def on_temporary(self, request: gr.Request) -> Updates:
+        """A conversation of which nothing is kept, here or anywhere."""
+        return self._anew(Talk(user=self._house.who(request).id, temporary=True), request)
+
+    def _anew(self, talk: Talk, request: gr.Request) -> Updates:
         return {
-            **self._view(Talk(user=who.id), None, lang(request)),
+            **self._view(talk, None, lang(request)),
             **self._warning(None),
             **self.thumbs.closed(forget=True),
             **self.duel.closed(),
         }
 
     @told
-    def on_earlier(self, talk: Talk, request: gr.Request) -> Updates:
+    def on_earlier(self, talk: Talk, request: gr.Request) -> Any:
+        if talk.user != self._house.who(request).id:
+            return gr.skip()
         return self._view(talk.earlier(), self._last(talk), lang(request))
 
     def on_send(
@@ -205,7 +217,7 @@ class Chat:
         edited = next((said for said in talk.said if editing and said.exchange_id == editing), None)
         if edited is not None:
             after = talk.before(edited)
-        versions = contenders(self._house.assistant) if blind else None
+        versions = contenders(self._house.assistant) if blind and not talk.temporary else None
         yield from self.answer(Ask(message, memory=memory), after, attempt, request, versions=versions)
 
     def on_regenerate(self, talk: Talk, memory: bool, request: gr.Request) -> Iterator[Updates]:
@@ -263,7 +275,7 @@ class Chat:
             question = clean(ask.question, limit=self._house.now.settings.message_chars)
             yield self._begun(talk.plus(Said(question, "")), attempt, lang(request))
             ask = replace(ask, question=question, conversation_id=talk.conversation_id, parent_id=talk.parent_id)
-            ask = replace(ask, history=talk.history, user=who.id)
+            ask = replace(ask, history=talk.history, user=who.id, temporary=talk.temporary)
             if versions:
                 goes_on, stands = yield from self.duel.fight(ask, versions)
                 now = self._at(goes_on, who.id)
@@ -354,6 +366,8 @@ class Chat:
             self.where_text: talks.where_from(last, self._recollections(last), language) if last else "",
             self.regenerate: gr.Button(visible=bool(talk.said)),
             self.new_chat: gr.Button(interactive=True),
+            self.temporary: gr.Button(interactive=True, visible=not talk.temporary),
+            self.passing: gr.HTML(visible=talk.temporary),
             self.earlier: gr.Button(visible=talk.hides),
             **self._not_editing(),
         }
@@ -370,6 +384,7 @@ class Chat:
             self.where_text: f"<p>{text('where.writing', language)}</p>",
             self.regenerate: gr.Button(visible=False),
             self.new_chat: gr.Button(interactive=False),
+            self.temporary: gr.Button(interactive=False),
             **self._not_editing(),
             **self.duel.closed(),
             **({} if attempt[1] is None else {self.message: ""}),
@@ -377,9 +392,10 @@ class Chat:
 
     def _ended(self, talk: Talk, event: Answered, language: Language) -> Updates:
         exchange = event.exchange
-        stored = None if event.warning else exchange.id
+        unkept = bool(event.warning) or talk.temporary
+        stored = None if unkept else exchange.id
         said = Said(exchange.question, exchange.answer, stored, exchange.adapter)
-        conversation_id = talk.conversation_id if event.warning else exchange.conversation_id
+        conversation_id = talk.conversation_id if unkept else exchange.conversation_id
         now = self._with_branches(replace(talk.plus(said), conversation_id=conversation_id))
         return {**self._view(now, exchange, language), **self._warning(event.warning), **self._idle()}
 

@@ -183,7 +183,9 @@
       setTimeout(() => box.dispatchEvent(new Event("input", { bubbles: true })), 300);
     }
     document.addEventListener("input", (event) => {
-      if (event.target.matches("#message textarea")) sessionStorage.setItem(DRAFT, event.target.value);
+      if (!event.target.matches("#message textarea")) return;
+      // Of a temporary chat nothing is kept, not even here.
+      if (find("#passing")) sessionStorage.removeItem(DRAFT); else sessionStorage.setItem(DRAFT, event.target.value);
     });
   });
   // The address names a conversation until something is said, or a new one is begun.
@@ -192,7 +194,7 @@
     if (location.search) history.replaceState(null, "", "./");
   };
   document.addEventListener("click", (event) => {
-    if (event.target.closest("#new-chat")) history.replaceState(null, "", "./?new");
+    if (event.target.closest("#new-chat, #temporary-chat")) history.replaceState(null, "", "./?new");
   });
   whenThere("#composer", (node) => {
     let busy = false;
@@ -225,6 +227,7 @@
     box.replaceChildren(make("a", { href: "./password", innerText: who.name, title: say("Change your password", "修改密码") }), out);
   };
   const look = async () => {
+    if (document.hidden) return;
     try {
       const response = await fetch("./whoami", { headers: { accept: "application/json" } });
       if (response.status === 401) {
@@ -233,7 +236,7 @@
       } else if (response.ok) {
         const who = await response.json();
         // A server that was started anew knows nothing of this page; the draft comes back with it.
-        if (start && start !== who.start) { sessionStorage.setItem(DRAFT, find("#message textarea")?.value ?? ""); location.reload(); return; }
+        if (start && start !== who.start) { location.reload(); return; }
         start = who.start;
         gone("");
         greet(who);
@@ -243,5 +246,5 @@
         "服务器没有响应。已输入的内容会保留；恢复后页面会自动回来。"));
     }
   };
-  whenThere("#who", () => { look(); setInterval(look, 3000); });
+  whenThere("#who", () => { look(); setInterval(look, 3000); document.addEventListener("visibilitychange", look); });
 })();

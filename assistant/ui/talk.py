@@ -41,6 +41,8 @@ class Talk:
     conversation_id: str | None = None
     user: str = ""
     shown: int = SHOWN
+    temporary: bool = False
+    """Nothing of it is kept: it is gone with the page."""
 
     @property
     def visible(self) -> tuple[Said, ...]:

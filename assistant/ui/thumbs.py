@@ -63,7 +63,7 @@ class Thumbs:
         value: Literal[1, -1, 0] = 1 if thumb.liked is True else -1 if thumb.liked is False else 0
         said = talk.rated_at(int(thumb.index))
         if said is None or said.exchange_id is None:
-            gr.Warning(text("thumb.unstored", language))
+            gr.Warning(text("thumb.temporary" if talk.temporary else "thumb.unstored", language))
             return self.closed()
         try:
             self._rate(who, said.exchange_id, value)
