@@ -21,7 +21,7 @@ chat: .venv/.installed
 	$(BIN)/nightschool fetch
 	$(BIN)/nightschool serve $(ARGS)
 
-test: .venv/.dev
+test: .venv/.dev .venv/.axe
 	$(BIN)/nightschool fetch
 	$(BIN)/python -m pytest -m "not gpu and not vllm" $(ARGS)
 
@@ -64,4 +64,15 @@ public-sets: .venv/.installed
 
 .venv/.dev: .venv/.installed requirements-dev.lock
 	$(INSTALL) -r requirements-dev.lock
+	@touch $@
+
+# axe-core (MPL-2.0) looks at the pages' accessibility. It comes from npm, for the tests alone, and is never shipped.
+AXE := 4.14.1
+AXE_SHA256 := e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745
+
+.venv/.axe: .venv/.made
+	@command -v npm >/dev/null || { echo "make test needs npm, which brings axe-core: apt-get install npm" >&2; exit 1; }
+	cd .venv && npm pack --silent axe-core@$(AXE) >/dev/null
+	cd .venv && echo "$(AXE_SHA256)  axe-core-$(AXE).tgz" | sha256sum --check --quiet
+	tar -xzf .venv/axe-core-$(AXE).tgz -C .venv --strip-components 1 package/axe.min.js
 	@touch $@

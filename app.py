@@ -38,12 +38,14 @@ from assistant.terminal import (
     print_preview,
     print_table,
 )
+from memory.accounts import Account, Role
 from memory.errors import BadInput, NightschoolError, NotRemembered
 from memory.ledger import Ledger
 from memory.records import Night, NightStatus
 from training.settings import Settings
 
 if TYPE_CHECKING:
+    from assistant.accounts import Accounts
     from assistant.local import LocalEngine, Weights
     from assistant.turn import Assistant
     from memory.embedder import Embedder
@@ -55,6 +57,8 @@ cli = typer.Typer(
 )
 memory_cli = typer.Typer(no_args_is_help=True, help="What is remembered: search it, list it, rebuild its index.")
 cli.add_typer(memory_cli, name="memory")
+users_cli = typer.Typer(no_args_is_help=True, help="Who may log in: add, list, change and remove accounts.")
+cli.add_typer(users_cli, name="users")
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 
@@ -103,6 +107,11 @@ class Nightschool:
         from assistant.turn import Assistant
 
         return Assistant(self.settings, self.ledger, self.memory, self.engine, self.key, now, new_id)
+
+    def accounts(self, *, trusting: bool = True) -> Accounts:
+        from assistant.accounts import Accounts
+
+        return Accounts(self.ledger, now, new_id, trusting=trusting)
 
     def school(self, tell: Tell, engine: LocalEngine | None = None) -> School:
         """The collaborators of a night in this process, on `engine` or one of its own."""
@@ -174,39 +183,44 @@ def serve(
     nightly_at: Annotated[str | None, typer.Option(help="HH:MM, a night every day")] = None,
 ) -> None:
     """Chat in the browser, over HTTP, and run the nights."""
+    from assistant.door import LOOPBACK
     from assistant.server import Server, listen, url
 
     house = build(home=context.obj, host=host, port=port, model=model, nightly_at=nightly_at)
-    listener = listen(house.settings.host, house.settings.port)
+    listener = listen(house.settings.host, house.settings.port, accounts=house.ledger.has_accounts())
+    accounts = house.accounts(trusting=house.settings.host in LOOPBACK)
     # Everything that can be refused is refused before the page is up.
     _ = house.engine, house.key, house.embedder
     if house.ledger.read_only:
         err.print(escape(str(NotRemembered(house.ledger.read_only))), style="yellow", highlight=False)
-    server = Server(house.assistant, house.engine)
+    server = Server(house.assistant, house.engine, accounts)
     with _night_watch(house):
-        out.print(f"Nightschool is at {url(house.settings.host, listener)}", highlight=False)
+        address = url(house.settings.host, listener)
+        out.print(f"Nightschool is at {address}", highlight=False)
         sys.stdout.flush()
+        if not accounts.needed:
+            link = f"{address}/first/{accounts.first_link}"
+            err.print(f"no account is needed on this machine; to make the first one: {link}", highlight=False)
         server.run(listener)
 
 
 @contextmanager
 def _night_watch(house: Nightschool) -> Iterator[None]:
     """For as long as the context lasts, nights that anybody asks for are run; by the clock too, where one is set."""
+    from assistant.live import settings_now
     from assistant.nights import request_night
-    from training.schedule import NightWatch, every_night, night_command
+    from training.schedule import NightClock, NightWatch, night_command
 
     settings = house.settings
     command, environment = night_command(settings)
     watch = NightWatch(house.ledger, command, settings.home / "logs", clock=now, environment=environment)
-    clock = every_night(lambda: request_night(house.assistant), settings.nightly_at) if settings.nightly_at else None
+    clock = NightClock(lambda: request_night(house.assistant), lambda: settings_now(house.ledger, settings).nightly_at)
     watch.start()
-    if clock:
-        clock.start()
+    clock.start()
     try:
         yield
     finally:
-        if clock:
-            clock.shutdown(wait=False)
+        clock.stop()
         watch.stop()
 
 
@@ -373,6 +387,76 @@ def undo(
         print_json(wire.lesson(undone))
     else:
         out.print("undone: the next night has never seen it; nightschool nightly retrains without it")
+
+
+# ---------------------------------------------------------------------- people
+
+FromStdin = Annotated[bool, typer.Option("--password-stdin", help="read it from there instead of asking")]
+COMMAND_LINE = "the command line"
+
+
+@users_cli.command("add")
+def users_add(
+    context: typer.Context,
+    name: str,
+    role: Annotated[Role | None, typer.Option(help="user unless it is the first account: that is an admin's")] = None,
+    from_stdin: FromStdin = False,
+) -> None:
+    """Make an account. The first one owns what was said so far, and from then on everybody logs in."""
+    accounts = _house(context).accounts()
+    role = role or (Role.USER if accounts.needed else Role.ADMIN)
+    made = accounts.add(name, _password(from_stdin=from_stdin), role, by=COMMAND_LINE)
+    out.print(f"{escape(made.name)} may log in, as {made.role}", highlight=False)
+
+
+@users_cli.command("list")
+def users_list(context: typer.Context, as_json: AsJson = False) -> None:
+    """The accounts, oldest first."""
+    found = _house(context).accounts().all()
+    if as_json:
+        print_json(
+            [{"id": a.id, "name": a.name, "role": a.role, "created_at": a.created_at.isoformat()} for a in found]
+        )
+        return
+    rows = [[a.name, a.role, f"{a.created_at:%Y-%m-%d %H:%M}"] for a in found]
+    print_table(["name", "role", "made"], rows, none="no account yet: whoever uses this machine is its one user")
+
+
+@users_cli.command("role")
+def users_role(context: typer.Context, name: str, role: Role) -> None:
+    """Make somebody user, teacher or admin."""
+    accounts = _house(context).accounts()
+    accounts.set_role(_named(accounts, name).id, role, by=COMMAND_LINE)
+    out.print(f"{escape(name)} is {role}", highlight=False)
+
+
+@users_cli.command("password")
+def users_password(context: typer.Context, name: str, from_stdin: FromStdin = False) -> None:
+    """Set a new password; all browsers of the account are logged out."""
+    accounts = _house(context).accounts()
+    accounts.set_password(_named(accounts, name).id, _password(from_stdin=from_stdin), by=COMMAND_LINE)
+    out.print(f"{escape(name)} has a new password", highlight=False)
+
+
+@users_cli.command("remove")
+def users_remove(context: typer.Context, name: str) -> None:
+    """Remove an account with its sessions and keys. What was said under it stays."""
+    accounts = _house(context).accounts()
+    accounts.remove(_named(accounts, name).id, by=COMMAND_LINE)
+    out.print(f"{escape(name)} may not log in any more", highlight=False)
+
+
+def _named(accounts: Accounts, name: str) -> Account:
+    found = [account for account in accounts.all() if account.name.casefold() == name.strip().casefold()]
+    if not found:
+        raise BadInput(f"there is no account {name[:40]!r}: see nightschool users list")
+    return found[0]
+
+
+def _password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
 
 
 # ---------------------------------------------------------------------- memory, models, health

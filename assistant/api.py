@@ -7,31 +7,36 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import AsyncIterator, Callable
 from threading import Event
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as PlainHTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from assistant import feedback, metrics, wire
+from assistant import door, exports, feedback, metrics, wire
+from assistant.accounts import Accounts, allowed
+from assistant.door import Door, SameOrigin, me, refusal
 from assistant.engine import Sampling
+from assistant.live import live
 from assistant.nights import request_night
 from assistant.queueing import Turns, stopped_when_gone
 from assistant.turn import Answered, Ask, Assistant, Recalled, Words, clean, scrub
+from memory.accounts import Account, Role
 from memory.errors import (
     AlreadyRunning,
     BadInput,
     Busy,
     ModelUnavailable,
     NightschoolError,
+    NotAllowed,
     NotFound,
     NotRemembered,
 )
@@ -45,8 +50,8 @@ STATUS: dict[type[NightschoolError], int] = {
     ModelUnavailable: 503,
     NotRemembered: 507,
 }
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""The addresses of this machine that no other can reach."""
+Me = Annotated[Account, Depends(me)]
+"""Who asks; the door has found out."""
 
 SERVED = "nightschool"
 
@@ -110,30 +115,38 @@ class FeedbackRequest(BaseModel):
 
 
 def create(  # noqa: C901 - one small route after another
-    assistant: Assistant, *, ready: Callable[[], str | None], registry: CollectorRegistry | None = None
+    assistant: Assistant,
+    *,
+    ready: Callable[[], str | None],
+    accounts: Accounts | None = None,
+    registry: CollectorRegistry | None = None,
 ) -> FastAPI:
-    """The HTTP application, for requests from this machine alone.
+    """The HTTP application: for requests from this machine alone as long as there is no account.
 
     Args:
         ready: why the assistant can't answer yet, or None.
+        accounts: who may come in; by default those of the ledger, or everybody on this machine.
         registry: what `/metrics` tells; None: what the ledger does, see `assistant.metrics`.
     """
+    accounts = accounts or Accounts(assistant.ledger, assistant.clock, assistant.new_id)
     api = FastAPI(title="Nightschool", docs_url=None, redoc_url=None)
+    api.add_middleware(Door, accounts=accounts)
     api.add_middleware(SameOrigin)
-    # Without a login, a name of somebody else's that resolves to this machine must not reach it (DNS rebinding).
-    api.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
+    api.include_router(door.routes(accounts, start=uuid.uuid4().hex))
+    api.include_router(exports.routes(assistant))
     api.add_exception_handler(NightschoolError, _known_error)
     api.add_exception_handler(RequestValidationError, _bad_request)
     api.add_exception_handler(PlainHTTPException, _plain_error)
     api.add_exception_handler(Exception, _unforeseen)
 
-    turns = Turns(assistant, most=assistant.settings.chats_max)
+    turns = Turns(most=assistant.settings.chats_max)
 
     @api.post("/v1/chat/completions", response_model=None)
-    async def chat(request: ChatRequest, http: Request) -> Response | dict[str, Any]:
-        ask = _ask(assistant, request)
+    async def chat(request: ChatRequest, who: Me, http: Request) -> Response | dict[str, Any]:
+        now = live(assistant)
+        ask = _ask(now, request, who)
         async with stopped_when_gone(http, ask.stop):
-            events = turns.begin(ask)
+            events = turns.begin(now, ask)
             try:
                 first = await anext(events)
             except NotFound as error:
@@ -153,14 +166,16 @@ def create(  # noqa: C901 - one small route after another
         return {"object": "list", "data": [{"id": n, "object": "model", "owned_by": SERVED} for n in names]}
 
     @api.post("/v1/feedback")
-    def rate(request: FeedbackRequest) -> dict[str, Any]:
+    def rate(request: FeedbackRequest, who: Me) -> dict[str, Any]:
         rating = feedback.rate(
-            assistant,
+            live(assistant),
             request.exchange_id,
             request.value,
             reasons=request.reasons,
             comment=request.comment,
             correction=request.correction,
+            user=who.id,
+            trusted=who.role.may(Role.TEACHER),
         )
         lessons = [x for x in assistant.ledger.lessons() if rating and x.rating_id == rating.id]
         return {
@@ -171,9 +186,10 @@ def create(  # noqa: C901 - one small route after another
         }
 
     @api.get("/v1/lessons")
-    def lessons(state: LessonState | None = None) -> dict[str, Any]:
+    def lessons(who: Me, state: LessonState | None = None) -> dict[str, Any]:
         found = assistant.ledger.lessons(states=[state] if state else None, newest_first=True)
-        return {"lessons": [wire.lesson(lesson) for lesson in found]}
+        seen = [lesson for lesson in found if lesson.user == who.id or who.role.may(Role.TEACHER)]
+        return {"lessons": [wire.lesson(lesson) for lesson in seen]}
 
     @api.get("/v1/adapters")
     def adapters() -> dict[str, Any]:
@@ -184,7 +200,8 @@ def create(  # noqa: C901 - one small route after another
         }
 
     @api.post("/v1/nights", status_code=202)
-    def start_night() -> dict[str, Any]:
+    def start_night(who: Me) -> dict[str, Any]:
+        allowed(who, Role.TEACHER)
         return wire.night(request_night(assistant))
 
     @api.get("/v1/nights")
@@ -193,14 +210,15 @@ def create(  # noqa: C901 - one small route after another
         return {"nights": [wire.night(night, report=False) for night in assistant.ledger.nights()]}
 
     @api.get("/v1/nights/{night_id}")
-    def night(night_id: str) -> dict[str, Any]:
+    def night(night_id: str, who: Me) -> dict[str, Any]:
         assistant.ledger.reap_nights(at=assistant.clock())
-        return wire.night(assistant.ledger.night(night_id))
+        # A report has everybody's questions in it.
+        return wire.night(assistant.ledger.night(night_id), report=who.role.may(Role.TEACHER))
 
     @api.get("/v1/memory/search")
-    def search(q: str, k: Annotated[int, Query(ge=1, le=100)] = 5) -> dict[str, Any]:
+    def search(q: str, who: Me, k: Annotated[int, Query(ge=1, le=100)] = 5) -> dict[str, Any]:
         query = clean(q, limit=assistant.settings.message_chars, what="query")
-        return {"results": [wire.recollection(r) for r in assistant.memory.recall(query, k=k)]}
+        return {"results": [wire.recollection(r) for r in assistant.memory.recall(query, k=k, user=who.id)]}
 
     told = registry or metrics.registry(assistant.ledger)
 
@@ -258,24 +276,7 @@ class ServerSent(StreamingResponse):
             self._stop.set()
 
 
-class SameOrigin:
-    """Refuses what a page of another origin makes a browser send; programs send no `Origin` and pass."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
-            headers = dict(scope["headers"])
-            origin = headers.get(b"origin", b"").decode("latin-1")
-            if origin and origin.partition("://")[2] != headers.get(b"host", b"").decode("latin-1"):
-                refused = _error(403, "requests from pages of another origin are refused", "forbidden")
-                await refused(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
-def _ask(assistant: Assistant, request: ChatRequest) -> Ask:
+def _ask(assistant: Assistant, request: ChatRequest, who: Account) -> Ask:
     messages = [message.message() for message in request.messages]
     if messages[-1]["role"] != "user":
         raise BadInput("the last message must be the user's")
@@ -287,6 +288,7 @@ def _ask(assistant: Assistant, request: ChatRequest) -> Ask:
         history=messages[:-1],
         memory=request.memory,
         adapter=None if name == SERVED else name,
+        user=who.id,
         sampling=Sampling(
             max_tokens=tokens or settings.answer_tokens,
             temperature=settings.temperature if request.temperature is None else request.temperature,
@@ -379,6 +381,8 @@ def _served(recalled: Recalled) -> str:
 
 def _known_error(_request: Request, error: Exception) -> JSONResponse:
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    if isinstance(error, NotAllowed):
+        status = error.status
     headers = {"Retry-After": str(error.seconds)} if isinstance(error, Busy) else None
     return _error(status, str(error), type(error).__name__, headers)
 
@@ -410,5 +414,4 @@ def _bad_request(_request: Request, error: Exception) -> JSONResponse:
     return _error(422, f"{where or 'the request'}: {first['msg']}", "BadInput")
 
 
-def _error(status: int, message: str, kind: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": {"message": message, "type": kind, "code": status}}, status, headers)
+_error = refusal

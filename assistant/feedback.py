@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
 from assistant.turn import Assistant, clean
-from memory.errors import BadInput
+from memory.errors import BadInput, NotFound
 from memory.ledger import Ledger
 from memory.records import Exchange, Lesson, LessonState, Rating
 
@@ -24,6 +25,9 @@ REASONS: dict[int, tuple[str, ...]] = {
 
 COMMENT_CHARS = 4_000
 
+WAITS = "waits until a teacher approves it"
+"""Why a lesson is held that somebody must look at first."""
+
 
 def rate(
     assistant: Assistant,
@@ -34,16 +38,22 @@ def rate(
     comment: str = "",
     correction: str | None = None,
     user: str = "local",
+    trusted: bool = True,
 ) -> Rating | None:
     """Rate an exchange up (1), down (-1), or take the rating back (0). What holds already is not written again; None
     where there was nothing to take back.
 
+    Args:
+        trusted: False for somebody whose lessons wait for a teacher's approval, where the settings want that.
+
     Raises:
-        NotFound: no such exchange.
+        NotFound: no such exchange, or it is another user's.
         BadInput: an unknown reason, or a correction that says what the answer said.
         NotRemembered: the ledger can't be written.
     """
     exchange = assistant.ledger.exchange(exchange_id)
+    if exchange.user != user:
+        raise NotFound("exchange", exchange_id)
     if value not in (1, -1, 0):
         raise BadInput(f"a rating is 1, -1 or 0, not {value!r}")
     if value == 0:
@@ -72,7 +82,10 @@ def rate(
         correction,
         user,
     )
-    assistant.ledger.rate(rating, lesson_from(exchange, rating, assistant.new_id()))
+    lesson = lesson_from(exchange, rating, assistant.new_id())
+    if lesson and assistant.settings.review and not trusted:
+        lesson = replace(lesson, state=LessonState.HELD, reason=WAITS, hold=WAITS)
+    assistant.ledger.rate(rating, lesson)
     return rating
 
 

@@ -28,14 +28,14 @@ class Turns:
         most: how many of them there may be; who comes then is refused, and told when to come back.
     """
 
-    def __init__(self, assistant: Assistant, *, most: int) -> None:
-        self._assistant, self._most = assistant, most
+    def __init__(self, *, most: int) -> None:
+        self._most = most
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="turn")
         self._lock = threading.Lock()
         self._under_way = 0
         self._last_took = 1.0
 
-    def begin(self, ask: Ask) -> AsyncIterator[TurnEvent]:
+    def begin(self, assistant: Assistant, ask: Ask) -> AsyncIterator[TurnEvent]:
         """The events of `turn`, which begins now and goes on whether they are read or not; `ask.stop` ends it.
 
         Raises: Busy here; what `turn` raises, where its event would come.
@@ -51,14 +51,14 @@ class Turns:
             with suppress(RuntimeError):  # The loop is closed: nobody is there to read it any more.
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
-        self._threads.submit(self._run, ask, hand)
+        self._threads.submit(self._run, assistant, ask, hand)
         return _read(events)
 
-    def _run(self, ask: Ask, hand: Callable[[TurnEvent | Exception | None], None]) -> None:
+    def _run(self, assistant: Assistant, ask: Ask, hand: Callable[[TurnEvent | Exception | None], None]) -> None:
         began = monotonic()
         last: Exception | None = None
         try:
-            for event in turn(self._assistant, ask):
+            for event in turn(assistant, ask):
                 hand(event)
         except Exception as error:
             # Whatever it is: raised where the client waits for it.

@@ -1,4 +1,4 @@
-"""The server: the page and the HTTP routes on one socket of this machine, and the model that is loaded behind them.
+"""The server: the page and the HTTP routes on one socket, and the model that is loaded behind them.
 
 The page is up before the model is; `/ready` says when it can answer. It runs no nights: whoever runs the server may.
 """
@@ -14,6 +14,8 @@ from typing import Protocol
 import uvicorn
 
 from assistant import api, ui
+from assistant.accounts import Accounts
+from assistant.door import LOOPBACK
 from assistant.stops import Stops
 from assistant.turn import Assistant
 from memory.errors import BadInput, NightschoolError
@@ -32,13 +34,19 @@ class Loading(Protocol):
         ...
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on an address of this machine alone; port 0 takes any free one.
+def listen(host: str, port: int, *, accounts: bool = False) -> socket.socket:
+    """A socket that listens; port 0 takes any free one.
 
-    Raises: BadInput when others could reach it, or the port can't be had.
+    Args:
+        accounts: whether there are any, so that who comes must log in.
+
+    Raises: BadInput when others could reach it and nobody need log in, or the port can't be had.
     """
-    if host not in api.LOOPBACK:
-        raise BadInput(f"listening on {host} would let anybody in, and there is no account yet: keep to 127.0.0.1")
+    if host not in LOOPBACK and not accounts:
+        raise BadInput(
+            f"listening on {host} would let anybody in, and there is no account yet:"
+            " make one with `nightschool users add NAME`, or keep to 127.0.0.1"
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -72,12 +80,13 @@ class _Http(uvicorn.Server):
 class Server:
     """The page and the routes over `assistant`, whose engine is `engine`. Making one builds the page: seconds."""
 
-    def __init__(self, assistant: Assistant, engine: Loading) -> None:
+    def __init__(self, assistant: Assistant, engine: Loading, accounts: Accounts | None = None) -> None:
         self._assistant, self._engine = assistant, engine
         self._failure: str | None = None
-        web = api.create(assistant, ready=self._why_not_ready)
+        accounts = accounts or Accounts(assistant.ledger, assistant.clock, assistant.new_id)
+        web = api.create(assistant, ready=self._why_not_ready, accounts=accounts)
         api.close_off(web)
-        ui.mount(web, assistant)
+        ui.mount(web, assistant, accounts)
         self._http = _Http(uvicorn.Config(web, log_level="warning", timeout_graceful_shutdown=5), assistant.stops)
 
     def run(self, listener: socket.socket) -> None:

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     port: int = Field(7860, ge=0, le=65535)
     nightly_at: str | None = Field(None, pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="HH:MM, local time")
 
+    review: bool = Field(False, description="whether lessons of plain users wait until a teacher approves them")
+
     system_prompt: str = Field("", description="empty: what the model's own chat template says")
     prompt_tokens: int = Field(1536, ge=64, description="budget of a whole prompt")
     answer_tokens: int = Field(192, ge=1, le=8192, description="longest answer")

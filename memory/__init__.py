@@ -5,6 +5,8 @@ This package does not know what a language model, a prompt or a page is, and imp
 
 records.py     the nouns, frozen dataclasses
 ledger.py      reading and writing them, a transaction a method
+accounts.py    the ledger's people: accounts, sessions, keys, choices, the audit log
+history.py     the ledger's shelf: conversations by date and words, their titles, their branches, their end
 sql/           the queries that it is made of, a module for each kind of noun
 database.py    how the database is opened, backed up, migrated and locked
 tables.py      the ledger's schema
@@ -25,6 +27,7 @@ from memory.errors import (
     LedgerUnreadable,
     ModelUnavailable,
     NightschoolError,
+    NotAllowed,
     NotFound,
     NotRemembered,
 )
@@ -68,6 +71,7 @@ __all__ = [
     "Night",
     "NightStatus",
     "NightschoolError",
+    "NotAllowed",
     "NotFound",
     "NotRemembered",
     "Rating",

@@ -9,6 +9,7 @@ NightschoolError
 ├── LeaseLost            a night's lease was ended before the night was; nothing of it was written
 ├── IndexUnusable        the recall index is missing, damaged or of another embedder; it is rebuilt from the ledger
 ├── Busy                 as many turns as there may be are under way; the message says when to come back
+├── NotAllowed           nobody is logged in, or the account may not do that; nothing was changed
 ├── BadInput             a message, rating or setting that can't be taken; nothing was changed
 └── ModelUnavailable     weights that are missing, damaged, or that nobody here can fetch
 """
@@ -94,6 +95,14 @@ class Busy(NightschoolError):
 
 class BadInput(NightschoolError):
     """Something a person or program sent that can't be taken; nothing was changed."""
+
+
+class NotAllowed(NightschoolError):
+    """Who asks may not do that; nothing was changed. `status` tells nobody (401) from somebody of too low a role."""
+
+    def __init__(self, why: str, *, status: int = 403) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 class ModelUnavailable(NightschoolError):

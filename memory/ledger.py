@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from memory import sql
-from memory.database import Database
+from memory.accounts import Deed, People
+from memory.history import Shelf
 from memory.records import (
     BASE,
     Adapter,
@@ -29,7 +30,7 @@ from memory.records import (
 )
 
 
-class Ledger(Database):
+class Ledger(People, Shelf):
     """Reading and writing the nouns. Open one with `Ledger.open`; it is safe to use from several threads.
 
     Beside what they say, methods that write raise NotRemembered where nothing can be written, and all of them
@@ -128,10 +129,31 @@ class Ledger(Database):
         with self._read() as db:
             return sql.lessons.get(db, lesson_id)
 
+    def lesson_of(self, exchange_id: str) -> Lesson | None:
+        """The newest lesson that came of an exchange."""
+        with self._read() as db:
+            found = sql.lessons.of_exchange(db, exchange_id)
+            return None if found is None else sql.lessons.get(db, found)
+
     def advance_lessons(self, events: Mapping[str, LessonEvent]) -> None:
         """Write the next state of several lessons at once (lesson id → event). An undone lesson stays undone."""
         with self._write() as db:
             sql.lessons.advance_all(db, list(events.items()))
+
+    def review_lesson(
+        self, lesson_id: str, *, hold: str | None, event: LessonEvent, deed: Deed, wanted: str | None = None
+    ) -> Lesson:
+        """What a person decided over a lesson: to hold it back, and why, or (None) to let it go to the next night.
+
+        Args:
+            wanted: a better answer in place of the one that it has.
+
+        Raises: NotFound; BadInput when it was undone, or a night runs that may be at it.
+        """
+        with self._write() as db:
+            sql.lessons.review(db, lesson_id, hold=hold, event=event, wanted=wanted)
+            sql.accounts.did(db, deed.at, deed.by, deed.action, deed.detail)
+            return sql.lessons.get(db, lesson_id)
 
     # ------------------------------------------------------------------ nights
 
@@ -221,10 +243,21 @@ class Ledger(Database):
                 sql.adapters.flip(db, back_to, reasons[0])
             if drift is not None:
                 sql.drifts.add(db, night_id, drift)
-            sql.lessons.advance_all(db, lessons)
+            # Conversations may have been deleted while the night ran, and their lessons with them.
+            sql.lessons.advance_all(db, lessons, deleted_ok=True)
             return sql.nights.end(
                 db, night_id, status=status, reasons=reasons, report=report, at=at, resumable=resumable
             )
+
+    def cancel_night(self, night_id: str, *, why: str, at: datetime, deed: Deed) -> Night:
+        """End a night that waits or runs, for good. Its process finds its lease gone and changes nothing.
+
+        Raises: NotFound; BadInput when it has ended already.
+        """
+        with self._write() as db:
+            sql.nights.cancel(db, night_id, why=why, at=at)
+            sql.accounts.did(db, deed.at, deed.by, deed.action, deed.detail)
+            return sql.nights.get(db, night_id)
 
     def reap_nights(self, *, at: datetime) -> list[Night]:
         """Nights that say they run though nobody holds their lease any more are marked failed, to be resumed."""

@@ -100,6 +100,15 @@ class Memory:
                 return
             self._add(index, [(seq, question)])
 
+    def forget(self, seqs: Sequence[int]) -> None:
+        """Take exchanges out of the index that are in the ledger no more, and write it down at once."""
+        with self._lock:
+            index = self._index = self._load() if self._index is None else self._index
+            index.remove(seqs)
+            index.last_seq = min(index.last_seq, self._ledger.last_seq())
+            self._unsaved += 1
+            self.save()
+
     def refresh(self, progress: Progress | None = None) -> None:
         """Bring the index level with the ledger: load it, take in what is new, or build it anew."""
         self._level(progress)

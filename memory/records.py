@@ -48,6 +48,7 @@ class NightStatus(StrEnum):
     REJECTED = "rejected"
     FAILED = "failed"
     NOTHING_TO_LEARN = "nothing_to_learn"
+    CANCELLED = "cancelled"
 
     @property
     def ended(self) -> bool:
@@ -178,6 +179,8 @@ class Lesson:
     adapter: str | None = None
     history: Sequence[Message] = ()
     events: Sequence[LessonEvent] = ()
+    hold: str | None = None
+    """Why a person keeps it out of the nights, or None."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,12 +35,66 @@ metadata = sa.MetaData(
     }
 )
 
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    # What exchanges, ratings and lessons name as their user.
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("login", sa.String(128), nullable=False, unique=True),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("account_id", sa.ForeignKey("accounts.id"), nullable=False, index=True),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("ends_at", Time, nullable=False),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("account_id", sa.ForeignKey("accounts.id"), nullable=False, index=True),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("begins", sa.String(16), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),
+    sa.Column("created_at", Time, nullable=False),
+)
+
+# What an account, or the house (owner ""), has chosen.
+choices = sa.Table(
+    "choices",
+    metadata,
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("value", sa.JSON, nullable=False),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", Time, nullable=False),
+    sa.Column("by", sa.String(64), nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 conversations = sa.Table(
     "conversations",
     metadata,
     sa.Column("id", sa.String(64), primary_key=True),
     sa.Column("user", sa.String(64), nullable=False, index=True),
     sa.Column("created_at", Time, nullable=False),
+    # None: the first words say what it is about.
+    sa.Column("title", sa.Text, nullable=True),
 )
 
 exchanges = sa.Table(
@@ -100,6 +154,8 @@ lessons = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("night_id", sa.String(64), nullable=True),
     sa.Column("adapter", sa.String(32), nullable=True),
+    # Why a person keeps it out of the nights; None: nobody does.
+    sa.Column("hold", sa.Text, nullable=True),
     sqlite_autoincrement=True,
 )
 

@@ -95,6 +95,8 @@ def secret_in(text: str) -> str | None:
 
 
 def _unfit(lesson: Lesson) -> Decision | None:
+    if lesson.hold is not None:
+        return Decision(LessonState.HELD, lesson.hold)
     if lesson.wanted is None and lesson.unwanted is None:
         return Decision(LessonState.HELD, "the liked answer was not whole: add the whole one, or like another")
     if lesson.wanted is None:

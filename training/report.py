@@ -19,6 +19,7 @@ TITLES = {
     NightStatus.REJECTED: "rejected: the old version serves on",
     NightStatus.FAILED: "failed: the old version serves on",
     NightStatus.NOTHING_TO_LEARN: "nothing to learn",
+    NightStatus.CANCELLED: "cancelled: the old version serves on",
 }
 
 CANARIES = {

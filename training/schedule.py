@@ -79,6 +79,8 @@ class NightWatch:
         if self._running is not None:
             night_id, process = self._running
             if process.poll() is None:
+                if self._ledger.night(night_id).status is NightStatus.CANCELLED:
+                    process.terminate()
                 return
             self._running = None
             self._abandon(night_id, process)
@@ -147,6 +149,51 @@ def every_night(request: Callable[[], object], at: str) -> BackgroundScheduler:
     scheduler = BackgroundScheduler()
     scheduler.add_job(ask, "cron", hour=int(hour), minute=int(minute), misfire_grace_time=3600, coalesce=True)
     return scheduler
+
+
+class NightClock:
+    """A clock whose hour can be changed while it runs.
+
+    Args:
+        request: asks for a night.
+        at: HH:MM as it is set now, or None for no clock.
+        every: seconds between two looks at it.
+    """
+
+    def __init__(self, request: Callable[[], object], at: Callable[[], str | None], *, every: float = 5.0) -> None:
+        self._request, self._at, self._every = request, at, every
+        self._clock: tuple[str, BackgroundScheduler] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="night clock", daemon=True)
+
+    def start(self) -> None:
+        self.look()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._set(None)
+
+    def look(self) -> None:
+        """Set the clock anew where its hour was changed."""
+        at = self._at()
+        if at != (self._clock[0] if self._clock else None):
+            self._set(at)
+
+    def _set(self, at: str | None) -> None:
+        if self._clock:
+            self._clock[1].shutdown(wait=False)
+        self._clock = (at, every_night(self._request, at)) if at else None
+        if self._clock:
+            self._clock[1].start()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(self._every):
+            try:
+                self.look()
+            except NightschoolError as error:
+                log.warning("the hour of the night can't be read for now: %s", error)
 
 
 def night_command(settings: Settings) -> tuple[list[str], dict[str, str]]:

@@ -11,10 +11,12 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from assistant.accounts import Accounts
+from assistant.door import identify
 from assistant.turn import Assistant
 
 CONTENT_POLICY = "; ".join(
@@ -35,19 +37,30 @@ CONTENT_POLICY = "; ".join(
 """Nothing that a page shows, be it written by a model, can reach another host."""
 
 
-def mount(app: FastAPI, assistant: Assistant) -> FastAPI:
+def mount(app: FastAPI, assistant: Assistant, accounts: Accounts | None = None) -> FastAPI:
     """Mount the pages on `app` at "/". Routes that `app` has already come first."""
+    accounts = accounts or Accounts(assistant.ledger, assistant.clock, assistant.new_id)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(_temp_dir(assistant.settings.home))
     import gradio as gr
 
-    from assistant.ui import chat, learning, theme
+    from assistant.ui import admin, chat, history, learning, theme
+    from assistant.ui.shell import House, i18n
 
+    house = House(assistant, accounts)
     with gr.Blocks(title="Nightschool", analytics_enabled=False, fill_width=True) as pages:
-        chat.build(pages, assistant)
+        chat.build(pages, house)
+    with pages.route("History", "/history"):
+        history.build(pages, house)
     with pages.route("Learning", "/learning"):
-        learning.build(pages, assistant)
+        learning.build(pages, house)
+    with pages.route("Admin", "/admin"):
+        admin.build(pages, house)
     pages.queue(api_open=False)
+
+    def who(request: Request) -> str | None:
+        found = identify(accounts, request.headers)
+        return found.id if found else None
 
     app.add_middleware(StayHome)
     with warnings.catch_warnings():
@@ -57,6 +70,8 @@ def mount(app: FastAPI, assistant: Assistant) -> FastAPI:
             app,
             pages,
             path="/",
+            auth_dependency=who,
+            i18n=i18n,
             footer_links=[],
             run_history=False,
             allowed_paths=[],
@@ -85,7 +100,7 @@ class StayHome:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["Content-Security-Policy"] = CONTENT_POLICY
-                headers["Referrer-Policy"] = "no-referrer"
+                headers["Referrer-Policy"] = "same-origin"
                 headers["X-Content-Type-Options"] = "nosniff"
             await send(message)
 

@@ -2,40 +2,52 @@
 
 It starts no training. "Learn now" is a row in the ledger, which whoever runs the nights takes up; the page polls the
 ledger, so that a night that the clock or a command line started is seen too, and shows everything anew when one ends.
+
+Users see their own lessons and how nights ended; teachers see everybody's and the reports, and decide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from assistant import feedback, versions
+from assistant import feedback, review, versions
+from assistant.live import OFF, change
 from assistant.nights import request_night
-from assistant.turn import Assistant
-from assistant.ui import tables
-from assistant.ui.chat import warn
-from assistant.ui.theme import header
-from memory.errors import NightschoolError
-from memory.records import BASE, AdapterState, LessonState, Night
+from assistant.texts import Language, text
+from assistant.ui import reports, tables
+from assistant.ui.markup import act_button, both, dialog, field
+from assistant.ui.shell import HIDDEN, House, Updates, board, header, i18n, lang, pressed, told
+from memory.accounts import Account, Role
+from memory.errors import BadInput, NotFound
+from memory.records import BASE, Lesson, Night
 
 SECONDS_BETWEEN_POLLS = 1
-NO_REPORT = (
-    "### Nothing was learned yet\n"
-    "Rate some answers in the chat, best with a better answer of your own. Then press **Learn now**, or wait for the"
-    " night. What was learned, and what was not, will be told here."
+NIGHTS = 30
+"""Nights that are listed, and whose reports are read for the plots."""
+
+DIALOGS = dialog(
+    "edit-dialog",
+    "lessons.edit.title",
+    f"<p class='quiet' data-fill='question'></p>{field('wanted', 'thumb.better', kind='area', more='required')}",
+    "lessons.edit.do",
+) + dialog(
+    "clock-dialog",
+    "clock.title",
+    f"<p class='quiet'>{both('clock.about')}</p>{field('at', 'clock.at', kind='time', more='required')}",
+    "dialog.save",
 )
 
-Updates = dict[Any, Any]
 
-
-def build(pages: gr.Blocks, assistant: Assistant) -> None:
+def build(pages: gr.Blocks, house: House) -> None:
     """Lay the page out in the open Blocks, and wire it."""
-    learning = Learning(assistant)
-    with gr.Column(elem_id="learning-page", elem_classes="page"):
+    learning = Learning(house)
+    with gr.Column(elem_id="learning-page", elem_classes=["page", "wide"]):
         gr.HTML(header("learning"))
         learning.lay_out()
     learning.wire(pages)
@@ -44,123 +56,211 @@ def build(pages: gr.Blocks, assistant: Assistant) -> None:
 class Learning:
     """The page's widgets and what happens on them. All that it shows is read from the ledger each time."""
 
-    def __init__(self, assistant: Assistant) -> None:
-        self._assistant = assistant
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._acts: dict[str, tuple[Role, Callable[[Account, dict[str, str], Language], Updates | None]]] = {
+            "approve": (Role.TEACHER, self._approve),
+            "hold": (Role.TEACHER, self._hold),
+            "edit": (Role.TEACHER, self._edit),
+            "undo": (Role.USER, self._undo),
+            "cancel": (Role.TEACHER, self._cancel),
+            "promote": (Role.TEACHER, self._promote),
+            "compare": (Role.TEACHER, self._compare),
+            "report": (Role.TEACHER, self._report),
+            "clock": (Role.ADMIN, self._clock),
+        }
+        """What a button may do, and the role that it takes."""
 
     # ------------------------------------------------------------------ layout
 
     def lay_out(self) -> None:
         self.timer = gr.Timer(SECONDS_BETWEEN_POLLS)
         self.seen = gr.State(None)
+        gr.HTML(DIALOGS)
         with gr.Row(elem_classes="title"):
-            gr.HTML("<h1>Learning</h1><p>Ratings become lessons; a night trains them; an exam decides what serves.</p>")
-            self.learn = gr.Button("Learn now", variant="primary", elem_id="learn-now", scale=0, min_width=140)
-        self.progress = gr.HTML(visible=False, elem_id="night-progress")
-        gr.HTML("<h2>The last night</h2>")
-        self.report = gr.Markdown(NO_REPORT, elem_id="night-report")
-        gr.HTML("<h2>Lessons</h2>")
-        self.lessons = gr.HTML(elem_id="lessons")
-        with gr.Row(elem_classes="actions", visible=False) as self.undoing:
-            self.lesson = gr.Dropdown([], label="Lesson to undo", elem_id="lesson", scale=1)
-            self.undo = gr.Button("Undo", elem_id="undo", scale=0, min_width=110)
-        gr.HTML("<h2>Versions</h2>")
-        self.versions = gr.HTML(elem_id="versions")
+            gr.HTML(f"<h1>{both('nav.learning')}</h1><p>{both('learning.about')}</p>")
+            self.learn = gr.Button(i18n("learning.now"), variant="primary", elem_id="learn-now", scale=0, min_width=140)
+        self.clock = board("clock")
+        self.progress = board("night-progress", visible=False)
+        gr.HTML(f"<h2>{both('learning.last')}</h2>")
+        self.report = gr.Markdown("", elem_id="night-report")
+        self.plots = gr.HTML(elem_id="plots")
+        gr.HTML(f"<h2>{both('learning.lessons')}</h2>")
+        self.lessons = board("lessons")
+        gr.HTML(f"<h2>{both('learning.versions')}</h2>")
+        self.versions = board("versions")
         with gr.Row(elem_classes="actions", visible=False) as self.choosing:
-            self.version = gr.Dropdown([], label="Version to serve", elem_id="version", scale=1)
-            self.promote = gr.Button("Promote", elem_id="promote", scale=0, min_width=110)
-            self.rollback = gr.Button("Roll back", elem_id="rollback", scale=0, min_width=110)
+            self.rollback = gr.Button(i18n("versions.rollback"), size="sm", elem_id="rollback", scale=0, min_width=110)
+        self.comparison = gr.HTML(visible=False, elem_id="comparison")
+        gr.HTML(f"<h2>{both('learning.nights')}</h2>")
+        self.nights = board("nights")
 
     def wire(self, pages: gr.Blocks) -> None:
-        """Connect the widgets; no endpoint is offered to API clients."""
-        hidden = {"api_visibility": "private", "show_progress": "hidden"}
-        night = [self.progress, self.seen]
-        tables_ = [self.report, self.lessons, self.lesson, self.undoing, self.versions, self.version, self.choosing]
-        everything = [*night, *tables_]
-        pages.load(self.everything, None, everything, **hidden)
-        self.timer.tick(self.on_tick, self.seen, everything, **hidden)
-        self.learn.click(self.on_learn, None, everything, **hidden)
-        self.undo.click(self.on_undo, self.lesson, everything, **hidden)
-        self.promote.click(self.on_promote, self.version, everything, **hidden)
-        self.rollback.click(self.on_rollback, None, everything, **hidden)
+        """Connect the widgets."""
+        boards = [self.clock, self.progress, self.lessons, self.versions, self.nights]
+        everything = [*boards, self.seen, self.learn, self.report, self.plots, self.choosing, self.comparison]
+        pages.load(self.on_load, None, everything, **HIDDEN)
+        self.timer.tick(self.on_tick, self.seen, everything, **HIDDEN)
+        self.learn.click(self.on_learn, None, everything, **HIDDEN)
+        self.rollback.click(self.on_rollback, None, everything, **HIDDEN)
+        for widget in boards:
+            widget.select(self.on_act, None, everything, **HIDDEN)
 
     # ------------------------------------------------------------------ what happens
 
-    def on_learn(self) -> Updates:
-        try:
-            request_night(self._assistant)
-        except NightschoolError as error:
-            warn(error)
-        return self.everything()
+    @told
+    def on_load(self, request: gr.Request) -> Updates:
+        return self._everything(self._house.who(request), lang(request))
 
-    def on_tick(self, seen: str | None) -> Any:
+    @told
+    def on_tick(self, seen: str | None, request: gr.Request) -> Any:
         """While a night goes on, only what it says of itself; when one has ended, the page anew; else nothing."""
+        who = self._house.who(request)
         night = self._going_on()
         if night:
-            return self._night(night)
-        return gr.skip() if seen == self._newest() else self.everything()
+            return self._night(night, who, lang(request))
+        return gr.skip() if seen == self._newest() else self._everything(who, lang(request))
 
-    def on_undo(self, lesson_id: str | None) -> Updates:
-        if not lesson_id:
-            gr.Warning("Choose a lesson first.")
-            return self.everything()
-        try:
-            assistant = self._assistant
-            feedback.undo_lesson(assistant.ledger, lesson_id, clock=assistant.clock, new_id=assistant.new_id)
-        except NightschoolError as error:
-            warn(error)
-        return self.everything()
+    @told
+    def on_learn(self, request: gr.Request) -> Updates:
+        who = self._house.who(request, Role.TEACHER)
+        night = request_night(self._house.assistant)
+        self._house.note(who, "night asked for", night.id)
+        return self._everything(who, lang(request))
 
-    def on_promote(self, version: str | None) -> Updates:
-        if not version:
-            gr.Warning("Choose a version first.")
-            return self.everything()
-        home, model = self._assistant.settings.home, self._assistant.engine.model_id
-        return self._serve(lambda: versions.promote(self._assistant.ledger, home, version, model=model))
+    @told
+    def on_rollback(self, request: gr.Request) -> Updates:
+        who, assistant = self._house.who(request, Role.TEACHER), self._house.assistant
+        model = assistant.engine.model_id
+        version = versions.roll_back(assistant.ledger, assistant.settings.home, model=model)
+        self._serves(version, who, lang(request))
+        return self._everything(who, lang(request))
 
-    def on_rollback(self) -> Updates:
-        home, model = self._assistant.settings.home, self._assistant.engine.model_id
-        return self._serve(lambda: versions.roll_back(self._assistant.ledger, home, model=model))
+    @told
+    def on_act(self, act: gr.EventData, request: gr.Request) -> Updates:
+        sent, language = pressed(act), lang(request)
+        found = self._acts.get(sent.get("act", ""))
+        if found is None:
+            raise BadInput(f"there is no button {sent.get('act', '')[:40]!r} on this page")
+        least, do = found
+        who = self._house.who(request, least)
+        return do(who, sent, language) or self._everything(who, language)
 
-    def _serve(self, switch: Callable[[], object]) -> Updates:
-        try:
-            switch()
-        except NightschoolError as error:
-            warn(error)
-        else:
-            active = self._assistant.ledger.active_adapter()
-            gr.Info(f"Version {active.version} serves now." if active else "The base model serves now.")
-        return self.everything()
+    def _approve(self, who: Account, sent: dict[str, str], _: Language) -> None:
+        review.approve(self._house.now, sent.get("id", ""), by=who)
+
+    def _hold(self, who: Account, sent: dict[str, str], _: Language) -> None:
+        review.hold(self._house.now, sent.get("id", ""), by=who)
+
+    def _edit(self, who: Account, sent: dict[str, str], _: Language) -> None:
+        review.edit(self._house.now, sent.get("id", ""), sent.get("wanted", ""), by=who)
+
+    def _undo(self, who: Account, sent: dict[str, str], _: Language) -> None:
+        assistant = self._house.assistant
+        lesson = assistant.ledger.lesson(sent.get("id", ""))
+        if lesson.user != who.id and not who.role.may(Role.TEACHER):
+            raise NotFound("lesson", lesson.id)
+        feedback.undo_lesson(assistant.ledger, lesson.id, clock=assistant.clock, new_id=assistant.new_id, user=who.id)
+        self._house.note(who, "lesson undone", lesson.id)
+
+    def _cancel(self, who: Account, sent: dict[str, str], _: Language) -> None:
+        review.cancel_night(self._house.assistant, sent.get("id", ""), by=who)
+
+    def _promote(self, who: Account, sent: dict[str, str], language: Language) -> None:
+        assistant, version = self._house.assistant, sent.get("version", "")
+        model = assistant.engine.model_id
+        versions.promote(assistant.ledger, assistant.settings.home, version, model=model)
+        self._serves(version, who, language)
+
+    def _compare(self, _: Account, sent: dict[str, str], language: Language) -> Updates:
+        ledger, one = self._house.assistant.ledger, sent.get("version", "")
+        active, known = ledger.active_adapter(), ledger.adapters()
+        other = active.version if active else BASE
+        if one == other:
+            other = versions.previous_version(known)
+        found = {a.version: reports.read(ledger.night(a.night_id)) or {} for a in known if a.version in (one, other)}
+        shown = reports.compared(one, other, found, language)
+        return {self.comparison: gr.HTML(shown, visible=True)}
+
+    def _report(self, _: Account, sent: dict[str, str], language: Language) -> Updates:
+        night = self._house.assistant.ledger.night(sent.get("id", ""))
+        return {self.report: report(night), self.plots: self._plots(night, language)}
+
+    def _clock(self, who: Account, sent: dict[str, str], _: Language) -> None:
+        assistant = self._house.assistant
+        given = {"nightly_at": sent.get("at") or OFF}
+        change(assistant.ledger, given, at=assistant.clock(), by=who.name)
+
+    def _serves(self, version: str, who: Account, language: Language) -> None:
+        self._house.note(who, "version promoted", version)
+        gr.Info(escape(text("versions.serves", language, version=version)))
 
     # ------------------------------------------------------------------ how the page stands
 
-    def everything(self) -> Updates:
-        ledger = self._assistant.ledger
-        lessons, adapters, nights = ledger.lessons(newest_first=True), ledger.adapters(), ledger.nights()
-        shown = lessons[: tables.SHOWN]
-        undoable = [(tables.short(one.question), one.id) for one in shown if one.state is not LessonState.UNDONE]
-        may_serve = [a.version for a in adapters if a.state is not AdapterState.REJECTED]
-        ended = next((night for night in nights if night.status.ended), None)
+    def _everything(self, who: Account, language: Language) -> Updates:
+        ledger, teacher = self._house.assistant.ledger, who.role.may(Role.TEACHER)
+        adapters, nights = ledger.adapters(), ledger.nights(limit=NIGHTS)
+        ended = [night for night in nights if night.status.ended]
         return {
-            **self._night(self._going_on()),
-            self.report: report(ended) if ended else NO_REPORT,
-            self.lessons: tables.lessons(lessons),
-            self.lesson: gr.Dropdown(undoable, value=None),
-            self.undoing: gr.Row(visible=bool(undoable)),
-            self.versions: tables.versions(adapters),
-            self.version: gr.Dropdown([*may_serve, BASE], value=None),
-            self.choosing: gr.Row(visible=bool(adapters)),
+            **self._night(self._going_on(), who, language),
+            self.clock: self._set_for(who, language),
+            self.learn: gr.Button(visible=teacher),
+            self.report: _told(ended[0], teacher, language) if ended else text("learning.none", language),
+            self.plots: self._plots(ended[0] if ended else None, language) if teacher else "",
+            self.lessons: tables.lessons(self._lessons(who), language, teacher=teacher, names=self._names(teacher)),
+            self.versions: tables.versions(adapters, language, teacher=teacher),
+            self.choosing: gr.Row(visible=bool(adapters) and teacher),
+            self.comparison: gr.HTML(visible=False),
+            self.nights: tables.nights(ended, language, teacher=teacher),
         }
 
+    def _lessons(self, who: Account) -> list[Lesson]:
+        found = self._house.assistant.ledger.lessons(newest_first=True)
+        return found if who.role.may(Role.TEACHER) else [lesson for lesson in found if lesson.user == who.id]
+
+    def _names(self, teacher: bool) -> dict[str, str]:
+        """Whose a lesson is, where there are several whose it could be."""
+        return {account.id: account.name for account in self._house.accounts.all()} if teacher else {}
+
+    def _plots(self, night: Night | None, language: Language) -> str:
+        ledger = self._house.assistant.ledger
+        adapters = ledger.adapters()
+        told_ = [(a.version, reports.read(ledger.night(a.night_id))) for a in reversed(adapters[:NIGHTS])]
+        shown = reports.read(night) if night else None
+        plots = [
+            reports.scores(adapters, language),
+            reports.worse(adapters, language),
+            reports.losses(shown, language),
+            reports.retention([(version, report) for version, report in told_ if report], language),
+        ]
+        return f"<div class='plots'>{''.join(plots)}</div>" if any(plots) else ""
+
+    def _set_for(self, who: Account, language: Language) -> str:
+        at = self._house.now.settings.nightly_at
+        said = text("clock.every", language, at=at) if at else text("clock.off", language)
+        buttons = ""
+        if who.role.may(Role.ADMIN):
+            buttons = act_button("clock", text("clock.set", language), {"at": at or "03:00"}, ask="clock-dialog")
+            buttons += act_button("clock", text("clock.stop", language)) if at else ""
+        return f"<p class='quiet'>{escape(said)} <span class='acts'>{buttons}</span></p>"
+
     def _going_on(self) -> Night | None:
-        return next((night for night in self._assistant.ledger.nights(limit=10) if not night.status.ended), None)
+        nights = self._house.assistant.ledger.nights(limit=10)
+        return next((night for night in nights if not night.status.ended), None)
 
     def _newest(self) -> str:
         """What tells whether a night has begun or ended since."""
-        return " ".join(f"{night.id} {night.status}" for night in self._assistant.ledger.nights(limit=1))
+        return " ".join(f"{night.id} {night.status}" for night in self._house.assistant.ledger.nights(limit=1))
 
-    def _night(self, night: Night | None) -> Updates:
-        shown = gr.HTML(tables.progress(night) if night else "", visible=night is not None)
-        return {self.progress: shown, self.seen: self._newest()}
+    def _night(self, night: Night | None, who: Account, language: Language) -> Updates:
+        now, teacher = self._house.assistant.clock(), who.role.may(Role.TEACHER)
+        shown = tables.progress(night, now, language, teacher=teacher) if night else ""
+        return {self.progress: gr.HTML(shown, visible=night is not None), self.seen: self._newest()}
+
+
+def _told(night: Night, teacher: bool, language: Language) -> str:
+    """A report has everybody's questions in it: who is no teacher reads how the night ended."""
+    return report(night) if teacher else _verdict(night) + f"\n\n*{text('report.teachers', language)}*"
 
 
 def report(night: Night) -> str:
@@ -170,6 +270,10 @@ def report(night: Night) -> str:
             return (Path(night.report) / "report.md").read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             pass
+    return _verdict(night)
+
+
+def _verdict(night: Night) -> str:
     ended: datetime = night.ended_at or night.created_at
     status = night.status.replace("_", " ")
     return "\n".join([f"### Night of {ended:%Y-%m-%d}: {status}", *(f"- {reason}" for reason in night.reasons)])

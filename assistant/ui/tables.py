@@ -2,50 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
 
-from memory.records import Adapter, Lesson, LessonEvent, Night, NightStatus
+from assistant.review import DECIDABLE
+from assistant.texts import Language, text
+from assistant.ui.markup import act_button
+from memory.records import Adapter, AdapterState, Lesson, LessonEvent, LessonState, Night, NightStatus
 
 STAGES = ("collect", "before", "replay", "train", "after", "decide", "publish")
-QUEUED = "waits to be taken up"
 SHOWN = 200
 """Rows of a table: a browser should not choke on a year of ratings."""
 
 
-def lessons(found: Sequence[Lesson]) -> str:
-    """One row a lesson, as they come, each with its life; the first `SHOWN` of them."""
+def lessons(
+    found: Sequence[Lesson],
+    language: Language = "en",
+    *,
+    teacher: bool = False,
+    names: Mapping[str, str] | None = None,
+) -> str:
+    """What waits for the next night, and what became of the rest: one row a lesson, each with its life."""
     if not found:
-        return _empty("No lessons yet. Every thumb you give in the chat becomes one.")
+        return empty(text("lessons.none", language))
+    waiting = [one for one in found if one.state in DECIDABLE]
+    rest = [one for one in found if one.state not in DECIDABLE]
+    parts = []
+    for key, part in (("lessons.waiting", waiting), ("lessons.rest", rest)):
+        if part:
+            parts += [f"<h3>{text(key, language)}</h3>", _lessons(part, language, teacher, names or {})]
+    return "".join(parts)
+
+
+def _lessons(found: Sequence[Lesson], language: Language, teacher: bool, names: Mapping[str, str]) -> str:
+    head = [text(f"lessons.{name}", language) for name in ("question", "wanted", "rated", "state", "reason", "do")]
     rows = [
-        (escape(short(one.question)), _wanted(one), _time(one.created_at), _badge(str(one.state)), _life(one))
+        [
+            escape(short(one.question)) + _by(one, names),
+            _wanted(one, language),
+            time(one.created_at),
+            badge(str(one.state)),
+            _life(one),
+            _lesson_buttons(one, language, teacher),
+        ]
         for one in found[:SHOWN]
     ]
-    older = f"<p class='older'>and {len(found) - SHOWN} older ones</p>" if len(found) > SHOWN else ""
-    return _table(("Question", "Wanted answer", "Rated", "State", "Reason"), rows) + older
+    older = text("lessons.older", language, n=len(found) - SHOWN) if len(found) > SHOWN else ""
+    return table(head, rows) + (f"<p class='older'>{older}</p>" if older else "")
 
 
-def versions(found: Sequence[Adapter]) -> str:
-    """One row a version, as they come."""
+def versions(found: Sequence[Adapter], language: Language = "en", *, teacher: bool = False) -> str:
+    """One row a version, as they come, with the base at the end."""
     if not found:
-        return _empty("No versions yet: the base model serves. A night that passes its exam makes the first.")
+        return empty(text("versions.none", language))
+    head = [text(f"versions.{name}", language) for name in ("version", "state", "made", "reason", "sha", "do")]
     rows = [
-        (
+        [
             f"<b>{escape(one.version)}</b>",
-            _badge(str(one.state)),
-            _time(one.created_at),
-            f"<code>{escape(short(one.night_id, 13))}</code>",
-            escape(one.reason),
+            badge(str(one.state)),
+            time(one.created_at),
+            escape(short(one.reason, 240)),
             f"<code title='{escape(one.sha256)}'>{escape(one.sha256[:12])}</code>",
-        )
+            _version_buttons(one, language) if teacher else "",
+        ]
         for one in found
     ]
-    return _table(("Version", "State", "Made", "Night", "Reason", "SHA-256"), rows)
+    if any(one.state is AdapterState.ACTIVE for one in found):
+        serve = act_button("promote", text("versions.promote", language), {"version": "base"}) if teacher else ""
+        rows.append(["<b>base</b>", "", "", escape(text("versions.base", language)), "", serve])
+    return table(head, rows)
 
 
-def progress(night: Night) -> str:
-    """The stages with the present one marked, a bar, and what it says of itself."""
+def progress(night: Night, now: datetime | None = None, language: Language = "en", *, teacher: bool = False) -> str:
+    """The stages with the present one marked, a bar, what it says of itself, and how long it may take yet."""
     at = STAGES.index(night.stage) if night.stage in STAGES else -1
     steps = "".join(
         f"<li class='{'done' if i < at else 'now' if i == at else 'to-come'}'"
@@ -54,12 +84,41 @@ def progress(night: Night) -> str:
     )
     percent = round(night.progress * 100)
     waiting = night.status is NightStatus.QUEUED
-    detail = escape(QUEUED if waiting else night.detail)
+    detail = escape(text("night.waits", language) if waiting else night.detail)
+    title = text("night.queued" if waiting else "night.learning", language)
+    cancel = act_button("cancel", text("night.cancel", language), {"id": night.id}, danger=True) if teacher else ""
     return (
-        f"<div class='night'><div class='line'><b>{'Queued' if waiting else 'Learning'}</b>"
-        f"<span>{detail}</span><span class='percent'>{percent}%</span></div>"
-        f"<progress max='100' value='{percent}' aria-label='How far the night is'></progress><ol>{steps}</ol></div>"
+        f"<div class='night'><div class='line'><b>{title}</b><span>{detail}</span>"
+        f"<span class='percent'>{percent}%{_left(night, now, language)}</span>{cancel}</div>"
+        f"<progress max='100' value='{percent}' aria-label='{text('night.progress', language)}'></progress>"
+        f"<ol>{steps}</ol></div>"
     )
+
+
+def minutes_left(night: Night, now: datetime) -> int | None:
+    """By how long it has taken so far; None while that says nothing yet."""
+    if night.started_at is None or night.progress < 0.03:
+        return None
+    spent = (now - night.started_at).total_seconds() / 60
+    return max(0, round(spent * (1 - night.progress) / night.progress))
+
+
+def nights(found: Sequence[Night], language: Language = "en", *, teacher: bool = False) -> str:
+    """One row a night that has ended, as they come."""
+    if not found:
+        return empty(text("nights.none", language))
+    head = [text(f"nights.{name}", language) for name in ("ended", "status", "version", "why", "do")]
+    rows = [
+        [
+            time(one.ended_at or one.created_at),
+            badge(str(one.status).replace("_", " ")),
+            escape(one.adapter or ""),
+            escape(short("; ".join(one.reasons), 240)),
+            act_button("report", text("nights.report", language), {"id": one.id}) if teacher and one.report else "",
+        ]
+        for one in found
+    ]
+    return table(head, rows)
 
 
 def short(text: str, limit: int = 120) -> str:
@@ -68,10 +127,77 @@ def short(text: str, limit: int = 120) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 
-def _wanted(lesson: Lesson) -> str:
+def badge(state: str) -> str:
+    """A state as a small label."""
+    return f"<span class='badge {escape(state.replace(' ', '-'))}'>{escape(state)}</span>"
+
+
+def time(at: datetime) -> str:
+    """A time, in the server's zone."""
+    return f"<time datetime='{at.isoformat()}'>{at.astimezone():%Y-%m-%d %H:%M}</time>"
+
+
+def empty(text: str) -> str:
+    """What to do where there is nothing to show."""
+    return f"<p class='card empty'>{escape(text)}</p>"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Each cell bears its column's name, which the style shows in place of the head where the screen is narrow."""
+    columns = "".join(f"<th scope='col'>{name}</th>" for name in head)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td data-label='{escape(name)}'>{cell}</td>" if cell else "<td class='none'></td>"
+            for name, cell in zip(head, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f"<div class='card table' tabindex='0' role='group'><table><thead><tr>{columns}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+# ---------------------------------------------------------------------- cells
+
+
+def _by(lesson: Lesson, names: Mapping[str, str]) -> str:
+    name = names.get(lesson.user)
+    return f"<br><small class='quiet'>{escape(name)}</small>" if name else ""
+
+
+def _lesson_buttons(one: Lesson, language: Language, teacher: bool) -> str:
+    buttons = []
+    if teacher and one.state in DECIDABLE:
+        if one.state is LessonState.HELD:
+            buttons.append(act_button("approve", text("lessons.approve", language), {"id": one.id}))
+        if one.hold is None:
+            buttons.append(act_button("hold", text("lessons.hold", language), {"id": one.id}))
+        given = {"id": one.id, "question": short(one.question, 200), "wanted": one.wanted or ""}
+        buttons.append(act_button("edit", text("lessons.edit", language), given, ask="edit-dialog"))
+    if one.state is not LessonState.UNDONE:
+        buttons.append(act_button("undo", text("lessons.undo", language), {"id": one.id}, danger=True))
+    return f"<div class='acts'>{''.join(buttons)}</div>" if buttons else ""
+
+
+def _version_buttons(one: Adapter, language: Language) -> str:
+    buttons = [act_button("compare", text("versions.compare", language), {"version": one.version})]
+    if one.state is not AdapterState.REJECTED and one.state is not AdapterState.ACTIVE:
+        buttons.append(act_button("promote", text("versions.promote", language), {"version": one.version}))
+    return f"<div class='acts'>{''.join(buttons)}</div>"
+
+
+def _left(night: Night, now: datetime | None, language: Language) -> str:
+    left = minutes_left(night, now) if now else None
+    return "" if left is None else f" · {text('night.left', language, n=left)}"
+
+
+def _wanted(lesson: Lesson, language: Language) -> str:
     if lesson.wanted:
         return escape(short(lesson.wanted))
-    return f"<i>not:</i> {escape(short(lesson.unwanted or ''))}"
+    return f"<i>{text('lessons.not', language)}</i> {escape(short(lesson.unwanted or ''))}"
 
 
 def _life(lesson: Lesson) -> str:
@@ -84,26 +210,4 @@ def _life(lesson: Lesson) -> str:
 
 def _event(event: LessonEvent) -> str:
     where = f" in {escape(event.adapter)}" if event.adapter else ""
-    return f"{_time(event.at)} <b>{escape(str(event.state))}{where}</b>: {escape(event.reason)}"
-
-
-def _badge(state: str) -> str:
-    return f"<span class='badge {state.replace(' ', '-')}'>{escape(state)}</span>"
-
-
-def _time(at: datetime) -> str:
-    return f"<time datetime='{at.isoformat()}'>{at:%Y-%m-%d %H:%M}</time>"
-
-
-def _empty(text: str) -> str:
-    return f"<p class='card empty'>{text}</p>"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Each cell bears its column's name, which the style shows in place of the head where the screen is narrow."""
-    columns = "".join(f"<th scope='col'>{name}</th>" for name in head)
-    lines = (
-        "".join(f"<td data-label='{name}'>{cell}</td>" for name, cell in zip(head, row, strict=True)) for row in rows
-    )
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<div class='card table'><table><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
+    return f"{time(event.at)} <b>{escape(str(event.state))}{where}</b>: {escape(event.reason)}"

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Literal
 
-from memory.records import Exchange, Message, Rating
+from assistant.texts import Language, text
+from memory.history import Line
+from memory.records import BASE, Exchange, Message, Rating
 
 SHOWN = 25
-"""Exchanges on the page: each update renders all of them again."""
+"""Exchanges on the page at first, and how many more each time: each update renders all of them again."""
 
 CODE_OR_TAG = re.compile(
     r"(?P<code>^ {0,3}```.*?(?:^ {0,3}```|\Z)|(?<![\\`])`[^`\n]+`(?!`))|<", re.DOTALL | re.MULTILINE
@@ -26,18 +28,30 @@ class Said:
     question: str
     answer: str
     exchange_id: str | None = None
+    adapter: str = BASE
+    beside: tuple[str, ...] = ()
+    """Itself and its siblings, in the order of writing, where it has any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """A conversation as this page shows it: one branch, oldest first."""
+    """A conversation as this page shows it: one branch, oldest first. It is `user`'s alone."""
 
     said: tuple[Said, ...] = ()
     conversation_id: str | None = None
+    user: str = ""
+    shown: int = SHOWN
+    temporary: bool = False
+    """Nothing of it is kept: it is gone with the page."""
 
     @property
     def visible(self) -> tuple[Said, ...]:
-        return self.said[-SHOWN:]
+        return self.said[-self.shown :]
+
+    @property
+    def hides(self) -> bool:
+        """Whether there is more than is shown."""
+        return len(self.said) > self.shown
 
     @property
     def parent_id(self) -> str | None:
@@ -56,18 +70,33 @@ class Talk:
     def plus(self, said: Said) -> Talk:
         return replace(self, said=(*self.said, said))
 
-    def without_last(self) -> Talk:
-        return replace(self, said=self.said[:-1])
+    def before(self, said: Said) -> Talk:
+        """As it was before `said` was said."""
+        place = next(i for i, one in enumerate(self.said) if one is said)
+        return replace(self, said=self.said[:place])
+
+    def at(self, place: int) -> Said | None:
+        """The exchange that is `place`th of those shown."""
+        return self.visible[place] if 0 <= place < len(self.visible) else None
 
     def rated_at(self, index: int) -> Said | None:
         """What a thumb is about: `index` counts the messages on the page, two an exchange."""
-        return self.visible[index // 2] if 0 <= index // 2 < len(self.visible) else None
+        return self.at(index // 2)
+
+    def earlier(self) -> Talk:
+        """With more of it shown."""
+        return replace(self, shown=self.shown + SHOWN)
+
+    def beside(self, siblings: Mapping[str, tuple[str, ...]]) -> Talk:
+        """With what stands beside each exchange."""
+        said = tuple(replace(s, beside=siblings.get(s.exchange_id or "", ())) for s in self.said)
+        return replace(self, said=said)
 
 
-def from_thread(thread: Sequence[Exchange]) -> Talk:
+def from_branch(branch: Sequence[Line], user: str) -> Talk:
     """The conversation that the ledger holds, one branch of it."""
-    said = tuple(Said(e.question, e.answer, e.id) for e in thread)
-    return Talk(said, thread[-1].conversation_id if thread else None)
+    said = tuple(Said(line.question, line.answer, line.id, line.adapter) for line in branch)
+    return Talk(said, branch[-1].conversation_id if branch else None, user)
 
 
 def messages(talk: Talk, *, unfinished: bool = False) -> list[dict[str, str]]:
@@ -88,24 +117,45 @@ def thumbs(talk: Talk, ratings: Mapping[str, Rating]) -> list[Literal["Like", "D
     return [names.get(rating.value) if rating else None for rating in in_force]
 
 
+def tools(talk: Talk) -> list[dict[str, Any]]:
+    """What the script puts beneath each answer shown: its version, and which of how many branches it opens."""
+    return [
+        {
+            "stored": said.exchange_id is not None,
+            "version": said.adapter,
+            "fork": [said.beside.index(said.exchange_id) + 1, len(said.beside)]
+            if said.exchange_id in said.beside
+            else 0,
+        }
+        for said in talk.visible
+    ]
+
+
 def literal(text: str) -> str:
     """Markdown in which no HTML is left: tags are shown as they were written, in code too."""
     return CODE_OR_TAG.sub(lambda found: found["code"] or "&lt;", text)
 
 
-def where_from(exchange: Exchange, recollections: Sequence[Mapping[str, Any]]) -> str:
+def where_from(exchange: Exchange, recollections: Sequence[Mapping[str, Any]], lang: Language = "en") -> str:
     """HTML: the version that answered and the recollections it was given, each with its score."""
-    version = "the base model" if exchange.adapter_sha256 is None else f"version {exchange.adapter}"
+    version = (
+        text("where.base", lang)
+        if exchange.adapter_sha256 is None
+        else text("where.version", lang, name=exchange.adapter)
+    )
     digest = f" <code>{escape(exchange.adapter_sha256[:12])}</code>" if exchange.adapter_sha256 else ""
     seconds = exchange.timings.get("total_s")
     took = f" · {seconds:.1f} s" if seconds is not None else ""
-    lines = [f"<p><b>{escape(version)}</b>{digest} · {escape(exchange.model_id)}{took}</p>"]
+    about = escape(" ".join(exchange.question.split())[:80])
+    lines = [
+        f"<p class='about'>“{about}”</p><p><b>{escape(version)}</b>{digest} · {escape(exchange.model_id)}{took}</p>"
+    ]
     if not recollections:
-        lines.append("<p>Nothing remembered bears on it.</p>")
+        lines.append(f"<p>{text('where.nothing', lang)}</p>")
         return "".join(lines)
     items = "".join(
         f"<li><span class='score'>{r['score']:.2f}</span> {escape(r['question'])} <small>{escape(r['reason'])}</small>"
         "</li>"
         for r in recollections
     )
-    return "".join([*lines, f"<p>Remembered for it, nearest first:</p><ol class='recalled'>{items}</ol>"])
+    return "".join([*lines, f"<p>{text('where.recalled', lang)}</p><ol class='recalled'>{items}</ol>"])

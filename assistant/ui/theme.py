@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import gradio as gr
 
@@ -32,19 +31,13 @@ MOON = (
     "</svg>"
 )
 
-# The second click of a double click would take back the thumb that the first one gave.
+SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+
 HEAD = f"""
 <link rel="icon" href="{MOON}">
 <meta name="color-scheme" content="light dark">
-<script>
-document.addEventListener("click", (event) => {{
-  const again = event.detail > 1 && event.target instanceof Element && event.target.closest("#conversation button");
-  if (again) event.stopImmediatePropagation();
-}}, true);
-</script>
+<script>{SCRIPT}</script>
 """
-
-PAGES = {"chat": ("./", "Chat"), "learning": ("./learning", "Learning")}
 
 
 def theme() -> gr.themes.Base:
@@ -76,8 +69,8 @@ def theme() -> gr.themes.Base:
         input_border_width="1px",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
-        button_primary_background_fill_dark="*primary_500",
-        button_primary_background_fill_hover_dark="*primary_400",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_700",
         button_primary_text_color="#ffffff",
         button_secondary_background_fill="#ffffff",
         button_secondary_background_fill_dark="#1a1d2b",
@@ -91,16 +84,4 @@ def theme() -> gr.themes.Base:
         checkbox_label_border_width="1px",
         checkbox_label_border_color="#e4e6ef",
         checkbox_label_border_color_dark="#2d3148",
-    )
-
-
-def header(here: Literal["chat", "learning"]) -> str:
-    """HTML: the name and the way between the pages."""
-    links = "".join(
-        f"<a href='{path}'{' aria-current=page' if page == here else ''}>{name}</a>"
-        for page, (path, name) in PAGES.items()
-    )
-    return (
-        f'<header class="site"><a class="brand" href="./"><img src="{MOON}" alt="" width="24" height="24">'
-        f"Nightschool</a><nav aria-label='Pages'>{links}</nav></header>"
     )

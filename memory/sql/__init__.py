@@ -3,6 +3,6 @@
 None of them opens or ends a transaction. Whoever calls two of them decides whether they are one.
 """
 
-from memory.sql import adapters, drifts, exchanges, lessons, nights, study
+from memory.sql import accounts, adapters, drifts, exchanges, history, lessons, nights, study
 
-__all__ = ["adapters", "drifts", "exchanges", "lessons", "nights", "study"]
+__all__ = ["accounts", "adapters", "drifts", "exchanges", "history", "lessons", "nights", "study"]

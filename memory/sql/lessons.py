@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import sqlalchemy as sa
 
 from memory import tables as t
-from memory.errors import NotFound
+from memory.errors import BadInput, NotFound
 from memory.records import Lesson, LessonEvent, LessonState, Rating, Votes
 from memory.sql import nights
 from memory.sql.exchanges import CHUNK
@@ -31,11 +31,27 @@ def rate(db: sa.Connection, rating: Rating, lesson: Lesson | None) -> None:
             follows = sa.update(t.lessons).where(t.lessons.c.id == lesson_id)
             follows = follows.values(rating_id=rating.id, user=lesson.user)
             db.execute(follows.values(wanted=lesson.wanted, unwanted=lesson.unwanted))
-            advance(db, lesson_id, LessonEvent(rating.created_at, lesson.state, lesson.reason))
+            # What a person holds back stays so, however it is rated meanwhile.
+            held = get(db, lesson_id).hold if lesson.hold is None else lesson.hold
+            db.execute(sa.update(t.lessons).where(t.lessons.c.id == lesson_id).values(hold=held))
+            state, reason = (LessonState.HELD, held) if held else (lesson.state, lesson.reason)
+            advance(db, lesson_id, LessonEvent(rating.created_at, state, reason))
             return
         advance(db, lesson_id, LessonEvent(rating.created_at, LessonState.UNDONE, why))
     if lesson is not None:
         _add(db, lesson)
+
+
+def review(db: sa.Connection, lesson_id: str, *, hold: str | None, event: LessonEvent, wanted: str | None) -> None:
+    """Hold a lesson back or let it go. Raises: NotFound; BadInput when it was undone, or a night may be at it."""
+    lesson = get(db, lesson_id)
+    if lesson.state is LessonState.UNDONE:
+        raise BadInput("the lesson was taken back: there is nothing to decide over")
+    if nights.one_runs(db):
+        raise BadInput("a night is running, and may be at this lesson: wait for its end, or cancel it")
+    values = {"hold": hold} | ({} if wanted is None else {"wanted": wanted})
+    db.execute(sa.update(t.lessons).where(t.lessons.c.id == lesson_id).values(**values))
+    advance(db, lesson_id, event)
 
 
 def ratings_in_force(db: sa.Connection, exchange_ids: Sequence[str]) -> dict[str, Rating]:
@@ -84,6 +100,12 @@ def get(db: sa.Connection, lesson_id: str) -> Lesson:
     return _lesson(row, _events(db, sa.select(sa.literal(lesson_id)))[lesson_id])
 
 
+def of_exchange(db: sa.Connection, exchange_id: str) -> str | None:
+    """The id of the newest lesson that came of an exchange."""
+    query = sa.select(t.lessons.c.id).where(t.lessons.c.exchange_id == exchange_id)
+    return db.execute(query.order_by(t.lessons.c.seq.desc()).limit(1)).scalar()
+
+
 def find(db: sa.Connection, *, states: Sequence[LessonState] | None, newest_first: bool) -> list[Lesson]:
     """Lessons in one of `states` (None: in any), in the order in which they were queued, or the other way round."""
     query = sa.select(t.lessons)
@@ -100,8 +122,8 @@ def advance(db: sa.Connection, lesson_id: str, event: LessonEvent) -> None:
     advance_all(db, [(lesson_id, event)])
 
 
-def advance_all(db: sa.Connection, events: Sequence[tuple[str, LessonEvent]]) -> None:
-    """Write the next states of lessons, in order; an undone one stays undone. Raises: NotFound.
+def advance_all(db: sa.Connection, events: Sequence[tuple[str, LessonEvent]], *, deleted_ok: bool = False) -> None:
+    """Write the next states of lessons, in order; an undone one stays undone. Raises: NotFound, unless `deleted_ok`.
 
     In a few statements, however many they are: while they are written nobody else can store an answer.
     """
@@ -113,6 +135,8 @@ def advance_all(db: sa.Connection, events: Sequence[tuple[str, LessonEvent]]) ->
             states[lesson_id] = state
     rows = []
     for lesson_id, event in events:
+        if lesson_id not in states and deleted_ok:
+            continue
         if lesson_id not in states:
             raise NotFound("lesson", lesson_id)
         if states[lesson_id] == LessonState.UNDONE:

@@ -116,6 +116,14 @@ def end(
     return get(db, night_id)
 
 
+def cancel(db: sa.Connection, night_id: str, *, why: str, at: datetime) -> None:
+    """End a night that waits or runs, for good. Raises: NotFound; BadInput when it has ended already."""
+    night = get(db, night_id)
+    if night.status.ended:
+        raise BadInput(f"the night has ended already: {night.status.replace('_', ' ')}")
+    end(db, night_id, status=NightStatus.CANCELLED, reasons=[why], report=None, at=at, resumable=False)
+
+
 def reap(db: sa.Connection, at: datetime) -> list[str]:
     """Mark nights that say they run, without a living lease, as cut off; returns their ids."""
     held = lease(db)

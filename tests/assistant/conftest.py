@@ -1,4 +1,7 @@
-"""Fixtures for tests of the page: one Chromium a session, one server a test, and nothing leaves this machine."""
+"""Fixtures for tests of the page: one Chromium a session, one server a test, and nothing leaves this machine.
+
+The page stands behind its door, as it does in the product. Each account that logs in has a browser of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,25 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from argon2 import PasswordHasher
 
-from assistant import testing
-from assistant.turn import Assistant
+from assistant import api, testing
+from assistant.accounts import Accounts
+from assistant.local import WEIGHTS_FILE
+from assistant.turn import Answered, Ask, Assistant, adapter_folder, turn
+from memory import testing as nouns
+from memory.accounts import Account, Role
+from memory.records import Exchange, NightStatus
+
+PASSWORD = "correct horse battery"  # noqa: S105 - nobody's
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @dataclass
@@ -26,8 +38,29 @@ class Site:
     assistant: Assistant
     engine: testing.ScriptedEngine
     context: Any
+    accounts: Accounts
     strays: list[str] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
+    browsers: dict[str, Any] = field(default_factory=dict)
+
+    def people(self, **roles: Role) -> dict[str, Account]:
+        """Accounts by their names; the first must be an admin's."""
+        return {name: self.accounts.add(name, PASSWORD, role, by="test") for name, role in roles.items()}
+
+    def browser(self, name: str, **options: Any) -> Any:
+        """The browser in which `name` is logged in: cookies of its own, and what `options` say."""
+        if name not in self.browsers:
+            self.browsers[name] = self.context.browser.new_context(**options)
+            page = self.browsers[name].new_page()
+            page.set_default_timeout(60_000)
+            self._watch(page)
+            page.goto(f"{self.url}/login")
+            page.fill("input[name=name]", name)
+            page.fill("input[name=password]", PASSWORD)
+            page.click("button")
+            page.wait_for_url(f"{self.url}/")
+            page.close()
+        return self.browsers[name]
 
     def open(
         self,
@@ -37,18 +70,52 @@ class Site:
         width: int = 1280,
         height: int = 800,
         scheme: str = "light",
+        user: str | None = None,
+        patience: int = 10,
     ) -> Any:
-        """A page, loaded until `ready` is there."""
-        page = self.context.new_page()
-        page.set_default_timeout(10_000)
+        """A page, loaded until `ready` is there, in the browser of `user`."""
+        page = (self.browser(user) if user else self.context).new_page()
+        page.set_default_timeout(patience * 1000)
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme=scheme)
-        page.on("requestfinished", self._request)
-        page.on("requestfailed", self._request)
-        page.on("dialog", self._dialog)
+        self._watch(page)
         page.goto(self.url + path)
         page.wait_for_selector(ready)
         return page
+
+    def told(self, question: str, parent: Exchange | None = None, *, user: str = "local", **more: Any) -> Exchange:
+        """A turn that went by before the page was opened."""
+        place = (parent.conversation_id, parent.id) if parent else (None, None)
+        last = list(turn(self.assistant, Ask(question, *place, user=user, **more)))[-1]
+        assert isinstance(last, Answered)
+        return last.exchange
+
+    def publish(self, *, reason: str = "it passed", report: Path | None = None, **more: Any) -> str:
+        """A night that ends with the next version, its files in place; returns the version."""
+        ledger, at, night_id = self.assistant.ledger, self.assistant.clock(), self.assistant.new_id()
+        ledger.request_night(nouns.night(night_id, created_at=at))
+        ledger.begin_night(night_id, holder="test", at=at, ttl=timedelta(minutes=1))
+        version = ledger.name_adapter(night_id)
+        made = replace(nouns.adapter(version, night_id=night_id, reason=reason), **more)
+        folder = adapter_folder(self.assistant.settings.home, version)
+        folder.mkdir(parents=True)
+        (folder / WEIGHTS_FILE).write_text(version)
+        ended = {"status": NightStatus.PROMOTED, "reasons": [reason], "at": at, "adapter": made}
+        ledger.end_night(night_id, holder="test", report=str(report) if report else None, **ended)
+        return version
+
+    @staticmethod
+    def say(page: Any, text: str) -> None:
+        """Type a message and press Enter."""
+        page.fill("#message textarea", text)
+        page.press("#message textarea", "Enter")
+
+    @classmethod
+    def ask(cls, page: Any, text: str, answer: str) -> None:
+        """Say something and wait for the whole answer."""
+        cls.say(page, text)
+        page.get_by_test_id("bot").filter(has_text=answer).last.wait_for()
+        page.wait_for_selector("#send")
 
     @staticmethod
     def wait_for(true: Callable[[], Any], *, seconds: float = 10.0) -> None:
@@ -57,6 +124,11 @@ class Site:
         while not true():
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.02)
+
+    def _watch(self, page: Any) -> None:
+        page.on("requestfinished", self._request)
+        page.on("requestfailed", self._request)
+        page.on("dialog", self._dialog)
 
     def _request(self, request: Any) -> None:
         home = request.url.startswith((f"{self.url}/", "data:", "blob:"))
@@ -77,24 +149,43 @@ def port() -> int:
         return int(listening.getsockname()[1])
 
 
+@dataclass
+class House:
+    """A running server, and what it is made of."""
+
+    url: str
+    assistant: Assistant
+    engine: testing.ScriptedEngine
+    accounts: Accounts
+
+
 @pytest.fixture
-def site(tmp_path: Path, context: Any, port: int) -> Iterator[Site]:
-    """The page on a real server, over a scripted engine. Fails the test if a page asked anything of another host."""
+def house(tmp_path: Path, port: int) -> Iterator[House]:
+    """The page behind its door on a real server, over a scripted engine."""
     from assistant.ui import mount
 
     engine = testing.ScriptedEngine()
     assistant = testing.assistant(tmp_path, engine=engine)
-    app = mount(FastAPI(), assistant)
+    accounts = Accounts(assistant.ledger, assistant.clock, assistant.new_id, hasher=CHEAP)
+    app = mount(api.create(assistant, ready=lambda: None, accounts=accounts), assistant, accounts)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    running = Site(f"http://127.0.0.1:{port}", assistant, engine, context)
-    running.wait_for(lambda: server.started)
-    yield running
-    for page in context.pages:
-        page.close()
+    Site.wait_for(lambda: server.started)
+    yield House(f"http://127.0.0.1:{port}", assistant, engine, accounts)
     server.should_exit = True
     thread.join(10)
     assistant.ledger.close()
+
+
+@pytest.fixture
+def site(house: House, context: Any) -> Iterator[Site]:
+    """The house with a browser. Fails the test if a page asked anything of another host, or opened a dialog."""
+    running = Site(house.url, house.assistant, house.engine, context, house.accounts)
+    yield running
+    for browser in running.browsers.values():
+        browser.close()
+    for page in context.pages:
+        page.close()
     assert running.strays == []
     assert running.dialogs == []

@@ -213,3 +213,10 @@ def test_an_unknown_lesson_can_not_be_undone(assistant: Assistant) -> None:
     """One line names it."""
     with pytest.raises(NotFound, match="there is no lesson 'l9'"):
         undo(assistant, "l9")
+
+
+def test_a_rating_is_the_users_who_asked(assistant: Assistant) -> None:
+    """Another one's exchange is as good as none: nobody speaks for somebody else."""
+    with pytest.raises(NotFound, match="exchange 'e1'"):
+        rate(assistant, "e1", -1, correction="Lyon.", user="eve")
+    assert assistant.ledger.lessons() == []

@@ -13,14 +13,13 @@ from assistant import feedback
 from assistant.local import WEIGHTS_FILE
 from assistant.turn import Answered, Ask, adapter_folder, turn
 from memory import testing
-from memory.records import AdapterState, Exchange, LessonEvent, LessonState, NightStatus
+from memory.records import Exchange, LessonEvent, LessonState, NightStatus
 
 if TYPE_CHECKING:
     from conftest import Site
 
 pytestmark = pytest.mark.browser
 
-ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 LIKE, DISLIKE = "button[title='Like'], button[title='Liked']", "button[title='Dislike'], button[title='Disliked']"
 ANSWERS = "#conversation [data-testid=bot]"
 
@@ -87,16 +86,17 @@ def test_a_second_message_follows_the_first(site: Site) -> None:
 
 
 def test_stop_keeps_the_partial_answer(site: Site) -> None:
-    """Half a second after stop the page is ready again, and what was said is shown and stored."""
-    site.engine.pause = 0.1
+    """Half a second after Escape the engine is free, and what was said is shown and stored."""
+    site.engine.pause = 0.05
     site.engine.script = lambda prompt: " ".join(str(n) for n in range(400))
     page = site.open()
     say(page, "count")
     page.get_by_test_id("bot").filter(has_text="0 1 2 3").wait_for()
     pressed = time.monotonic()
-    page.click("#stop")
-    page.wait_for_selector("#send")
+    page.keyboard.press("Escape")
+    site.wait_for(lambda: exchanges(site))
     assert time.monotonic() - pressed < 0.5
+    page.wait_for_selector("#send")
     (exchange,) = exchanges(site)
     assert exchange.finish_reason == "stopped"
     assert page.inner_text(ANSWERS).strip() == exchange.answer
@@ -361,9 +361,7 @@ def test_lessons_show_their_life_and_can_be_undone(site: Site) -> None:
     assert [("second" in rows[0], "queued" in rows[0]), ("first" in rows[1], "held" in rows[1])] == [(True, True)] * 2
     page.click("#lessons summary")
     page.locator("#lessons details").get_by_text("waits for the next night").wait_for()
-    page.click("#lesson input")
-    page.get_by_role("option", name="first").click()
-    page.click("#undo")
+    page.locator("#lessons tr", has_text="first").get_by_role("button", name="Undo").click()
     page.locator("#lessons .badge.undone").wait_for()
     assert site.assistant.ledger.lesson(lesson.id).state is LessonState.UNDONE
 
@@ -379,9 +377,7 @@ def test_versions_can_be_promoted_and_rolled_back(site: Site) -> None:
     active = ledger.active_adapter()
     assert active is not None
     assert active.version == "v1"
-    page.click("#version input")
-    page.get_by_role("option", name="v2").click()
-    page.click("#promote")
+    page.locator("#versions tr", has_text="v2").get_by_role("button", name="Promote").click()
     page.get_by_text("Version v2 serves now").wait_for()
     active = ledger.active_adapter()
     assert active is not None
@@ -408,30 +404,6 @@ def test_no_file_can_be_sent_or_fetched(site: Site) -> None:
     assert page.evaluate(f"fetch('/gradio_api/file={ledger}').then(r => r.status)") == 403
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(375, 740), (1440, 900)])
-def test_pages_fit_the_window(site: Site, scheme: str, width: int, height: int) -> None:
-    """Nothing is wider than the screen and the message box is in sight; screenshots go to tests/artifacts."""
-    ARTIFACTS.mkdir(exist_ok=True)
-    furnish(site)
-
-    def shoot(page: Any, name: str, *, whole: bool = False) -> None:
-        page.wait_for_timeout(300)
-        page.screenshot(path=str(ARTIFACTS / f"{name}-{width}-{scheme}.png"), full_page=whole)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-    page = site.open(ready=ANSWERS, width=width, height=height, scheme=scheme)
-    shoot(page, "chat")
-    box = page.locator("#message textarea").bounding_box()
-    assert height - 160 < box["y"] + box["height"] <= height
-    page.locator(DISLIKE).last.click()
-    page.wait_for_selector("#feedback-form")
-    shoot(page, "form")
-    page.goto(site.url + "/learning")
-    page.wait_for_selector("#lessons table")
-    shoot(page, "learning", whole=True)
-
-
 def queue_and_end(site: Site, status: NightStatus, *, reasons: tuple[str, ...] = (), adapter: bool = False) -> None:
     """A night from its request to its end."""
     ledger, at, night_id = site.assistant.ledger, site.assistant.clock(), site.assistant.new_id()
@@ -443,26 +415,3 @@ def queue_and_end(site: Site, status: NightStatus, *, reasons: tuple[str, ...] =
         folder.mkdir(parents=True)
         (folder / WEIGHTS_FILE).write_text(made.version)
     ledger.end_night(night_id, holder="test", status=status, reasons=reasons, at=at, adapter=made)
-
-
-def furnish(site: Site) -> None:
-    """A home that was lived in for a while."""
-    text = (
-        "Photosynthesis turns light, water and carbon dioxide into sugar and oxygen.\n\n1. **Light** is caught"
-        " by chlorophyll.\n2. Water is split.\n3. Sugar is built in the *Calvin cycle*.\n\n"
-        "```python\nprint('6 CO2 + 6 H2O')\n```\nAsk me for more."
-    )
-    site.engine.script = lambda prompt: text if "leaf" in prompt[-1]["content"] else "The Musée des Confluences."
-    museum = told(site, "Which museum in Lyon is open on Mondays?")
-    correction = "The Musée des Confluences is closed on Mondays; the Institut Lumière is open."
-    feedback.rate(site.assistant, museum.id, -1, correction=correction)
-    feedback.rate(site.assistant, told(site, "What goes on in a leaf?", museum).id, 1)
-    queue_and_end(site, NightStatus.PROMOTED, adapter=True)
-    ledger, at = site.assistant.ledger, site.assistant.clock()
-    event = LessonEvent(at, LessonState.VERIFIED, "it answers the question and two rewordings", adapter="v1")
-    ledger.advance_lessons({ledger.lessons()[0].id: event})
-    assert ledger.adapters()[0].state is AdapterState.ACTIVE
-    night_id = site.assistant.new_id()
-    ledger.request_night(testing.night(night_id, created_at=at))
-    ledger.begin_night(night_id, holder="laptop:4711", at=at, ttl=timedelta(hours=1))
-    ledger.night_progress(night_id, stage="train", progress=0.42, detail="step 118 of 280, loss 1.32")

@@ -50,6 +50,13 @@ def test_nobody_else_is_listened_to(host: str) -> None:
         listen(host, 0)
 
 
+def test_others_are_listened_to_once_there_are_accounts() -> None:
+    """Whoever comes must log in then."""
+    listener = listen("0.0.0.0", 0, accounts=True)  # noqa: S104 - that is what is tested
+    assert listener.getsockname()[0] == "0.0.0.0"  # noqa: S104 - the same
+    listener.close()
+
+
 def test_it_is_ready_once_the_model_is(tmp_path: Path) -> None:
     """The page is there before; SIGTERM ends it, and comes back to whom it serves for instead of killing."""
     with serving(tmp_path) as (process, address):

@@ -336,3 +336,16 @@ def test_an_engine_that_fails_stores_nothing(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="adapter v1 is damaged"):
         list(turn(assistant, Ask("hello")))
     assert assistant.ledger.count_exchanges() == 0
+
+
+def test_of_a_temporary_turn_nothing_is_kept(assistant: Assistant) -> None:
+    """Neither in the ledger nor in recall, also where the reader goes away; what is remembered may be used in it."""
+    said(assistant, "who wrote Emma")
+    answered = said(assistant, Ask("who wrote Emma then", temporary=True))
+    assert answered.warning is None
+    assert len(answered.exchange.recollections) == 1
+    with closing(turn(assistant, Ask("who wrote Emma again", temporary=True))) as events:
+        next(events)
+        next(events)
+    assert assistant.ledger.count_exchanges() == 1
+    assert [r.question for r in assistant.memory.recall("who wrote Emma then", k=5)] == ["who wrote Emma"]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from assistant.ui import tables, talk
+from assistant.ui import branches, plots, reports, tables, talk
 from assistant.ui.talk import Said, Talk
 from assistant.versions import previous_version
-from memory import testing
-from memory.records import AdapterState, LessonEvent, LessonState, NightStatus
+from memory import Ledger, testing
+from memory.records import AdapterState, Lesson, LessonEvent, LessonState, NightStatus
 
 
 def test_the_package_loads_no_gradio() -> None:
@@ -32,14 +35,16 @@ def test_what_follows_is_attached_to_the_last_stored_exchange() -> None:
 def test_an_empty_talk_has_no_parent() -> None:
     """The first message opens a conversation."""
     assert Talk().parent_id is None
-    assert talk.from_thread([]) == Talk()
+    assert talk.from_branch([], "") == Talk()
 
 
-def test_a_thread_of_the_ledger_becomes_a_talk() -> None:
-    """After a reload the page knows each exchange by its id."""
-    thread = [testing.exchange("e1"), testing.exchange("e2", parent_id="e1")]
-    restored = talk.from_thread(thread)
-    assert (restored.conversation_id, restored.parent_id) == ("c1", "e2")
+def test_a_branch_of_the_ledger_becomes_a_talk() -> None:
+    """After a reload the page knows each exchange by its id, and whose it is."""
+    ledger = Ledger.in_memory()
+    ledger.add_exchange(testing.exchange("e1"))
+    ledger.add_exchange(testing.exchange("e2", parent_id="e1"))
+    restored = talk.from_branch(ledger.branch("e2"), "local")
+    assert (restored.conversation_id, restored.parent_id, restored.user) == ("c1", "e2", "local")
     assert [s.exchange_id for s in restored.said] == ["e1", "e2"]
 
 
@@ -125,6 +130,113 @@ def test_text_is_shortened_to_one_line() -> None:
     """Long and many-lined texts fit a table's cell."""
     assert tables.short("a\n  b") == "a b"
     assert tables.short("x" * 200, 10) == "x" * 9 + "…"
+
+
+NIGHTS = [(testing.NOON, 0.5, 10), (testing.NOON, 0.02, None), (None, 0.5, None)]
+
+
+@pytest.mark.parametrize(("started", "progress", "left"), NIGHTS)
+def test_the_minutes_left_come_of_those_that_were_taken(started: datetime | None, progress: float, left: int) -> None:
+    """Nothing is said while that would be a guess."""
+    night = replace(testing.night(), status=NightStatus.RUNNING, started_at=started, progress=progress)
+    assert tables.minutes_left(night, testing.NOON + timedelta(minutes=10)) == left
+
+
+def test_only_what_may_be_done_has_a_button() -> None:
+    """A plain user undoes; a teacher decides over what waits, and over no more."""
+    waiting = testing.lesson("l1")
+    held = replace(testing.lesson("l2"), state=LessonState.HELD, hold="held back by Tess")
+    done = replace(testing.lesson("l3"), state=LessonState.UNDONE)
+
+    def acts(lesson: Lesson, teacher: bool) -> list[str]:
+        return re.findall(r"data-act='(\w+)'", tables.lessons([lesson], teacher=teacher))
+
+    assert [acts(x, teacher=False) for x in (waiting, held, done)] == [["undo"], ["undo"], []]
+    assert acts(waiting, teacher=True) == ["hold", "edit", "undo"]
+    assert acts(held, teacher=True) == ["approve", "edit", "undo"]
+    assert acts(done, teacher=True) == []
+
+
+def test_a_buttons_data_is_no_markup() -> None:
+    """Whatever a lesson says, in a button's data or beside it, is text."""
+    html = tables.lessons([testing.lesson(question='"><img src=x>', wanted="' onfocus='alert(1)")], teacher=True)
+    assert "<img" not in html
+    assert "onfocus='" not in html
+
+
+def test_branches_of_a_tree() -> None:
+    """What stands beside an exchange, and where the branch that it opens was last written to."""
+    forks = [("a", None), ("b", "a"), ("c", "a"), ("d", "b"), ("e", "c"), ("f", "d"), ("g", None)]
+    assert branches.siblings(forks) == {"b": ("b", "c"), "c": ("b", "c"), "a": ("a", "g"), "g": ("a", "g")}
+    assert [branches.newest_end(forks, one) for one in "abcg"] == ["f", "f", "e", "g"]
+
+
+def test_tools_name_version_and_branch_of_what_is_shown() -> None:
+    """One entry an answer; what is not stored has no button."""
+    said = Talk((Said("q", "a", "e1", "v2", ("e0", "e1")), Said("q", "a")))
+    assert talk.tools(said) == [
+        {"stored": True, "version": "v2", "fork": [2, 2]},
+        {"stored": False, "version": "base", "fork": 0},
+    ]
+
+
+def test_a_line_plot_says_in_words_what_it_shows() -> None:
+    """For who does not see it; a value that is missing leaves a gap, and none at all no plot."""
+    svg = plots.lines("Scores <b>", ["v1", "v2", "v3"], [("tonight", [0.5, None, 1.0])], percent=True)
+    assert "aria-label='Scores &lt;b&gt;: tonight from 50% to 100%'" in svg
+    assert svg.count("<circle") == 2
+    assert plots.lines("x", ["v1"], [("y", [None])]) == ""
+
+
+def night_report(*right: bool) -> dict[str, Any]:
+    """A report of a night whose exam asked lessons l0, l1 and so on; the last one is tonight's."""
+    last = len(right) - 1
+    return {
+        "questions": [
+            {
+                "kind": "tonight" if i == last else "earlier",
+                "lesson": f"l{i}",
+                "question": f"q{i}",
+                "after": f"a{i}{ok}",
+            }
+            | {"right_before": i < last, "right_after": ok, "before": "b"}
+            for i, ok in enumerate(right)
+        ]
+    }
+
+
+def test_what_each_version_still_knows() -> None:
+    """R[i, j] is of night j's lessons what version i has right."""
+    table = reports.retention([("v1", night_report(True)), ("v2", night_report(False, True))], "en")
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", table) == ["100%", "", "0%", "100%"]
+    assert reports.retention([("v1", night_report(True))], "en") == ""
+
+
+def test_two_versions_are_compared_on_what_both_were_asked() -> None:
+    """Where they differ both answers are shown; where they share nothing that is said."""
+    found = {"v1": night_report(True), "v2": night_report(False, True)}
+    html = reports.compared("v1", "v2", found, "en")
+    assert "Of 1 questions that both were asked, v1 had 1 right and v2 0." in html
+    assert "✓ a0True" in html
+    assert "✗ a0False" in html
+    assert "share no question" in reports.compared("v1", "base", found, "en")
+
+
+def test_what_got_worse_is_plotted() -> None:
+    """A line for each kind of question of which something was lost; where nothing was, no plot."""
+    exams = [{"tallies": {"control": {"lost": n}, "earlier": {"lost": 0}}} for n in (2, 1)]
+    made = [replace(testing.adapter(f"v{2 - n}"), exam=exam) for n, exam in enumerate(exams)]
+    svg = reports.worse(made, "en")
+    assert "general questions from 1.00 to 2.00" in svg
+    assert "earlier lessons" not in svg
+    assert reports.worse([testing.adapter()], "en") == ""
+
+
+def test_a_damaged_report_is_none(tmp_path: Path) -> None:
+    """The page shows what there is."""
+    (tmp_path / "report.json").write_text("{")
+    assert reports.read(replace(testing.night(), report=str(tmp_path))) is None
+    assert reports.read(testing.night()) is None
 
 
 ACTIVE, RETIRED, REJECTED = AdapterState.ACTIVE, AdapterState.RETIRED, AdapterState.REJECTED

@@ -33,6 +33,7 @@ from memory import (
     NotRemembered,
     Votes,
 )
+from memory.accounts import Deed
 from memory.database import RETRY_SECONDS
 from memory.testing import KEY, NOON, Clock, adapter, exchange, lesson, night, rating
 
@@ -436,7 +437,8 @@ def test_promotion_that_fails_changes_nothing(ledger: Ledger) -> None:
     promote(ledger, 1)
     ledger.request_night(night("n2"))
     ledger.begin_night("n2", holder="one", at=NOON, ttl=TTL)
-    with pytest.raises(NotFound):
+    unwritable = replace(event(LessonState.VERIFIED), at="no time")  # type: ignore[arg-type]
+    with pytest.raises(sa.exc.StatementError):
         ledger.end_night(
             "n2",
             holder="one",
@@ -444,12 +446,32 @@ def test_promotion_that_fails_changes_nothing(ledger: Ledger) -> None:
             reasons=[],
             at=NOON,
             adapter=adapter("v2", night_id="n2"),
-            lessons=[("l1", event(LessonState.VERIFIED, adapter="v2")), ("l9", event(LessonState.VERIFIED))],
+            lessons=[("l1", event(LessonState.VERIFIED, adapter="v2")), ("l1", unwritable)],
         )
     active = ledger.active_adapter()
     assert active is not None and active.version == "v1"
     assert (ledger.lesson("l1").adapter, ledger.night("n2").status) == ("v1", NightStatus.RUNNING)
     assert [a.version for a in ledger.adapters()] == ["v1"]
+
+
+def test_a_night_ends_without_the_lessons_that_were_deleted_meanwhile(ledger: Ledger) -> None:
+    """The others get their state, and the version serves until the next night is made without what is gone."""
+    ledger.add_exchange(exchange())
+    ledger.rate(rating(), lesson())
+    ledger.request_night(night("n1"))
+    ledger.begin_night("n1", holder="one", at=NOON, ttl=TTL)
+    verified = event(LessonState.VERIFIED, adapter="v1")
+    ended = ledger.end_night(
+        "n1",
+        holder="one",
+        status=NightStatus.PROMOTED,
+        reasons=[],
+        at=NOON,
+        adapter=adapter("v1"),
+        lessons=[("l9", verified), ("l1", verified)],
+    )
+    assert ended.status is NightStatus.PROMOTED
+    assert [one.state for one in ledger.lessons()] == [LessonState.VERIFIED]
 
 
 def test_night_that_lost_its_lease_changes_nothing(ledger: Ledger) -> None:
@@ -818,3 +840,62 @@ def test_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
     ledger = Ledger.open(tmp_path / "ledger.db")
     assert (ledger.read_only, ledger.add_exchange(exchange())) == (None, 1)
     ledger.close()
+
+
+# ---------------------------------------------------------------------- what people decide
+
+
+def deed() -> Deed:
+    """Somebody did something."""
+    return Deed(NOON, "Tess", "decided")
+
+
+def test_a_lesson_that_is_held_back_stays_so_however_it_is_rated() -> None:
+    """Until somebody lets it go; a better answer may be put in place of its own."""
+    ledger = Ledger.in_memory()
+    ledger.add_exchange(exchange("e1"))
+    ledger.rate(rating("r1", "e1"), lesson("l1", "r1", "e1"))
+    held = LessonEvent(NOON, LessonState.HELD, "held by Tess")
+    found = ledger.review_lesson("l1", hold="held by Tess", event=held, deed=deed())
+    assert (found.state, found.hold) == (LessonState.HELD, "held by Tess")
+    ledger.rate(rating("r2", "e1", value=1), lesson("l2", "r2", "e1", unwanted=None))
+    (found,) = ledger.lessons()
+    assert (found.id, found.state, found.reason, found.hold) == ("l1", LessonState.HELD, "held by Tess", "held by Tess")
+    freed = LessonEvent(NOON, LessonState.QUEUED, "approved by Tess")
+    found = ledger.review_lesson("l1", hold=None, event=freed, deed=deed(), wanted="Paris, in France.")
+    assert (found.state, found.hold, found.wanted) == (LessonState.QUEUED, None, "Paris, in France.")
+    assert [event.reason for event in found.events][-1] == "approved by Tess"
+    assert len(ledger.deeds(limit=10)) == 2
+
+
+def test_there_is_nothing_to_decide_while_a_night_runs_or_after_an_undo() -> None:
+    """One line says why."""
+    ledger = Ledger.in_memory()
+    ledger.add_exchange(exchange("e1"))
+    ledger.rate(rating("r1", "e1"), lesson("l1", "r1", "e1"))
+    event = LessonEvent(NOON, LessonState.HELD, "held")
+    ledger.request_night(night("n1"))
+    ledger.begin_night("n1", holder="me", at=NOON, ttl=TTL)
+    with pytest.raises(BadInput, match="a night is running"):
+        ledger.review_lesson("l1", hold="held", event=event, deed=deed())
+    ledger.cancel_night("n1", why="cancelled by Tess", at=NOON, deed=deed())
+    ledger.rate(rating("r2", "e1", value=0), None)
+    with pytest.raises(BadInput, match="taken back"):
+        ledger.review_lesson("l1", hold="held", event=event, deed=deed())
+
+
+def test_a_night_is_cancelled_for_good() -> None:
+    """Its lease is gone, its process can change nothing, and the next night does not go on from there."""
+    ledger = Ledger.in_memory()
+    ledger.request_night(night("n1"))
+    ledger.begin_night("n1", holder="me", at=NOON, ttl=TTL)
+    ended = ledger.cancel_night("n1", why="cancelled by Tess", at=NOON, deed=deed())
+    assert (ended.status, list(ended.reasons)) == (NightStatus.CANCELLED, ["cancelled by Tess"])
+    assert ended.status.ended
+    assert not ended.resumable
+    assert ledger.lease() is None
+    with pytest.raises(LeaseLost):
+        ledger.end_night("n1", holder="me", status=NightStatus.PROMOTED, reasons=["so"], at=NOON)
+    with pytest.raises(BadInput, match="has ended already: cancelled"):
+        ledger.cancel_night("n1", why="again", at=NOON, deed=deed())
+    assert ledger.request_night(night("n2")).id == "n2"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -32,6 +33,8 @@ def upgrade():
     {then}
 """
 
+HEAD = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -41,9 +44,8 @@ def path(tmp_path: Path) -> Path:
 
 def next_version(folder: Path, then: str = "pass") -> Path:
     """The migrations of a later Nightschool, with one more column."""
-    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
     migrations = Path(shutil.copytree(MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__")))
-    (migrations / "versions" / "9999_mood.py").write_text(NEXT.format(then=then, head=head))
+    (migrations / "versions" / "9999_mood.py").write_text(NEXT.format(then=then, head=HEAD))
     return migrations
 
 
@@ -64,14 +66,42 @@ def test_migrated_ledger_is_the_schema_of_tables(path: Path) -> None:
     engine.dispose()
 
 
-def test_first_migration_is_the_schema_to_the_letter(path: Path, tmp_path: Path) -> None:
+def clauses(path: Path) -> dict[str, list[str]]:
+    """Each table's and index's SQL by its parts: SQLite writes a column that was added later behind the others."""
+    parts = {name: re.split(r", (?![^(]*\))", re.sub(r"\)$", "", sql)) for name, sql in schema(path).items()}
+    return {name: sorted(part.strip() for part in found) for name, found in parts.items()}
+
+
+def test_migrated_schema_is_that_of_tables_to_the_letter(path: Path, tmp_path: Path) -> None:
     """Keys, constraints' names and AUTOINCREMENT, which Alembic does not compare, are the same as well."""
     Ledger.open(path).close()
     made = tmp_path / "made.db"
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(made))
     metadata.create_all(engine)
     engine.dispose()
-    assert schema(path) == schema(made)
+    assert clauses(path) == clauses(made)
+
+
+def test_the_first_ledger_is_taken_along(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger of the first schema keeps its conversations and lessons; none has a title or is held back."""
+    first = Path(shutil.copytree(MIGRATIONS, tmp_path / "first", ignore=shutil.ignore_patterns("__pycache__")))
+    for script in (first / "versions").glob("*.py"):
+        if not script.name.startswith("0001"):
+            script.unlink()
+    with monkeypatch.context() as earlier:
+        earlier.setattr("memory.database.MIGRATIONS", first)
+        Ledger.open(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(
+            "INSERT INTO conversations (id, user, created_at) VALUES ('c1', 'local', '2026-11-23T12:00:00+00:00')"
+        )
+        db.commit()
+    ledger = Ledger.open(path)
+    assert ledger.owner("c1") == "local"
+    assert not ledger.has_accounts()
+    ledger.add_exchange(exchange("e1"))
+    assert ledger.title("c1") == "What is the capital of France?"
+    ledger.close()
 
 
 def test_the_first_ledger_is_upgraded(path: Path) -> None:
@@ -134,7 +164,7 @@ def test_newer_ledger_is_refused_and_left_alone(path: Path, tmp_path: Path, monk
         later.setattr("memory.database.MIGRATIONS", next_version(tmp_path / "later"))
         Ledger.open(path).close()
     before = path.read_bytes()
-    with pytest.raises(LedgerNewer, match=r"schema 9999, newer than 0"):
+    with pytest.raises(LedgerNewer, match=f"schema 9999, newer than {HEAD}"):
         Ledger.open(path)
     assert path.read_bytes() == before
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from memory import Ledger, Recollection
+from memory.accounts import Deed
 from memory.embedder import SentenceEmbedder, Vectors
 from memory.recall import Memory
 from memory.testing import NOON, HashingEmbedder, exchange, lesson, rating
@@ -406,3 +407,20 @@ def test_real_embedder_recalls_a_paraphrase(ledger: Ledger, embedder_path: Path)
     [recalled] = memory.recall("What is France's capital city?", k=3)
     assert recalled.answer == "Paris!"
     assert memory.recall("Who painted the Mona Lisa?", k=3) == []
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+def test_what_is_forgotten_is_in_the_index_no_more(ledger: Ledger, tmp_path: Path, gone: int) -> None:
+    """Nor in its folder; the others stay, and the index is not built anew, be it the newest that went."""
+    ledger.add_exchange(exchange("e1", question="who wrote Emma", conversation_id="c1"))
+    ledger.add_exchange(exchange("e2", question="where do whales sleep", conversation_id="c2"))
+    memory = memory_of(ledger, tmp_path)
+    memory.refresh()
+    assert ledger.remove_conversation(f"c{gone}", user="local", deed=Deed(NOON, "test", "deleted")) == [gone]
+    memory.forget([gone])
+    again = memory_of(ledger, tmp_path)
+    again.refresh()
+    assert again.rebuilt is None
+    assert len(VectorIndex.load(tmp_path, HashingEmbedder())) == 1
+    stays = "where do whales sleep" if gone == 1 else "who wrote Emma"
+    assert [r.question for r in again.recall(stays, k=5)] == [stays]

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from memory import AlreadyRunning, Ledger, NightStatus
+from memory.accounts import Deed
 from memory.database import RETRY_SECONDS
 from memory.testing import night
-from training.schedule import TRIES, NightWatch, every_night, night_command
+from training.schedule import TRIES, NightClock, NightWatch, every_night, night_command
 from training.settings import Settings
 
 PREAMBLE = """
@@ -111,6 +112,21 @@ def test_stopping_stops_the_night(tmp_path: Path, shared: Ledger) -> None:
     assert shared.lease() is None
 
 
+def test_a_cancelled_night_is_stopped(tmp_path: Path, shared: Ledger) -> None:
+    """Its process is ended at once, and the next night is another one."""
+    watching = watch(tmp_path, shared, SLEEPS)
+    watching.start()
+    shared.request_night(night("n1", created_at=now()))
+    wait_for(lambda: shared.night("n1").status is NightStatus.RUNNING)
+    running = watching._running
+    assert running is not None
+    shared.cancel_night("n1", why="cancelled by Tess", at=now(), deed=Deed(now(), "Tess", "night cancelled"))
+    wait_for(lambda: running[1].poll() is not None)
+    watching.stop()
+    assert list(shared.night("n1").reasons) == ["cancelled by Tess"]
+    assert shared.request_night(night("n2", created_at=now())).id == "n2"
+
+
 def test_it_gives_up_on_what_cannot_begin(tmp_path: Path, shared: Ledger) -> None:
     """A night whose process dies before it begins is tried a few times, then fails with a reason, not for ever."""
     watching = watch(tmp_path, shared, "print('no model'); raise SystemExit(3)", bare=True)
@@ -166,6 +182,24 @@ def test_every_night_at_its_time() -> None:
         assert asked == [1]
     finally:
         scheduler.shutdown(wait=False)
+
+
+def test_the_clock_follows_when_its_hour_is_changed() -> None:
+    """Set, set anew, and taken away, without a restart."""
+    hours: list[str | None] = [None]
+    clock = NightClock(lambda: None, lambda: hours[0])
+
+    def set_for() -> list[str]:
+        clock.look()
+        jobs = clock._clock[1].get_jobs() if clock._clock else []
+        return [f"{job.next_run_time:%H:%M}" for job in jobs]
+
+    assert set_for() == []
+    clock.start()
+    for hour in ("03:45", "04:00", None):
+        hours[0] = hour
+        assert set_for() == ([hour] if hour else [])
+    clock.stop()
 
 
 def test_a_refused_night_does_not_stop_the_clock(caplog: pytest.LogCaptureFixture) -> None:

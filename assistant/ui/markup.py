@@ -1,0 +1,41 @@
+"""Pieces of HTML that the pages are made of: both languages, buttons that tell what was pressed, dialogs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from assistant.texts import TEXTS
+
+
+def dialog(name: str, title: str, body: str, action: str, *, danger: bool = False) -> str:
+    """HTML: a question to ask before a button's data is sent. Fields in `body` are sent along, under their names."""
+    kind = " class='danger'" if danger else ""
+    return (
+        f"<dialog id='{name}' aria-labelledby='{name}-title'><form method='dialog'><h2 id='{name}-title'>{both(title)}"
+        f"</h2>{body}<div class='buttons'><button type='button' data-close>{both('dialog.cancel')}</button>"
+        f"<button value='yes'{kind}>{both(action)}</button></div></form></dialog>"
+    )
+
+
+def field(name: str, label: str, *, kind: str = "text", more: str = "") -> str:
+    """HTML: one labelled field of a dialog; `kind` is an input's type, or `area`."""
+    if kind == "area":
+        return f"<label>{both(label)}<textarea name='{name}' rows='5' {more}></textarea></label>"
+    return f"<label>{both(label)}<input name='{name}' type='{kind}' {more}></label>"
+
+
+def act_button(
+    act: str, label: str, data: Mapping[str, str] | None = None, *, ask: str = "", danger: bool = False
+) -> str:
+    """HTML: a button of a board, which sends its name and `data`, after the dialog `ask` has asked for more."""
+    asks = f" data-ask='{ask}'" if ask else ""
+    kind = " danger" if danger else ""
+    given = "".join(f' data-{name}="{escape(value)}"' for name, value in (data or {}).items())
+    return f"<button type='button' class='act{kind}' data-act='{act}'{asks}{given}>{escape(label)}</button>"
+
+
+def both(key: str) -> str:
+    """HTML in both languages, of which the style shows the browser's: for what is laid out before anybody comes."""
+    english, chinese = TEXTS[key]
+    return f'<span lang="en">{escape(english)}</span><span lang="zh">{escape(chinese)}</span>'

@@ -1,0 +1,250 @@
+/* What the pages do in the browser beyond Gradio: keys, what stands beneath an answer, drafts, and telling when the
+   server or the session has gone. It asks this server alone, and keeps nothing but a draft in this tab. */
+(() => {
+  const zh = navigator.language.toLowerCase().startsWith("zh");
+  document.documentElement.lang = zh ? "zh" : "en";
+  const say = (en, cn) => (zh ? cn : en);
+  const find = (selector) => document.querySelector(selector);
+  const DRAFT = "nightschool draft";
+
+  // ------------------------------------------------------------------ small things
+
+  // The second click of a double click would take back the thumb that the first one gave.
+  document.addEventListener("click", (event) => {
+    const again = event.detail > 1 && event.target instanceof Element && event.target.closest("#conversation button");
+    if (again && !again.closest(".ns-tools")) event.stopImmediatePropagation();
+  }, true);
+
+  const make = (tag, properties = {}, ...children) => {
+    const node = Object.assign(document.createElement(tag), properties);
+    node.append(...children);
+    return node;
+  };
+
+  const whenThere = (selector, act) => {
+    const there = find(selector);
+    if (there) return act(there);
+    const watcher = new MutationObserver(() => {
+      const node = find(selector);
+      if (node) { watcher.disconnect(); act(node); }
+    });
+    watcher.observe(document.documentElement, { childList: true, subtree: true });
+  };
+
+  // ------------------------------------------------------------------ keys
+
+  document.addEventListener("keydown", (event) => {
+    if (event.isComposing) return;
+    const control = event.ctrlKey || event.metaKey;
+    const press = (selector) => { const node = find(selector); if (node) { event.preventDefault(); node.click(); } };
+    if (event.key === "Escape" && !find("dialog[open]")) {
+      if (find("#stop")) press("#stop"); else if (find("#edit-cancel")) press("#edit-cancel");
+    } else if (control && !event.shiftKey && event.key.toLowerCase() === "k") {
+      event.preventDefault();
+      const search = find("#search input, #search textarea");
+      if (search) search.focus(); else location.href = "./history";
+    } else if (control && event.shiftKey && event.key.toLowerCase() === "o") {
+      event.preventDefault();
+      if (find("#new-chat")) press("#new-chat"); else location.href = "./?new";
+    }
+  });
+
+  // ------------------------------------------------------------------ beneath each answer
+
+  let laid = { answers: [] };
+
+  const button = (label, title, act) => {
+    const made = make("button", { type: "button", className: "ns-tool", title, innerText: label });
+    made.setAttribute("aria-label", title);
+    made.addEventListener("click", act);
+    return made;
+  };
+
+  const menu = (at, tool) => {
+    const ways = [["same", say("Answer again", "重新回答")], ["forget", say("Without memory", "不用记忆")]];
+    if (laid.previous) ways.push(["previous", say(`With yesterday's version (${laid.previous})`, `用上一个版本（${laid.previous}）`)]);
+    if (laid.base) ways.push(["base", say("With the base model", "用基础模型")]);
+    const items = ways.map(([how, label]) => button(label, label, () => {
+      box.remove();
+      page.onAct("submit", { act: "again", at, how });
+    }));
+    const box = make("div", { className: "ns-menu" }, ...items);
+    items.forEach((item) => item.setAttribute("role", "menuitem"));
+    box.setAttribute("role", "menu");
+    const close = (event) => {
+      if (event.type === "keydown" && event.key !== "Escape") return;
+      if (event.type === "click" && (box.contains(event.target) || event.target === tool)) return;
+      box.remove();
+      tool.setAttribute("aria-expanded", "false");
+      document.removeEventListener("click", close, true);
+      document.removeEventListener("keydown", close, true);
+      if (event.type === "keydown") { event.stopPropagation(); tool.focus(); }
+    };
+    document.addEventListener("click", close, true);
+    document.addEventListener("keydown", close, true);
+    return box;
+  };
+
+  const tools = (at, answer) => {
+    const bar = make("div", { className: "ns-tools" });
+    const from = answer.version === "base" ? say("base", "基础模型") : answer.version;
+    const act = (name, more) => () => page.onAct("select", { act: name, at, ...more });
+    bar.append(button(from, say(`Where this answer comes from: ${from}`, `这个回答从何而来：${from}`), act("where")));
+    const again = button("↻", say("Answer again …", "重新回答……"), () => {
+      const open = bar.querySelector(".ns-menu");
+      again.setAttribute("aria-expanded", open ? "false" : "true");
+      if (open) return open.remove();
+      const box = menu(at, again);
+      bar.append(box);
+      box.querySelector("button").focus();
+    });
+    again.setAttribute("aria-haspopup", "menu");
+    bar.append(again, button("✎", say("Edit the question, and go on from there", "编辑问题并从那里继续"), act("edit")));
+    if (answer.fork) {
+      const [place, of] = answer.fork;
+      const back = button("‹", say("The branch before", "上一个分支"), act("branch", { step: -1 }));
+      const on = button("›", say("The next branch", "下一个分支"), act("branch", { step: 1 }));
+      back.disabled = place === 1;
+      on.disabled = place === of;
+      const told = make("span", { className: "ns-fork", innerText: `${place} / ${of}` });
+      told.setAttribute("aria-label", say(`Branch ${place} of ${of}`, `第 ${place} 个分支，共 ${of} 个`));
+      told.setAttribute("role", "img");
+      bar.append(back, told, on);
+    }
+    return bar;
+  };
+
+  const decorate = () => {
+    const rows = [...document.querySelectorAll("#conversation .message-buttons-left")];
+    rows.forEach((row, at) => {
+      const answer = laid.answers[at];
+      const wanted = answer && answer.stored ? JSON.stringify([at, answer, laid.previous, laid.base]) : "";
+      const there = row.querySelector(":scope > .ns-tools");
+      if (there && there.dataset.is === wanted) return;
+      if (there) there.remove();
+      if (!wanted) return;
+      const bar = tools(at, answer);
+      bar.dataset.is = wanted;
+      row.append(bar);
+    });
+    for (const log of document.querySelectorAll("#conversation [role=log]")) {
+      // One can scroll with the keys, and screen readers hear the end of an answer rather than every word of it.
+      if (!log.hasAttribute("tabindex")) log.setAttribute("tabindex", "0");
+      const busy = find("#stop") ? "true" : "false";
+      if (log.getAttribute("aria-busy") !== busy) log.setAttribute("aria-busy", busy);
+    }
+  };
+
+  let due = false;
+  const soon = () => {
+    if (due) return;
+    due = true;
+    requestAnimationFrame(() => { due = false; decorate(); });
+  };
+  whenThere("#conversation", (node) => {
+    new MutationObserver(soon).observe(node, { childList: true, subtree: true });
+    soon();
+  });
+
+  // ------------------------------------------------------------------ boards: buttons that tell, and ask first
+
+  const press = (pressed, tell) => {
+    const { ask, ...data } = pressed.dataset;
+    const box = ask && document.getElementById(ask);
+    if (!box) return tell(data);
+    const form = box.querySelector("form");
+    form.reset();
+    for (const place of box.querySelectorAll("[data-fill]")) place.innerText = data[place.dataset.fill] || "";
+    for (const input of form.elements) if (input.name && input.name in data) input.value = data[input.name];
+    box.querySelector("[data-close]").onclick = () => box.close("");
+    box.onclose = () => {
+      if (box.returnValue === "yes") tell({ ...data, ...Object.fromEntries(new FormData(form)) });
+      box.returnValue = "";
+    };
+    box.showModal();
+  };
+
+  const page = window.nightschool = {
+    press,
+    onAct: () => {},
+    lay: (value) => {
+      try { laid = JSON.parse(value); } catch { laid = { answers: [] }; }
+      soon();
+    },
+  };
+
+  // ------------------------------------------------------------------ a draft outlives a reload, in this tab
+
+  whenThere("#message textarea", (box) => {
+    const kept = sessionStorage.getItem(DRAFT);
+    if (kept && !box.value) {
+      box.value = kept;
+      // Gradio takes it in once it listens.
+      setTimeout(() => box.dispatchEvent(new Event("input", { bubbles: true })), 300);
+    }
+    document.addEventListener("input", (event) => {
+      if (!event.target.matches("#message textarea")) return;
+      // Of a temporary chat nothing is kept, not even here.
+      if (find("#passing")) sessionStorage.removeItem(DRAFT); else sessionStorage.setItem(DRAFT, event.target.value);
+    });
+  });
+  // The address names a conversation until something is said, or a new one is begun.
+  const sent = () => {
+    sessionStorage.removeItem(DRAFT);
+    if (location.search) history.replaceState(null, "", "./");
+  };
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("#new-chat, #temporary-chat")) history.replaceState(null, "", "./?new");
+  });
+  whenThere("#composer", (node) => {
+    let busy = false;
+    new MutationObserver(() => {
+      const now = find("#stop") !== null;
+      if (now && !busy) sent();
+      if (now !== busy) soon();
+      busy = now;
+    }).observe(node, { childList: true, subtree: true });
+  });
+
+  // ------------------------------------------------------------------ who is here, and is anybody there?
+
+  let start = null;
+  const gone = (text, link) => {
+    const box = find("#gone");
+    if (!box) return;
+    box.hidden = !text;
+    box.replaceChildren(text || "");
+    if (link) box.append(" ", make("a", { href: `./login?next=${encodeURIComponent(location.pathname)}`, innerText: link }));
+  };
+  const greet = (who) => {
+    const box = find("#who");
+    if (!box || box.dataset.is === who.id + who.role) return;
+    box.dataset.is = who.id + who.role;
+    document.documentElement.dataset.role = who.role;
+    if (!who.accounts) return;
+    const out = make("form", { method: "post", action: "./logout" },
+      make("button", { innerText: say("Log out", "退出") }));
+    box.replaceChildren(make("a", { href: "./password", innerText: who.name, title: say("Change your password", "修改密码") }), out);
+  };
+  const look = async () => {
+    if (document.hidden) return;
+    try {
+      const response = await fetch("./whoami", { headers: { accept: "application/json" } });
+      if (response.status === 401) {
+        gone(say("Your session has ended. What you have typed is kept in this tab.", "登录已过期。已输入的内容保留在此标签页。"),
+          say("Log in again", "重新登录"));
+      } else if (response.ok) {
+        const who = await response.json();
+        // A server that was started anew knows nothing of this page; the draft comes back with it.
+        if (start && start !== who.start) { location.reload(); return; }
+        start = who.start;
+        gone("");
+        greet(who);
+      }
+    } catch {
+      gone(say("The server does not answer. What you have typed is kept; this page comes back by itself.",
+        "服务器没有响应。已输入的内容会保留；恢复后页面会自动回来。"));
+    }
+  };
+  whenThere("#who", () => { look(); setInterval(look, 3000); document.addEventListener("visibilitychange", look); });
+})();

@@ -1,0 +1,120 @@
+"""What all pages share: who is at them, in which language, how an error is told, and the way between them.
+
+Each handler asks for the role that it needs through `House.who`: that a button is not shown protects nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from assistant.accounts import Accounts
+from assistant.live import live
+from assistant.texts import TEXTS, Language, language
+from assistant.turn import Assistant
+from assistant.ui.markup import both
+from assistant.ui.theme import MOON
+from memory.accounts import Account, Deed, Role
+from memory.errors import NightschoolError
+
+Updates = dict[Any, Any]
+"""Widget → its new value or properties."""
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+PAGES = {"chat": "./", "history": "./history", "learning": "./learning", "admin": "./admin"}
+"""Page → its address. The script shows the link to Admin to admins alone."""
+
+HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""How every handler is wired: no endpoint is offered to API clients, which have the HTTP routes."""
+
+i18n = gr.I18n(
+    en={key: said[0] for key, said in TEXTS.items()},
+    **{tag: {key: said[1] for key, said in TEXTS.items()} for tag in ("zh", "zh-CN", "zh-TW")},
+)
+
+BOARD = """
+element.addEventListener("click", (event) => {
+  const pressed = event.target.closest("[data-act]");
+  if (pressed) window.nightschool.press(pressed, (act) => trigger("select", act));
+});
+"""
+"""Of a widget full of buttons: one that is pressed sends its data; `data-ask` names a dialog that asks first."""
+
+
+@dataclass(frozen=True)
+class House:
+    """What every page is built over."""
+
+    assistant: Assistant
+    accounts: Accounts
+
+    @property
+    def now(self) -> Assistant:
+        """The assistant with the settings that hold now."""
+        return live(self.assistant)
+
+    def who(self, request: gr.Request, least: Role = Role.USER) -> Account:
+        """Whose page sent this. Raises: NotAllowed for nobody, and for a role below `least`."""
+        return self.accounts.by_id(request.username, least=least)
+
+    def note(self, by: Account, action: str, detail: str = "") -> None:
+        """Write down in the audit log what was done."""
+        self.assistant.ledger.note(self.deed(by, action, detail))
+
+    def deed(self, by: Account, action: str, detail: str = "") -> Deed:
+        """The line of the audit log, to be written with what was done."""
+        return Deed(self.assistant.clock(), by.name, action, detail)
+
+
+def lang(request: gr.Request) -> Language:
+    """The language of the browser that sent this."""
+    return language(str(request.headers.get("accept-language", "")))
+
+
+def warn(error: NightschoolError) -> None:
+    """One line, over the page for ten seconds."""
+    gr.Warning(escape(str(error)))
+
+
+def told(handler: Handler) -> Handler:
+    """A handler whose refusals are told on the page, which stays as it was."""
+
+    @functools.wraps(handler)
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        try:
+            return handler(*arguments, **named)
+        except NightschoolError as error:
+            warn(error)
+            return gr.skip()
+
+    return wrapped  # type: ignore[return-value]
+
+
+def board(elem_id: str, **more: Any) -> gr.HTML:
+    """A widget that shows HTML of ours and tells, as `select`, which of its buttons was pressed."""
+    return gr.HTML("", elem_id=elem_id, js_on_load=BOARD, container=False, apply_default_css=False, **more)
+
+
+def pressed(act: gr.EventData) -> dict[str, str]:
+    """What a board's button sent: texts under names, whatever else a browser made of it."""
+    sent = act._data if isinstance(act._data, dict) else {}
+    return {str(name): str(value)[:100_000] for name, value in sent.items() if isinstance(value, (str, int))}
+
+
+def header(here: str) -> str:
+    """HTML: the name, the way between the pages, and who is here (the script fills it in)."""
+    links = "".join(
+        f"<a href='{path}' data-page='{page}'{' aria-current=page' if page == here else ''}>{both(f'nav.{page}')}</a>"
+        for page, path in PAGES.items()
+    )
+    return (
+        f'<header class="site"><a class="brand" href="./" aria-label="Nightschool">'
+        f'<img src="{MOON}" alt="" width="24" height="24">'
+        f"<span>Nightschool</span></a><nav aria-label='Pages'>{links}</nav><div id='who'></div></header>"
+        "<div id='gone' role='alert' hidden></div>"
+    )

@@ -1,0 +1,120 @@
+"""Thumbs on the chat page: the rating counts at once, and a form adds why, and what would have been better."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any, Literal
+
+import gradio as gr
+
+from assistant import feedback
+from assistant.texts import text
+from assistant.ui.shell import HIDDEN, House, Updates, i18n, lang, told, warn
+from assistant.ui.tables import short
+from assistant.ui.talk import Talk
+from memory.accounts import Account, Role
+from memory.errors import NightschoolError
+
+Rated = tuple[str, Literal[1, -1]] | None
+"""The exchange and the thumb that the open form is about."""
+
+
+class Thumbs:
+    """The form's widgets, and what a thumb does."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    def lay_out(self) -> None:
+        self.rated = gr.State(None)
+        self.status = gr.HTML(visible=False, elem_id="lesson-status")
+        with gr.Column(visible=False, elem_id="feedback-form") as self.form:
+            self.reasons = gr.CheckboxGroup([], label=i18n("thumb.why"), elem_id="feedback-reasons")
+            self.correction = gr.Textbox(
+                label=i18n("thumb.better"),
+                placeholder=i18n("thumb.better.hint"),
+                lines=2,
+                max_lines=6,
+                elem_id="feedback-correction",
+            )
+            self.comment = gr.Textbox(
+                label=i18n("thumb.comment"), placeholder=i18n("thumb.optional"), elem_id="feedback-comment"
+            )
+            with gr.Row(elem_classes="actions"):
+                self.save = gr.Button(i18n("thumb.save"), variant="primary", size="sm", elem_id="feedback-save")
+                self.cancel = gr.Button(i18n("thumb.close"), size="sm", elem_id="feedback-cancel")
+
+    @property
+    def widgets(self) -> list[Any]:
+        """All that `closed` sets, and what it leaves."""
+        return [self.form, self.rated, self.reasons, self.correction, self.comment, self.status]
+
+    def wire(self, conversation: gr.Chatbot, talk: gr.State) -> None:
+        """Connect the widgets: one rating after another."""
+        rating = {**HIDDEN, "concurrency_id": "rate", "concurrency_limit": 1}
+        # "multiple": each click counts, in order, or the thumb on the page and the one in the ledger could differ.
+        conversation.like(self.on_thumb, talk, self.widgets, trigger_mode="multiple", **rating)
+        self.save.click(self.on_save, [self.rated, self.reasons, self.correction, self.comment], self.widgets, **rating)
+        self.cancel.click(self.closed, None, [self.form, self.rated], **rating)
+
+    @told
+    def on_thumb(self, talk: Talk, thumb: gr.LikeData, request: gr.Request) -> Updates:
+        who, language = self._house.who(request), lang(request)
+        value: Literal[1, -1, 0] = 1 if thumb.liked is True else -1 if thumb.liked is False else 0
+        said = talk.rated_at(int(thumb.index))
+        if said is None or said.exchange_id is None:
+            gr.Warning(text("thumb.temporary" if talk.temporary else "thumb.unstored", language))
+            return self.closed()
+        try:
+            self._rate(who, said.exchange_id, value)
+        except NightschoolError as error:
+            warn(error)
+            return self.closed()
+        if value == 0:
+            return {**self.closed(), self.status: gr.HTML(_status(text("thumb.back", language), ""), visible=True)}
+        about = text("thumb.good" if value == 1 else "thumb.bad", language, question=short(said.question, 60))
+        return {
+            self.form: gr.Column(visible=True),
+            self.rated: (said.exchange_id, value),
+            self.reasons: gr.CheckboxGroup(
+                [(text(f"reason.{reason}", language), reason) for reason in feedback.REASONS[value]],
+                value=[],
+                label=about,
+            ),
+            self.correction: "",
+            self.comment: "",
+            self.status: self._lesson(said.exchange_id),
+        }
+
+    @told
+    def on_save(self, rated: Rated, reasons: list[str], correction: str, comment: str, request: gr.Request) -> Updates:
+        who = self._house.who(request)
+        if rated is None:
+            return self.closed()
+        exchange_id, value = rated
+        try:
+            self._rate(who, exchange_id, value, reasons=reasons, correction=correction, comment=comment)
+        except NightschoolError as error:
+            warn(error)
+            return {self.form: gr.Column(visible=True)}
+        return {**self.closed(), self.status: self._lesson(exchange_id)}
+
+    def closed(self, *, forget: bool = False) -> Updates:
+        """Without its form; with `forget` also without what was last said of a lesson."""
+        gone = {self.status: gr.HTML(visible=False)} if forget else {}
+        return {self.form: gr.Column(visible=False), self.rated: None, **gone}
+
+    def _rate(self, who: Account, exchange_id: str, value: Literal[1, -1, 0], **more: Any) -> None:
+        trusted = who.role.may(Role.TEACHER)
+        feedback.rate(self._house.now, exchange_id, value, user=who.id, trusted=trusted, **more)
+
+    def _lesson(self, exchange_id: str) -> gr.HTML:
+        lesson = self._house.assistant.ledger.lesson_of(exchange_id)
+        told_ = _status(str(lesson.state), lesson.reason) if lesson else ""
+        return gr.HTML(told_, visible=lesson is not None)
+
+
+def _status(state: str, reason: str) -> str:
+    """HTML: a lesson's state and why."""
+    because = f": {escape(reason)}" if reason else ""
+    return f"<p role='status'><b>{escape(state)}</b>{because}</p>"

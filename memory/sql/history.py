@@ -1,0 +1,137 @@
+"""Conversations as a whole: lists, search, titles, branches, removal. What a page is, it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from memory import tables as t
+from memory.errors import NotFound
+
+TITLE_CHARS = 80
+AROUND = 60
+"""Characters of a find that are shown on either side of the word."""
+
+e, c = t.exchanges.c, t.conversations.c
+
+
+def shelf(db: sa.Connection, user: str, words: Sequence[str], limit: int) -> list[tuple[str, str, datetime, int, str]]:
+    """(id, title, last written at, exchanges, what was found), the newest first."""
+    last = sa.func.max(e.seq)
+    query = sa.select(e.conversation_id, last, sa.func.min(e.seq), sa.func.count()).where(e.user == user)
+    if words:
+        query = query.where(e.conversation_id.in_(_with_words(user, words)))
+    query = query.group_by(e.conversation_id).order_by(last.desc()).limit(limit)
+    rows = [tuple(row) for row in db.execute(query)]
+    firsts = _by_seq(db, [row[2] for row in rows], e.question)
+    lasts = _by_seq(db, [row[1] for row in rows], e.created_at)
+    titles = dict(db.execute(sa.select(c.id, c.title).where(c.id.in_([row[0] for row in rows]))).all())
+    return [
+        (found, titles[found] or shorten(firsts[first]), lasts[last], count, _excerpt(db, found, words))
+        for found, last, first, count in rows
+    ]
+
+
+def owner(db: sa.Connection, conversation_id: str) -> str:
+    """Raises: NotFound."""
+    found = db.execute(sa.select(c.user).where(c.id == conversation_id)).scalar()
+    if found is None:
+        raise NotFound("conversation", conversation_id)
+    return str(found)
+
+
+def check_owner(db: sa.Connection, conversation_id: str, user: str) -> None:
+    """Raises: NotFound: somebody else's is as good as none."""
+    if owner(db, conversation_id) != user:
+        raise NotFound("conversation", conversation_id)
+
+
+def title(db: sa.Connection, conversation_id: str) -> str:
+    """The one that was given, or else the first words. Raises: NotFound."""
+    owner(db, conversation_id)
+    given = db.execute(sa.select(c.title).where(c.id == conversation_id)).scalar()
+    first = sa.select(e.question).where(e.conversation_id == conversation_id).order_by(e.seq).limit(1)
+    return str(given) if given else shorten(db.execute(first).scalar() or "")
+
+
+def shorten(text: str) -> str:
+    """The first words, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= TITLE_CHARS else f"{line[: TITLE_CHARS - 1].rstrip()}…"
+
+
+def rename(db: sa.Connection, conversation_id: str, title: str) -> None:
+    """An empty one is none."""
+    db.execute(sa.update(t.conversations).where(c.id == conversation_id).values(title=title or None))
+
+
+def remove(db: sa.Connection, conversation_id: str) -> list[int]:
+    """Everything of it, in the order that the foreign keys want; returns the exchanges' `seq`."""
+    seqs = list(db.execute(sa.select(e.seq).where(e.conversation_id == conversation_id)).scalars())
+    ids = sa.select(e.id).where(e.conversation_id == conversation_id)
+    lessons = sa.select(t.lessons.c.id).where(t.lessons.c.exchange_id.in_(ids))
+    db.execute(sa.delete(t.lesson_events).where(t.lesson_events.c.lesson_id.in_(lessons)))
+    db.execute(sa.delete(t.lessons).where(t.lessons.c.exchange_id.in_(ids)))
+    db.execute(sa.delete(t.ratings).where(t.ratings.c.exchange_id.in_(ids)))
+    db.execute(sa.delete(t.exchanges).where(e.conversation_id == conversation_id))
+    db.execute(sa.delete(t.conversations).where(c.id == conversation_id))
+    return seqs
+
+
+def newest(db: sa.Connection, user: str, conversation_id: str | None) -> str | None:
+    """The id of the exchange that was written last."""
+    query = sa.select(e.id).where(e.user == user)
+    if conversation_id is not None:
+        query = query.where(e.conversation_id == conversation_id)
+    return db.execute(query.order_by(e.seq.desc()).limit(1)).scalar()
+
+
+def branch(db: sa.Connection, exchange_id: str) -> list[dict[str, Any]]:
+    """The exchange and all that it follows, oldest first."""
+    columns = (e.id, e.parent_id, e.conversation_id, e.user, e.created_at, e.question, e.answer, e.adapter)
+    chain = sa.select(e.id, e.parent_id, e.seq).where(e.id == exchange_id).cte("chain", recursive=True)
+    before = t.exchanges.alias("before")
+    chain = chain.union_all(
+        sa.select(before.c.id, before.c.parent_id, before.c.seq).join(chain, before.c.id == chain.c.parent_id)
+    )
+    query = sa.select(*columns).join(chain, e.id == chain.c.id).order_by(e.seq)
+    return [dict(row) for row in db.execute(query).mappings()]
+
+
+def forks(db: sa.Connection, conversation_id: str) -> list[tuple[str, str | None]]:
+    """(id, id of the parent), in the order of writing."""
+    query = sa.select(e.id, e.parent_id).where(e.conversation_id == conversation_id).order_by(e.seq)
+    return [(found, parent) for found, parent in db.execute(query)]
+
+
+def _with_words(user: str, words: Sequence[str]) -> sa.CompoundSelect[Any]:
+    """A query for the ids of `user`'s conversations in which an exchange, or the title, holds all the words."""
+    said = sa.select(e.conversation_id).where(e.user == user, *(_holds(e.question, e.answer, word=w) for w in words))
+    named = sa.select(c.id).where(c.user == user, *(_holds(c.title, word=w) for w in words))
+    return said.union(named)
+
+
+def _holds(*columns: sa.ColumnElement[Any], word: str) -> sa.ColumnElement[bool]:
+    return sa.or_(*(column.icontains(word, autoescape=True) for column in columns))
+
+
+def _by_seq(db: sa.Connection, seqs: Sequence[int], column: sa.ColumnElement[Any]) -> dict[int, Any]:
+    return dict(db.execute(sa.select(e.seq, column).where(e.seq.in_(seqs))).all())
+
+
+def _excerpt(db: sa.Connection, conversation_id: str, words: Sequence[str]) -> str:
+    """What stands around the first of the words, where an exchange holds them."""
+    if not words:
+        return ""
+    query = sa.select(e.question, e.answer).where(e.conversation_id == conversation_id)
+    query = query.where(*(_holds(e.question, e.answer, word=word) for word in words))
+    row = db.execute(query.order_by(e.seq.desc()).limit(1)).first()
+    if row is None:
+        return ""
+    text = " ".join(f"{row.question} — {row.answer}".split())
+    at = max(text.casefold().find(words[0].casefold()), 0)
+    begins, ends = max(at - AROUND, 0), at + len(words[0]) + AROUND
+    return f"{'…' if begins else ''}{text[begins:ends]}{'…' if ends < len(text) else ''}"

@@ -1,0 +1,175 @@
+"""The chat's tree: answering again in another way, editing, and the way back; comparing blindly; keys and drafts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from assistant import feedback
+
+if TYPE_CHECKING:
+    from conftest import Site
+
+pytestmark = pytest.mark.browser
+
+ANSWERS = "#conversation [data-testid=bot]"
+LIKE = "button[title='Like'], button[title='Liked']"
+
+
+def tool(page: Any, answer: int, name: str) -> Any:
+    """A button beneath one of the answers."""
+    return page.locator("#conversation .ns-tools").nth(answer).get_by_role("button", name=name)
+
+
+def shown(page: Any) -> list[str]:
+    """The answers on the page."""
+    return list(page.get_by_test_id("bot").all_inner_texts())
+
+
+def conversation(site: Site) -> list[Any]:
+    """All exchanges of the latest conversation."""
+    return site.assistant.ledger.conversation(str(site.assistant.ledger.latest_conversation("local")))
+
+
+def test_an_edited_message_opens_a_branch_and_there_is_a_way_back(site: Site) -> None:
+    """The old branch stays as it was, with what followed; Escape takes the editing back."""
+    first = site.told("hello")
+    site.told("and then?", first)
+    page = site.open(ready=".ns-tools")
+    tool(page, 0, "Edit the question").click()
+    page.get_by_text("You are editing an earlier message").wait_for()
+    assert page.input_value("#message textarea") == "hello"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#editing", state="detached")
+    assert page.input_value("#message textarea") == ""
+    tool(page, 0, "Edit the question").click()
+    page.wait_for_selector("#editing")
+    site.ask(page, "good evening", "good evening")
+    assert len(shown(page)) == 1
+    assert [e.parent_id for e in conversation(site)] == [None, first.id, None]
+    tool(page, 0, "The branch before").click()
+    page.get_by_test_id("bot").filter(has_text="and then?").wait_for()
+    assert len(shown(page)) == 2
+    assert page.locator(".ns-fork").inner_text() == "1 / 2"
+    tool(page, 0, "The next branch").click()
+    page.get_by_test_id("bot").filter(has_text="good evening").wait_for()
+
+
+def test_an_answer_is_given_again_in_another_way(site: Site) -> None:
+    """Without memory, by yesterday's version, by the base: siblings all, each saying where it comes from."""
+    site.publish()
+    site.publish()
+    site.told("who wrote Emma")
+    page = site.open(ready=".ns-tools")
+    tool(page, 0, "Where this answer comes from: v2").wait_for()
+    for n, (way, version) in enumerate((("Without memory", "v2"), ("With yesterday", "v1"), ("With the base", "base"))):
+        tool(page, 0, "Answer again").click()
+        page.get_by_role("menuitem", name=way).click()
+        page.locator(".ns-fork").get_by_text(f"{n + 2} / {n + 2}").wait_for()
+        page.wait_for_selector("#send")
+        tool(page, 0, f"Where this answer comes from: {version}").wait_for()
+    found = conversation(site)
+    assert [e.adapter for e in found] == ["v2", "v2", "v1", "base"]
+    assert {e.parent_id for e in found} == {None}
+    assert found[1].recollections == []
+    tool(page, 0, "Where this answer comes from").click()
+    page.locator("#where-from").get_by_text("the base model").wait_for()
+
+
+def test_a_rating_in_a_long_conversation_hits_the_right_exchange(site: Site) -> None:
+    """What is not shown shifts nothing, also when more of it is shown."""
+    last, ids = None, []
+    for n in range(30):
+        last = site.told(f"question {n}", last)
+        ids.append(last.id)
+    page = site.open(ready=ANSWERS)
+    assert len(shown(page)) == 25
+    page.locator(LIKE).first.click()
+    page.wait_for_selector("#feedback-form")
+    assert list(site.assistant.ledger.ratings(ids)) == [ids[5]]
+    page.click("#earlier")
+    page.get_by_test_id("bot").filter(has_text="question 0").first.wait_for()
+    assert page.locator("button[title='Liked']").count() == 1
+    page.locator(LIKE).first.click()
+    site.wait_for(lambda: ids[0] in site.assistant.ledger.ratings(ids))
+    assert set(site.assistant.ledger.ratings(ids)) == {ids[0], ids[5]}
+
+
+def test_two_tabs_of_one_user_see_each_others_rating(site: Site) -> None:
+    """After a reload."""
+    exchange = site.told("hello")
+    one, other = site.open(ready=ANSWERS), site.open(ready=ANSWERS)
+    one.click(LIKE)
+    site.wait_for(lambda: site.assistant.ledger.rating(exchange.id))
+    other.reload()
+    other.wait_for_selector("button[title='Liked']")
+
+
+def test_two_versions_are_compared_blindly(site: Site) -> None:
+    """Nothing says which is which until one is chosen; the choice is two ratings, and the better answer goes on."""
+    site.publish()
+    site.publish()
+    site.engine.script = lambda prompt: f"answer {len(site.engine.calls)}"
+    page = site.open(ready="#blind")
+    page.check("#blind input")
+    site.say(page, "who wrote Emma?")
+    page.wait_for_selector("#choose-right")
+    assert {call[2] for call in site.engine.calls} == {"v1", "v2"}
+    assert "v1" not in page.inner_text("#chat-page")
+    better = page.inner_text("#duel-right").strip()
+    page.click("#choose-right")
+    page.wait_for_selector("#duel", state="detached")
+    page.locator("#duel-verdict").get_by_text("You chose v").wait_for()
+    assert shown(page) == [better]
+    exchanges = conversation(site)
+    ratings = site.assistant.ledger.ratings([e.id for e in exchanges])
+    assert {e.answer: ratings[e.id].value for e in exchanges}[better] == 1
+    assert sorted(rating.value for rating in ratings.values()) == [-1, 1]
+    assert all(not e.recollections for e in exchanges)
+    page.reload()
+    page.wait_for_selector(".ns-fork")
+    assert page.is_checked("#blind input")
+
+
+def test_keys_do_what_they_do_elsewhere(site: Site) -> None:
+    """Ctrl+Shift+O is a new chat; Ctrl+K searches, from whichever page; Ctrl+Shift+O leads back to the chat."""
+    site.told("hello")
+    page = site.open(ready=ANSWERS)
+    page.keyboard.press("Control+Shift+KeyO")
+    page.wait_for_selector(ANSWERS, state="detached")
+    page.keyboard.press("Control+KeyK")
+    page.wait_for_selector("#search")
+    page.wait_for_selector(".shelf li")
+    page.click("h1")
+    page.keyboard.press("Control+KeyK")
+    assert page.evaluate("document.activeElement.closest('#search') !== null")
+    page.keyboard.press("Control+Shift+KeyO")
+    page.wait_for_selector("#message textarea")
+    assert shown(page) == []
+
+
+def test_what_was_typed_outlives_a_reload(site: Site) -> None:
+    """In this tab alone; nothing of it is left once it was sent."""
+    page = site.open()
+    page.type("#message textarea", "precious words")
+    page.reload()
+    page.wait_for_selector("#message textarea")
+    page.wait_for_function("document.querySelector('#message textarea').value === 'precious words'")
+    page.wait_for_timeout(600)
+    page.press("#message textarea", "Enter")
+    page.get_by_test_id("bot").filter(has_text="precious words").wait_for()
+    assert page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])").find("precious") == -1
+
+
+def test_a_rating_survives_answering_again_and_another_branch(site: Site) -> None:
+    """Each answer of a fork has its own thumb."""
+    exchange = site.told("hello")
+    feedback.rate(site.assistant, exchange.id, 1)
+    page = site.open(ready="button[title='Liked']")
+    page.click("#regenerate")
+    page.locator(".ns-fork").get_by_text("2 / 2").wait_for()
+    page.wait_for_selector("button[title='Liked']", state="detached")
+    page.wait_for_selector("#send")
+    tool(page, 0, "The branch before").click()
+    page.wait_for_selector("button[title='Liked']")

@@ -1,0 +1,189 @@
+"""How the pages look, to eyes and to screen readers: both widths, light and dark, two languages, all from here.
+
+Screenshots of every page go to tests/artifacts. axe-core looks for what keeps people out (make brings it from npm).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from assistant import feedback
+from memory import testing
+from memory.accounts import Role
+from memory.records import LessonEvent, LessonState
+
+if TYPE_CHECKING:
+    from conftest import Site
+
+pytestmark = pytest.mark.browser
+
+ARTIFACTS = Path(__file__).parent.parent / "artifacts"
+AXE = Path(sys.prefix) / "axe.min.js"
+LEAF = (
+    "Photosynthesis turns light, water and carbon dioxide into sugar and oxygen.\n\n1. **Light** is caught by"
+    " chlorophyll.\n2. Water is split.\n3. Sugar is built in the *Calvin cycle*.\n\n```python\nprint('6 CO2 + 6 H2O')\n"
+    "```\n$$6\\,CO_2 + 6\\,H_2O \\to C_6H_{12}O_6 + 6\\,O_2$$"
+)
+PAGES = (
+    ("chat", "/", ".ns-tools"),
+    ("history", "/history", ".shelf li"),
+    ("learning", "/learning", "#plots svg"),
+    ("admin", "/admin", "#settings table"),
+)
+
+
+def furnish(site: Site, folder: Path) -> None:
+    """A house that was lived in for a while: three accounts, two versions, lessons of every kind, a night that runs."""
+    ada = site.people(Ada=Role.ADMIN, Tess=Role.TEACHER, Bob=Role.USER)["Ada"]
+    site.accounts.add_key(ada.id, "my editor", by="Ada")
+    site.engine.script = lambda prompt: LEAF if "leaf" in prompt[-1]["content"] else "The Musée des Confluences."
+    museum = site.told("Which museum in Lyon is open on Mondays?")
+    better = "The Musée des Confluences is closed on Mondays; the Institut Lumière is open."
+    feedback.rate(site.assistant, museum.id, -1, correction=better)
+    leaf = site.told("What goes on in a leaf?", museum)
+    feedback.rate(site.assistant, leaf.id, 1)
+    for n in range(2):
+        report(folder / f"report{n}", n)
+        exam = {kind: {"total": 4, "before": 0, "after": 2 + n} for kind in ("tonight", "reworded", "control")}
+        site.publish(reason="2 of 2 corrections learned", report=folder / f"report{n}", exam={"tallies": exam})
+    site.told("What goes on in a leaf?", museum)
+    ledger, at = site.assistant.ledger, site.assistant.clock()
+    verified = LessonEvent(at, LessonState.VERIFIED, "v2 answers it right", adapter="v2")
+    ledger.advance_lessons({ledger.lessons()[0].id: verified})
+    ledger.request_night(testing.night("n9", created_at=at))
+    ledger.begin_night("n9", holder="laptop:4711", at=at, ttl=timedelta(hours=1))
+    ledger.night_progress("n9", stage="train", progress=0.42, detail="step 118 of 280, loss 1.32")
+    site.assistant.clock.tick(600)  # type: ignore[attr-defined]
+
+
+def report(folder: Path, n: int) -> None:
+    """What a night writes about itself."""
+    asked = [
+        {
+            "kind": "tonight" if i == n else "earlier",
+            "lesson": f"l{i}",
+            "question": f"Capital number {i}?",
+            "before": "Lima",
+        }
+        | {"after": f"City {i}", "right_before": i < n, "right_after": True}
+        for i in range(n + 1)
+    ]
+    losses = [{"nll": 2.4 * 0.8**step + 0.1, "kl": 0.02 * step**0.5, "preference": 0} for step in range(40)]
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(json.dumps({"questions": asked, "training": {"losses": losses}}))
+    (folder / "report.md").write_text(
+        "## What I learned last night: v2 promoted\n\n- learned 2 of 2 corrections\n\n### As you asked them: 0 → 1 of 1"
+        " right\n\n| question | before | after |\n|---|---|---|\n| Capital number 1? | ✗ Lima | ✓ City 1 |\n"
+    )
+
+
+def violations(page: Any) -> list[str]:
+    """What axe-core finds that is serious, or worse."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(r => r.violations)")
+    return [
+        f"{one['id']} ({one['impact']}): {one['help']}: {node['html'][:200]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(375, 740), (1440, 900)])
+def test_every_page_fits_and_lets_everybody_in(
+    site: Site, scheme: str, width: int, height: int, tmp_path: Path
+) -> None:
+    """Nothing is wider than the screen, the message box is in sight, and axe finds nothing serious."""
+    assert AXE.is_file(), "make .venv/.axe brings axe-core"
+    ARTIFACTS.mkdir(exist_ok=True)
+    furnish(site, tmp_path)
+    size = {"width": width, "height": height, "scheme": scheme, "patience": 60}
+    found = []
+
+    def look(page: Any, name: str, *, whole: bool = True) -> None:
+        page.wait_for_timeout(400)
+        page.screenshot(path=str(ARTIFACTS / f"{name}-{width}-{scheme}.png"), full_page=whole)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        found.extend(f"{name}: {one}" for one in violations(page))
+
+    login = site.open("/login", ready="form", **size)
+    look(login, "login")
+    login.close()
+    for name, path, ready in PAGES:
+        page = site.open(path, ready=ready, user="Ada", **size)
+        look(page, name, whole=name != "chat")
+        if name == "chat":
+            box = page.locator("#message textarea").bounding_box()
+            assert height - 190 < box["y"] + box["height"] <= height
+            page.locator("button[title='Dislike']").last.click()
+            page.wait_for_selector("#feedback-form")
+            look(page, "form", whole=False)
+            page.click("#feedback-cancel")
+            page.locator(".ns-tools").last.get_by_role("button", name="Where").click()
+            page.locator("#where-from ol").wait_for()
+            look(page, "where", whole=False)
+        if name == "admin":
+            page.get_by_role("button", name="Add an account").click()
+            look(page, "dialog", whole=False)
+        page.close()
+    assert not found, "\n".join(found)
+
+
+def test_an_empty_house_says_what_to_do(site: Site) -> None:
+    """No page is blank."""
+    for path, text in (
+        ("/", "What would you like to talk about?"),
+        ("/history", "What you say in the chat is found here again"),
+        ("/learning", "Every thumb you give in the chat becomes one"),
+        ("/admin", "No account yet"),
+    ):
+        page = site.open(path, ready="header.site")
+        page.get_by_text(text).first.wait_for()
+        assert violations(page) == []
+        page.close()
+
+
+def test_the_browser_chooses_the_language(site: Site) -> None:
+    """Every page in Chinese where that is what the browser wants: what is laid out, and what the server writes."""
+    exchange = site.told("你好")
+    feedback.rate(site.assistant, exchange.id, 1)
+    context = site.context.browser.new_context(locale="zh-CN")
+    site.browsers["zh"] = context
+    for path, ready, texts in (
+        ("/", ".ns-tools", ["聊天", "发送", "使用记忆", "这个回答从何而来"]),
+        ("/history", ".shelf li", ["历史", "搜索对话", "今天", "重命名", "1 轮"]),
+        ("/learning", "#lessons table", ["现在学习", "等待下一个夜晚", "撤销", "还没有版本"]),
+        ("/admin", "#settings table", ["账户", "添加账户", "操作记录"]),
+    ):
+        page = context.new_page()
+        page.goto(site.url + path)
+        page.wait_for_selector(ready)
+        seen = page.inner_text("body")
+        assert [text for text in texts if text not in seen] == []
+        assert "Answer again" not in seen
+        assert page.evaluate("document.documentElement.lang") == "zh"
+        page.close()
+
+
+def test_the_policy_keeps_the_page_at_home(site: Site) -> None:
+    """Fonts, scripts, pictures, connections and forms: of this server alone; nothing is stored in the browser."""
+    site.told("hello")
+    page = site.open(ready=".ns-tools")
+    policy = page.evaluate("fetch('/').then(r => r.headers.get('content-security-policy'))")
+    for part in ("default-src 'self'", "img-src 'self' data: blob:", "form-action 'self'", "object-src 'none'"):
+        assert part in policy
+    blocked = page.evaluate(
+        """async () => { const tried = [];
+        for (const url of ['http://example.com/', 'http://127.0.0.1:9/']) {
+            try { await fetch(url); tried.push('reached'); } catch (e) { tried.push('blocked'); } }
+        return tried; }"""
+    )
+    assert blocked == ["blocked", "blocked"]
+    assert page.evaluate("Object.keys(localStorage).filter(k => !k.startsWith('gradio'))") == []

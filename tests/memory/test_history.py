@@ -1,0 +1,95 @@
+"""The ledger's shelf: lists, search, titles, branches and the end of conversations."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from memory import Ledger, LessonState, NotFound
+from memory.accounts import Deed
+from memory.testing import NOON, exchange, lesson, rating
+
+DEED = Deed(NOON, "test", "deleted")
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """c1: e1 with e2 and its sibling e3; c2 of the same user; c3 of another's."""
+    made = Ledger.in_memory()
+    made.add_exchange(exchange("e1"))
+    made.add_exchange(exchange("e2", parent_id="e1", question="And of Perú?", answer="Lima. 100%"))
+    made.add_exchange(exchange("e3", parent_id="e1", question="And of Chile?", answer="Santiago."))
+    made.add_exchange(
+        exchange("e4", conversation_id="c2", question="你好吗", answer="很好", created_at=NOON + timedelta(1))
+    )
+    made.add_exchange(exchange("e5", conversation_id="c3", question="My capital secret", user="bob"))
+    return made
+
+
+def found(ledger: Ledger, *words: str, user: str = "local") -> list[str]:
+    """Ids of the conversations with those words."""
+    return [one.id for one in ledger.conversations(user, words=words)]
+
+
+def test_conversations_are_listed_newest_first_and_only_ones_own(ledger: Ledger) -> None:
+    """Each with its first words, when it was last written to, and how many exchanges it has."""
+    newest, oldest = ledger.conversations("local")
+    assert (newest.id, newest.title, newest.last_at, newest.exchanges) == ("c2", "你好吗", NOON + timedelta(1), 1)
+    assert (oldest.id, oldest.title, oldest.exchanges) == ("c1", "What is the capital of France?", 3)
+    assert found(ledger, user="bob") == ["c3"]
+
+
+def test_all_words_must_be_there_in_any_case(ledger: Ledger) -> None:
+    """In one exchange, question or answer, as parts of words too; signs that SQL has a use for are but signs."""
+    assert found(ledger, "CAPITAL", "paris") == ["c1"]
+    assert found(ledger, "lima", "paris") == []
+    assert found(ledger, "100%") == ["c1"]
+    assert found(ledger, "1%0") == found(ledger, "_") == []
+    assert found(ledger, "你好") == ["c2"]
+
+
+def test_a_find_shows_where_it_was(ledger: Ledger) -> None:
+    """The words around it, on one line."""
+    (one,) = ledger.conversations("local", words=["santiago"])
+    assert one.found == "And of Chile? — Santiago."
+
+
+def test_a_given_title_is_shown_and_found_and_can_be_taken_back(ledger: Ledger) -> None:
+    """An empty one brings the first words back; another user's conversation is none."""
+    ledger.rename("c1", "Capitals of the world", user="local")
+    assert ledger.title("c1") == "Capitals of the world"
+    assert found(ledger, "world") == ["c1"]
+    ledger.rename("c1", "", user="local")
+    assert ledger.title("c1") == "What is the capital of France?"
+    with pytest.raises(NotFound):
+        ledger.rename("c3", "mine now", user="local")
+
+
+def test_what_is_removed_is_gone_with_ratings_and_lessons(ledger: Ledger) -> None:
+    """The other conversations stay, and another user can't remove it."""
+    ledger.rate(rating("r2", "e2"), lesson("l2", "r2", "e2"))
+    ledger.rate(rating("r4", "e4"), lesson("l4", "r4", "e4"))
+    with pytest.raises(NotFound):
+        ledger.remove_conversation("c1", user="bob", deed=DEED)
+    assert ledger.remove_conversation("c1", user="local", deed=DEED) == [1, 2, 3]
+    assert found(ledger) == ["c2"]
+    assert [one.id for one in ledger.lessons(states=[LessonState.QUEUED])] == ["l4"]
+    assert ledger.rating("e2") is None
+    with pytest.raises(NotFound):
+        ledger.exchange("e2")
+    assert ledger.deeds(limit=1) == [DEED]
+
+
+def test_a_branch_is_read_without_the_others(ledger: Ledger) -> None:
+    """Oldest first; there is none for an exchange that is not there."""
+    assert [line.id for line in ledger.branch("e3")] == ["e1", "e3"]
+    assert ledger.branch(None) == ledger.branch("e99") == []
+    assert ledger.forks("c1") == [("e1", None), ("e2", "e1"), ("e3", "e1")]
+
+
+def test_the_newest_line_is_ones_own(ledger: Ledger) -> None:
+    """In all, or in one conversation."""
+    assert ledger.newest_line("local") == "e4"
+    assert ledger.newest_line("local", conversation_id="c1") == "e3"
+    assert ledger.newest_line("nobody") is None
