@@ -223,7 +223,8 @@ def create(  # noqa: C901 - one small route after another
     told = registry or metrics.registry(assistant.ledger)
 
     @api.get("/metrics")
-    def scrape() -> Response:
+    def scrape(who: Me) -> Response:
+        allowed(who, Role.ADMIN)
         return Response(generate_latest(told), media_type=CONTENT_TYPE_LATEST)
 
     # These two need no thread: they answer, whatever the others wait for.

@@ -33,6 +33,7 @@ EVERYTHING = [
     ("get", "/v1/memory/search?q=hello", None),
     ("get", "/conversations/c1/export.md", None),
     ("get", "/conversations/c1/export.json", None),
+    ("get", "/metrics", None),
     ("get", "/whoami", None),
     ("post", "/password", None),
     ("post", "/logout", None),
@@ -87,6 +88,12 @@ def test_nobody_gets_behind_the_door(web: Any, house: Accounts, method: str, pat
     if not path.startswith("/v1"):
         response = client.request(method, path, json=body, headers={"accept": "text/html"})
         assert (response.status_code, response.headers["location"].partition("?")[0]) == (303, "/login")
+
+
+@pytest.mark.parametrize(("name", "status"), [("Bob", 403), ("Tess", 403), ("Ada", 200)])
+def test_metrics_are_the_operators(web: Any, house: Accounts, name: str, status: int) -> None:
+    """They tell of everybody's ratings: an admin's session or key reads them, and no other."""
+    assert browser(web, name).get("/metrics").status_code == status
 
 
 def test_every_route_is_in_that_list(web: Any) -> None:

@@ -219,9 +219,9 @@ def test_other_settings_have_a_study_of_their_own(home: Home) -> None:
     home.sleeps()
     home.corrects("ivy")
     home.teacher.harms = lambda settings: {}
-    home.settings = NightSettings(epochs=4)
+    home.settings = NightSettings(epochs=3)
     home.sleeps()
-    assert home.settings_that_serve() == USUAL | {"epochs": 4}
+    assert home.settings_that_serve() == USUAL | {"epochs": 3}
 
 
 def test_what_was_taken_back_does_not_count(home: Home) -> None:

@@ -28,7 +28,7 @@ from training.settings import NightSettings
 from training.teacher import Diverged, LocalTeacher, Trained
 from training.testing import rate, school
 
-SETTINGS = NightSettings(rank=4, alpha=8, learning_rate=5e-3, epochs=4, batch_rows=4)
+SETTINGS = NightSettings(rank=4, alpha=8, learning_rate=5e-3, epochs=4, batch_rows=4, compute="float32")
 DIALOGUES = [
     Dialogue("wanted", asked("Turkey?"), "Ankara"),
     Dialogue("wanted", asked("Peru, please?"), "Lima"),
@@ -390,10 +390,10 @@ def test_a_night_hands_on_what_training_needs(ledger: Ledger, tmp_path: Path) ->
 
     rate(ledger, "turkey", "What is the capital of Turkey?", correction="Ankara.", answer="Istanbul.")
     told, _ = night_of("n1")
-    assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (0, 7)
+    assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (0, 9)
     rate(ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
     told, adapter = night_of("n2", preference="kto")
-    assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (2, 14)
+    assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (2, 18)
     assert [row[2] for row in adapter["dialogues"] if row[0] == "unwanted"] == ["Istanbul.", "Cusco."]
 
     ledger.rate(rating("r-undone", "e-peru", value=0), None)

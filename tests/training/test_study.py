@@ -12,7 +12,7 @@ from memory.ledger import Ledger
 from training.settings import NightSettings
 from training.study import SPACE, STARTUP, Sampler, Study, Trial
 
-SETTINGS = {"learning_rate": 3e-4, "rank": 16, "epochs": 3, "kl_weight": 3.0, "preference": "none"}
+SETTINGS = {"learning_rate": 2e-3, "rank": 16, "epochs": 4, "kl_weight": 5.0, "preference": "none"}
 
 
 def trial(night_id: str = "n1", *, value: float | None = 1.5, won: bool = False, **settings: Any) -> Trial:
@@ -67,7 +67,7 @@ def test_proposals() -> None:
     assert first != proposals([], 1)
     for settings in first:
         NightSettings(**settings)
-        assert 1e-4 <= settings["learning_rate"] <= 6e-4
+        assert 3e-4 <= settings["learning_rate"] <= 4e-3
         assert float(f"{settings['learning_rate']:.2g}") == settings["learning_rate"]
 
 
