@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from assistant.turn import Assistant
     from memory.embedder import Embedder
     from memory.recall import Memory
+    from memory.reranker import Reranker
     from training.nightly import School, Tell
 
 cli = typer.Typer(
@@ -88,8 +89,23 @@ class Nightschool:
         from memory.recall import Memory
 
         folder = None if self.ledger.read_only else self.settings.home / "index"
-        score = self.settings.recall_min_score
-        return Memory(self.ledger, self.embedder, folder, min_score=score, save_every=32)
+        settings = self.settings
+        return Memory(
+            self.ledger,
+            self.embedder,
+            folder,
+            min_score=settings.recall_min_score,
+            min_score_corrected=settings.recall_min_score_corrected,
+            reranker=self.reranker,
+        )
+
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        if not self.settings.recall_reranker:
+            return None
+        from memory.reranker import CrossEncoder
+
+        return CrossEncoder(self.settings.recall_reranker)
 
     @cached_property
     def engine(self) -> LocalEngine:
@@ -376,16 +392,18 @@ def undo(
 
 @memory_cli.command("search")
 def memory_search(context: typer.Context, query: str, k: int = 5, as_json: AsJson = False) -> None:
-    """What would be recalled for a question, with scores."""
+    """What is remembered of something, by meaning and by words, with scores."""
     from assistant.turn import clean
 
     house = _house(context)
-    found = house.memory.recall(clean(query, limit=house.settings.message_chars, what="query"), k=k)
+    if k < 1:
+        raise BadInput(f"--k is {k}: it must be 1 at least")
+    found = house.memory.search(clean(query, limit=house.settings.message_chars, what="query"), k=k)
     if as_json:
-        print_json([wire.recollection(r) for r in found])
+        print_json({"results": [wire.found(r) for r in found]})
         return
-    rows = [[f"{r.score:.2f}", r.question, r.answer, r.reason] for r in found]
-    print_table(["score", "question", "answer", "why"], rows, none="nothing near to that is remembered")
+    rows = [[f"{r.dense or 0:.2f}", f"{r.lexical or 0:.1f}", r.question, r.answer, r.reason] for r in found]
+    print_table(["near", "words", "question", "answer", "why"], rows, none="nothing like that is remembered")
 
 
 @memory_cli.command("list")

@@ -186,7 +186,7 @@ def create(  # noqa: C901 - one small route after another
     @api.get("/v1/memory/search")
     def search(q: str, k: Annotated[int, Query(ge=1, le=100)] = 5) -> dict[str, Any]:
         query = clean(q, limit=assistant.settings.message_chars, what="query")
-        return {"results": [wire.recollection(r) for r in assistant.memory.recall(query, k=k)]}
+        return {"results": [wire.found(r) for r in assistant.memory.search(query, k=k)]}
 
     @api.get("/health")
     def health() -> dict[str, str]:

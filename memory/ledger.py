@@ -16,13 +16,16 @@ from memory.database import Database
 from memory.records import (
     BASE,
     Adapter,
+    Document,
     Exchange,
     Lease,
     Lesson,
     LessonEvent,
     LessonState,
+    Marks,
     Night,
     NightStatus,
+    Passage,
     Rating,
     Spoken,
 )
@@ -63,7 +66,7 @@ class Ledger(Database):
             return sql.exchanges.latest_conversation(db, user)
 
     def questions_after(self, seq: int, *, limit: int) -> list[tuple[int, str]]:
-        """(seq, question) of exchanges written after `seq`, in order: what an index must still take in."""
+        """(seq, question) of exchanges written after `seq`, in order."""
         with self._read() as db:
             return sql.exchanges.questions_after(db, seq, limit=limit)
 
@@ -76,12 +79,58 @@ class Ledger(Database):
         with self._read() as db:
             return sql.exchanges.count(db)
 
-    def rated_exchanges(
-        self, seqs: Sequence[int], *, user: str | None = None
-    ) -> dict[int, tuple[Exchange, Rating | None]]:
-        """`seq` → (exchange, the rating that holds), for those that exist (and are `user`'s)."""
+    # ------------------------------------------------------------------ recall
+
+    def marks(self) -> Marks:
+        """How far the ledger reaches."""
         with self._read() as db:
-            found = sql.exchanges.by_seq(db, seqs, user=user)
+            return sql.written.last(db)
+
+    def written_after(self, marks: Marks, *, limit: int) -> tuple[list[tuple[int, str]], Marks]:
+        """Some more (place, text) of what an index that reaches to `marks` must still take in, at most `limit` rows,
+        and how far it then reaches. A place that it holds already is replaced. See `memory.places`.
+        """
+        with self._read() as db:
+            return sql.written.after(db, marks, limit=limit)
+
+    def find_words(self, query: str, *, limit: int, user: str | None = None) -> list[tuple[int, float]]:
+        """(place, BM25) of what fits a query of `memory.lexicon`, best first."""
+        with self._read() as db:
+            return sql.lexicon.search(db, query, limit=limit, user=user)
+
+    def in_the_weights(self, exchange_ids: Sequence[str], version: str) -> set[str]:
+        """Those of the exchanges whose lesson is verified in `version`."""
+        with self._read() as db:
+            return sql.lessons.in_the_weights(db, exchange_ids, version)
+
+    def passages(self, seqs: Sequence[int], *, user: str | None = None) -> dict[int, tuple[Document, Passage]]:
+        """`seq` → a passage and its document, for those that exist (and are `user`'s)."""
+        with self._read() as db:
+            return sql.documents.by_seq(db, seqs, user=user)
+
+    def add_document(self, document: Document, passages: Sequence[Passage]) -> None:
+        """Store a document with its passages; an older one of the same user and name is replaced."""
+        with self._write() as db:
+            sql.documents.add(db, document, passages)
+
+    def document(self, document_id: str) -> Document:
+        """Raises: NotFound."""
+        with self._read() as db:
+            return sql.documents.get(db, document_id)
+
+    def documents(self, *, user: str | None = None) -> list[Document]:
+        """The newest first: `user`'s, or everybody's for None."""
+        with self._read() as db:
+            return sql.documents.every(db, user=user)
+
+    def rated_exchanges(
+        self, seqs: Sequence[int], *, user: str | None = None, remembered_only: bool = False
+    ) -> dict[int, tuple[Exchange, Rating | None]]:
+        """`seq` → (exchange, the rating that holds), for those that exist (and are `user`'s, and of conversations that
+        may be recalled).
+        """
+        with self._read() as db:
+            found = sql.exchanges.by_seq(db, seqs, user=user, remembered_only=remembered_only)
             ratings = sql.lessons.ratings_in_force(db, [exchange.id for exchange in found.values()])
         return {seq: (exchange, ratings.get(exchange.id)) for seq, exchange in found.items()}
 

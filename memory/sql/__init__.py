@@ -3,6 +3,6 @@
 None of them opens or ends a transaction. Whoever calls two of them decides whether they are one.
 """
 
-from memory.sql import adapters, exchanges, lessons, nights
+from memory.sql import adapters, documents, exchanges, lessons, lexicon, nights, written
 
-__all__ = ["adapters", "exchanges", "lessons", "nights"]
+__all__ = ["adapters", "documents", "exchanges", "lessons", "lexicon", "nights", "written"]

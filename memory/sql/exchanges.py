@@ -75,9 +75,16 @@ def count(db: sa.Connection) -> int:
     return db.execute(sa.select(sa.func.count()).select_from(t.exchanges)).scalar_one()
 
 
-def by_seq(db: sa.Connection, seqs: Sequence[int], *, user: str | None) -> dict[int, Exchange]:
-    """`seq` → exchange, for those that exist and are `user`'s (None: anybody's)."""
+def by_seq(
+    db: sa.Connection, seqs: Sequence[int], *, user: str | None, remembered_only: bool = False
+) -> dict[int, Exchange]:
+    """`seq` → exchange, for those that exist and are `user`'s (None: anybody's); with `remembered_only`, of
+    conversations that may be recalled.
+    """
     query = sa.select(t.exchanges).where(t.exchanges.c.seq.in_(list(seqs)))
+    if remembered_only:
+        hidden = sa.select(t.conversations.c.id).where(t.conversations.c.remember.is_(sa.false()))
+        query = query.where(t.exchanges.c.conversation_id.not_in(hidden))
     if user is not None:
         query = query.where(t.exchanges.c.user == user)
     return {row["seq"]: _exchange(row) for row in db.execute(query).mappings()}
