@@ -531,6 +531,62 @@ def _bench_loop(context: typer.Context, *, as_json: bool) -> None:
     print_table(["figure", "value"], rows, none="")
 
 
+@cli.command("bench-memory")
+def bench_memory(
+    context: typer.Context,
+    evidence: Annotated[Path | None, typer.Option(help="a LoCoMo file: is the evidence found?")] = None,
+    streams: Annotated[list[Path] | None, typer.Option("--stream", help="corrections, asked in other words")] = None,
+    scale: Annotated[int | None, typer.Option(min=1000, help="so many exchanges: latency, size, start")] = None,
+    rounds: Annotated[int | None, typer.Option("--kill", min=1, help="two writers, one killed, so many times")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recall, measured; at least one of the options says of what."""
+    if not (evidence or streams or scale or rounds):
+        raise BadInput("say what to measure: --evidence FILE, --stream FILE, --scale N or --kill N")
+    house = _house(context)
+    rows: list[dict[str, Any]] = []
+    with night_progress(quiet=as_json) as tell:
+        if evidence:
+            from memory.bench.evidence import measure
+
+            rows += measure(evidence, house.embedder, progress=lambda share, told: tell("evidence", share, told))
+        for file in streams or ():
+            rows.append(_bench_recalled(house, file, lambda done, of: tell("stream", done / of, f"{done} of {of}")))
+        if scale:
+            from memory.bench.scale import grow
+
+            around = _real_vectors(house, evidence) if evidence else None
+            rows += grow(scale, around=around, progress=lambda share, told: tell("scale", share, told))
+        if rounds:
+            from memory.bench.crash import survive
+
+            rows.append(survive(rounds, progress=lambda share, told: tell("kill", share, told)))
+    if as_json:
+        print_json(rows)
+        return
+    for head in dict.fromkeys(tuple(row) for row in rows):
+        print_table(head, [[str(v) for v in row.values()] for row in rows if tuple(row) == head], none="")
+
+
+def _real_vectors(house: Nightschool, file: Path) -> Any:
+    from memory.bench.evidence import read
+
+    return house.embedder.embed([turn.text for talk in read(file) for turn in talk.turns])
+
+
+def _bench_recalled(house: Nightschool, file: Path, progress: Any) -> dict[str, Any]:
+    from training.bench import recalled
+
+    with tempfile.TemporaryDirectory(prefix="nightschool-bench-") as home:
+        changed = {"home": Path(home), "models_dir": house.settings.models}
+        made = Nightschool(house.settings.model_copy(update=changed))
+        made.engine, made.embedder = house.engine, house.embedder
+        try:
+            return recalled(made.assistant, file, progress=progress)
+        finally:
+            made.ledger.close()
+
+
 def _night_of_its_own(house: Nightschool) -> Night:
     """Run a night as the server does, in another process, and wait for it."""
     from assistant.nights import request_night

@@ -32,8 +32,8 @@ TRAINED_PER_LIST = 40
 """Vectors per list that its centre is found from; FAISS asks for 39."""
 GROWTH = 4
 """A base this many times as large as the one that its lists were made for gets lists of its own."""
-PROBED_LEAST, PROBED_SHARE = 24, 96
-"""Lists that a search looks into: so many at least, or one in so many (docs/BENCHMARKS.md)."""
+COMPARED, PROBED_SHARE = 20_000, 96
+"""A search looks into as many lists as hold so many vectors, and into one in so many at least (docs/BENCHMARKS.md)."""
 
 LISTS = b"ilar"
 """How FAISS's file format begins the inverted lists, which come last."""
@@ -77,7 +77,7 @@ class Base:
         else:
             lists = self.lists
             per_list = max(1, len(self) // lists.nlist)
-            probed = max(PROBED_LEAST, lists.nlist // PROBED_SHARE, math.ceil(4 * k / per_list))
+            probed = max(lists.nlist // PROBED_SHARE, math.ceil((COMPARED + 4 * k) / per_list))
             parameters = faiss.SearchParametersIVF(  # type: ignore[call-arg]
                 nprobe=min(lists.nlist, probed)
             )
@@ -87,7 +87,9 @@ class Base:
 
     def among(self, places: Any) -> list[int]:
         """Those of `places` that it holds."""
-        return places[np.isin(places, self.places())].tolist() if len(places) else []
+        held = self.places()
+        at = np.searchsorted(held, places).clip(max=len(held) - 1)
+        return [int(place) for place in places[held[at] == places]] if len(held) else []
 
     def places(self) -> Any:
         """All that it holds, in ascending order."""

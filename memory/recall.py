@@ -29,7 +29,7 @@ from memory.places import Part, seq_of
 from memory.records import Marks, Recollection
 
 if TYPE_CHECKING:
-    from memory.embedder import Embedder
+    from memory.embedder import Embedder, Vectors
     from memory.reranker import Reranker
     from memory.vectors import VectorIndex
 
@@ -210,6 +210,11 @@ class Memory:
         """Vectors in the index, as far as it is loaded."""
         return len(self._index) if self._index else 0
 
+    def contents(self) -> dict[int, Vectors]:
+        """Everything that the index holds, place → vector: for who checks it."""
+        with self._lock:
+            return self._index.contents() if self._index else {}
+
     def _level(self, progress: Progress | None) -> VectorIndex | None:
         with self._lock:
             reaches = self._ledger.marks()
@@ -256,6 +261,8 @@ class Memory:
                 if not texts and marks == self._index.marks:
                     break
                 self._index.put([p for p, _ in texts], self._embedder.embed([text for _, text in texts]), marks)
+            if self._index.must_fold:
+                self._index.fold()
             done += sum(1 for place, _ in texts if seq_of(place)[1] is Part.QUESTION)
             if progress and texts:
                 progress(done, max(done, total))

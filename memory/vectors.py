@@ -38,8 +38,11 @@ LOCK = ".lock"
 
 FRESH = 4096
 """Vectors that a search compares with one by one beside the base, before they are folded into it."""
-FRESH_SHARE = 50
-"""Of a large base, as many as this part of it: so each vector is written anew about fifty times, whatever the size."""
+FRESH_SHARE = 100
+"""Of a large base, one in so many: then each vector is written anew about so often, whatever the size, and a start,
+which finds the lists of what is fresh, stays short."""
+BULK, BULK_SHARE = 100_000, 4
+"""The same while very many are added at once: so many, or a quarter."""
 
 LOCK_SECONDS = 10
 """How long to wait for another process that appends; after that, what is new stays in memory and is made up for."""
@@ -173,6 +176,11 @@ class VectorIndex:
             self._masked.update(self._base.among(ids))
         self.marks = marks
 
+    def contents(self) -> dict[int, Vectors]:
+        """Place → vector, of a large base as its codes tell it."""
+        pieces = [*(self._base.pieces(self._masked) if self._base else ()), self._fresh_vectors()]
+        return {place: row for ids, rows in pieces for place, row in zip(ids.tolist(), rows, strict=True)}
+
     # ------------------------------------------------------------------ removing
 
     def remove(self, places: Sequence[int]) -> None:
@@ -191,6 +199,11 @@ class VectorIndex:
     def wants_folding(self) -> bool:
         """Whether enough is fresh for a new base."""
         return len(self._fresh_places) > max(FRESH, (len(self._base) if self._base else 0) // FRESH_SHARE)
+
+    @property
+    def must_fold(self) -> bool:
+        """Whether too much is fresh to go on adding without a new base."""
+        return len(self._fresh_places) > max(BULK, (len(self._base) if self._base else 0) // BULK_SHARE)
 
     def fold(self, lock: Any = None) -> bool:
         """Make a new base of all there is. Returns False where another process has done so meanwhile.

@@ -103,6 +103,7 @@ def night_school(school: School, night: Night) -> Outcome:
     syllabus, verdict, known = candidate.syllabus, candidate.verdict, school.ledger.lessons()
     facts = _facts(candidate, given)
     if verdict.promote:
+        facts["graduated"] = outcome.graduated(syllabus, candidate.after, school.teacher.tokens)
         return outcome.promoted(syllabus, adapter, candidate.after, facts, known, night)
     return outcome.rejected(syllabus, verdict.reasons, known, night, adapter.created_at, adapter=adapter, facts=facts)
 

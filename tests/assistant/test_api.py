@@ -458,7 +458,7 @@ def test_memory_is_searched(client: TestClient) -> None:
     assert found[0]["text"] == "tell me about whales\nYou asked: tell me about whales"
     assert list(found[0]) == ["text", "score", "dense", "lexical", "reason", "kind", "exchange_id", "created_at"]
     assert found[0]["dense"] == pytest.approx(1)
-    assert found[0]["lexical"] > found[1]["lexical"] > 0
+    assert found[0]["lexical"] >= found[1]["lexical"] >= 0
     assert found[0]["score"] > found[1]["score"]
 
 
@@ -469,7 +469,7 @@ def test_memory_is_searched(client: TestClient) -> None:
         ({"q": "x", "k": 0}, 422),
         ({"q": "x", "k": 10**9}, 422),
         ({"q": " "}, 400),
-        ({"q": "x" * 100_000}, 400),
+        ({"q": "x" * 60_000}, 400),
     ],
 )
 def test_a_bad_search_is_refused(client: TestClient, params: dict[str, Any], status: int) -> None:

@@ -9,12 +9,14 @@ figures.py   records of nights → the R matrix and the figures of a run
 metrics.py   the formulas: ACC, BWT, FWT, forgetting, intervals
 report.py    results → report.md
 plots.py     results → plots
+recalled.py  a stream by memory alone, a minute after its corrections
 loop.py      one night of the product in the small: seconds to an answer, tokens a second
 
 Nothing here prints, and nothing is known of how settings become an assistant: whoever starts a bench hands in `Build`.
 """
 
 from training.bench.loop import LoopFigures, loop, seconds_to_first_answer
+from training.bench.recalled import recalled
 from training.bench.run import Build, Product, compare
 
-__all__ = ["Build", "LoopFigures", "Product", "compare", "loop", "seconds_to_first_answer"]
+__all__ = ["Build", "LoopFigures", "Product", "compare", "loop", "recalled", "seconds_to_first_answer"]
