@@ -429,6 +429,43 @@ def memory_list(
     print_table(["when", "question", "answer", "version"], rows, none="nothing is remembered yet")
 
 
+@memory_cli.command("forget")
+def memory_forget(
+    context: typer.Context,
+    exchange: Annotated[str | None, typer.Argument(help="an exchange's id")] = None,
+    conversation: Annotated[str | None, typer.Option(help="all of a conversation")] = None,
+    user: Annotated[str | None, typer.Option(help="all of a user")] = None,
+    document: Annotated[str | None, typer.Option(help="a document's id")] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="all of everybody")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget for good: from the ledger, the index and the nights' files now, from the weights with the next night."""
+    from assistant.forgetting import forget, still_in_the_weights
+
+    if sum(x is not None for x in (exchange, conversation, user, document)) + everything != 1:
+        raise BadInput("name one: an exchange's id, --conversation, --user, --document or --everything")
+    house = _house(context)
+    gone = forget(
+        house.ledger,
+        lambda: house.memory,
+        house.settings.home,
+        house.key,
+        exchange=exchange,
+        conversation=conversation,
+        user=user,
+        document=document,
+        everything=everything,
+    )
+    left = still_in_the_weights(house.ledger)
+    told = {"exchanges": len(gone.exchanges), "lessons": len(gone.lessons), "passages": len(gone.passages)}
+    if as_json:
+        print_json(told | {"lessons_still_in_the_weights": left})
+        return
+    out.print("forgotten: " + ", ".join(f"{count} {name}" for name, count in told.items()), highlight=False)
+    if left:
+        out.print(f"{left} of its lessons are still in the weights that serve: the next night trains without them")
+
+
 @memory_cli.command("rebuild")
 def memory_rebuild(context: typer.Context) -> None:
     """Make the search index anew from the ledger."""

@@ -85,6 +85,7 @@ class ChatRequest(BaseModel):
     n: Literal[1] = 1
     user: str | None = None
     memory: bool = True
+    temporary: bool = False
 
 
 class FeedbackRequest(BaseModel):
@@ -248,6 +249,7 @@ def _ask(assistant: Assistant, request: ChatRequest) -> Ask:
         question=messages[-1]["content"],
         history=messages[:-1],
         memory=request.memory,
+        temporary=request.temporary,
         adapter=None if name == SERVED else name,
         sampling=Sampling(
             max_tokens=tokens or settings.answer_tokens,

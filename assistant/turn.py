@@ -54,6 +54,8 @@ class Ask:
     adapter: str | None = None
     """A version, or `base`; None: whichever is active when the turn begins."""
     sampling: Sampling | None = None
+    temporary: bool = False
+    """Nothing of it is kept: neither in the ledger nor in recall."""
     user: str = "local"
     stop: Event = field(default_factory=Event)
 
@@ -124,7 +126,7 @@ class Said:
 
 
 def turn(assistant: Assistant, ask: Ask) -> Iterator[TurnEvent]:
-    """Answer one question, streamed, and store the exchange with everything that made it.
+    """Answer one question, streamed, and store the exchange with everything that made it, unless it is temporary.
 
     Setting `ask.stop` ends the answer early; what was said by then is stored. A ledger that can't be written does not
     stop the answer: the last event carries the warning.
@@ -150,10 +152,12 @@ def turn(assistant: Assistant, ask: Ask) -> Iterator[TurnEvent]:
                 yield Words(piece.text)
     except GeneratorExit:
         # The reader has gone away. What was said by then is stored all the same, so that it can be rated.
-        store(assistant, exchange_of(assistant, ready, said))
+        if not ask.temporary:
+            store(assistant, exchange_of(assistant, ready, said))
         raise
     exchange = exchange_of(assistant, ready, said)
-    yield Answered(exchange, said.prompt_tokens, said.answer_tokens, warning=store(assistant, exchange))
+    warning = None if ask.temporary else store(assistant, exchange)
+    yield Answered(exchange, said.prompt_tokens, said.answer_tokens, warning=warning)
 
 
 def prepare(assistant: Assistant, ask: Ask) -> Prepared:

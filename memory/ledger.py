@@ -7,7 +7,7 @@ stands anywhere else. The ledger does not know what a model, a vector or a page 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,11 +18,13 @@ from memory.records import (
     Adapter,
     Document,
     Exchange,
+    Forgotten,
     Lease,
     Lesson,
     LessonEvent,
     LessonState,
     Marks,
+    Message,
     Night,
     NightStatus,
     Passage,
@@ -145,6 +147,65 @@ class Ledger(Database):
         """
         with self._read() as db:
             return sql.exchanges.newest_without(db, sql.lessons.rated_ids(), limit=limit)
+
+    # ------------------------------------------------------------------ privacy
+
+    def set_use(self, conversation_id: str, *, remember: bool, train: bool) -> None:
+        """Say whether recall may bring back what is said in a conversation, and whether nights may train on it.
+
+        Raises: NotFound.
+        """
+        with self._write() as db:
+            sql.exchanges.set_use(db, conversation_id, remember=remember, train=train)
+
+    def use(self, conversation_id: str) -> tuple[bool, bool]:
+        """(remember, train) of a conversation. Raises: NotFound."""
+        with self._read() as db:
+            return sql.exchanges.use(db, conversation_id)
+
+    def not_to_be_trained(self) -> set[str]:
+        """Ids of the exchanges of conversations that no night may train on."""
+        with self._read() as db:
+            return sql.exchanges.not_to_be_trained(db)
+
+    def to_forget(
+        self,
+        *,
+        exchange: str | None = None,
+        conversation: str | None = None,
+        user: str | None = None,
+        everything: bool = False,
+        document: str | None = None,
+    ) -> Forgotten:
+        """What `forget` would delete of one of these. Raises: NotFound."""
+        with self._read() as db:
+            if document is not None:
+                sql.documents.get(db, document)
+                return sql.forgetting.about(db, [], document_ids=[document])
+            ids = sql.forgetting.chosen(
+                db, exchange=exchange, conversation=conversation, user=user, everything=everything
+            )
+            return sql.forgetting.about(db, ids, document_ids=_documents_of(db, user, everything))
+
+    def forget(
+        self,
+        gone: Forgotten,
+        resign: Callable[[Sequence[Message], str], str],
+        *,
+        user: str | None = None,
+        everything: bool = False,
+        document: str | None = None,
+    ) -> bool:
+        """Delete it, everywhere in the ledger: rows are overwritten, and the WAL is emptied. What stays and was
+        answered with it loses it from prompt and history, and is signed anew. Nothing brings it back.
+
+        Returns:
+            False where another process reads just now, so that the WAL is emptied later.
+        """
+        with self._write() as db:
+            documents = [document] if document is not None else _documents_of(db, user, everything)
+            sql.forgetting.forget(db, gone, resign, document_ids=documents)
+        return self._empty_wal()
 
     # ------------------------------------------------------------------ ratings and lessons
 
@@ -305,6 +366,11 @@ class Ledger(Database):
         with self._read() as db:
             return sql.adapters.active(db)
 
+    def withdraw_adapter(self, version: str, reason: str) -> None:
+        """A version that may not serve again. Raises: NotFound."""
+        with self._write() as db:
+            sql.adapters.withdraw(db, version, reason)
+
     def activate(self, version: str, *, reason: str) -> Adapter | None:
         """Let `version` serve (`base` for none); the one before it retires. One transaction: it is the switch.
 
@@ -315,3 +381,9 @@ class Ledger(Database):
                 sql.adapters.may_serve(db, version)
             sql.adapters.flip(db, version, reason)
             return sql.adapters.active(db)
+
+
+def _documents_of(db: Any, user: str | None, everything: bool) -> list[str]:
+    if user is None and not everything:
+        return []
+    return [document.id for document in sql.documents.every(db, user=None if everything else user)]

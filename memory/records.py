@@ -110,6 +110,17 @@ class Remembered:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What goes when somebody wants something forgotten: ids, places in the ledger's order, and every text of it."""
+
+    exchanges: tuple[str, ...] = ()
+    lessons: tuple[str, ...] = ()
+    seqs: tuple[int, ...] = ()
+    passages: tuple[int, ...] = ()
+    texts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A file whose text can be recalled. `sha256` is of its content; one name of one user is one document."""
 

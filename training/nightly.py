@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.engine import AdapterFiles
+from assistant.forgetting import withdraw_versions
 from assistant.local import check_adapter
 from assistant.turn import adapter_files, adapter_folder
 from memory.errors import NotRemembered
@@ -445,6 +446,8 @@ def _end(school: School, night_id: str, ended: Outcome) -> Night:
         back_to_base=ended.back_to_base,
         lessons=ended.lessons,
     )
+    # Versions that were trained on what was forgotten since; the one that served until now may be among them.
+    withdraw_versions(school.ledger, school.home)
     # Published or on record; the weights themselves come out of the same seed again.
     for tried in (folder, *folder.glob("without-*")):
         for weights in (tried / "trained", *(_at_strength(tried, scale) for scale in school.settings.scales)):

@@ -3,6 +3,6 @@
 None of them opens or ends a transaction. Whoever calls two of them decides whether they are one.
 """
 
-from memory.sql import adapters, documents, exchanges, lessons, lexicon, nights, written
+from memory.sql import adapters, documents, exchanges, forgetting, lessons, lexicon, nights, written
 
-__all__ = ["adapters", "documents", "exchanges", "lessons", "lexicon", "nights", "written"]
+__all__ = ["adapters", "documents", "exchanges", "forgetting", "lessons", "lexicon", "nights", "written"]

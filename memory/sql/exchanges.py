@@ -99,6 +99,29 @@ def spoken(db: sa.Connection, exchange_ids: Sequence[str]) -> Iterator[Spoken]:
             yield Spoken(*row)
 
 
+def set_use(db: sa.Connection, conversation_id: str, *, remember: bool, train: bool) -> None:
+    """Raises: NotFound."""
+    use(db, conversation_id)
+    c = t.conversations
+    db.execute(sa.update(c).where(c.c.id == conversation_id).values(remember=remember, train=train))
+
+
+def use(db: sa.Connection, conversation_id: str) -> tuple[bool, bool]:
+    """(remember, train). Raises: NotFound."""
+    c = t.conversations.c
+    row = db.execute(sa.select(c.remember, c.train).where(c.id == conversation_id)).first()
+    if row is None:
+        raise NotFound("conversation", conversation_id)
+    return bool(row[0]), bool(row[1])
+
+
+def not_to_be_trained(db: sa.Connection) -> set[str]:
+    """Ids of the exchanges of conversations that no night may train on."""
+    e, c = t.exchanges.c, t.conversations.c
+    joined = t.exchanges.join(t.conversations, c.id == e.conversation_id)
+    return set(db.scalars(sa.select(e.id).select_from(joined).where(c.train.is_(sa.false()))))
+
+
 def newest_without(db: sa.Connection, rated: sa.Select[str], *, limit: int) -> list[Exchange]:
     """The newest ones whose id is not among those that `rated` selects."""
     query = sa.select(t.exchanges).where(t.exchanges.c.id.not_in(rated))
