@@ -390,6 +390,29 @@ def undo(
 # ---------------------------------------------------------------------- memory, models, health
 
 
+@cli.command("import")
+def import_(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="past dialogues of OpenAI, ShareGPT, ChatGPT, Claude or Open WebUI")],
+    into: Annotated[str, typer.Option(help="memory, lessons or both")],
+    as_json: AsJson = False,
+) -> None:
+    """Start from past dialogues: to be recalled, to be taught, or both."""
+    from typing import cast, get_args
+
+    from assistant.imports import Into, bring
+
+    if into not in get_args(Into):
+        raise BadInput(f"--into is {into[:40]!r}: it must be one of {', '.join(get_args(Into))}")
+    house = _house(context)
+    found = bring(house.ledger, file, into=cast("Into", into), key=house.key, clock=now)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        told = "{format}: {dialogues} dialogues, {exchanges} exchanges stored, {lessons} lessons, {known} known already"
+        out.print(told.format(**asdict(found)), highlight=False)
+
+
 @memory_cli.command("search")
 def memory_search(context: typer.Context, query: str, k: int = 5, as_json: AsJson = False) -> None:
     """What is remembered of something, by meaning and by words, with scores."""
@@ -427,6 +450,40 @@ def memory_list(
         return
     rows = [[f"{e.created_at:%Y-%m-%d %H:%M}", e.question, e.answer, e.adapter] for e in found]
     print_table(["when", "question", "answer", "version"], rows, none="nothing is remembered yet")
+
+
+@memory_cli.command("add")
+def memory_add(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help="txt, md, pdf, or csv and jsonl of question and answer")],
+    as_json: AsJson = False,
+) -> None:
+    """Remember documents: what is asked about them is answered with their words, and the source is named."""
+    from memory.documents import Library
+
+    house = _house(context)
+    library = Library(house.ledger, house.memory, now, new_id)
+    rows: list[dict[str, Any]] = []
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as bars:
+        for file in bars.track(files, description="reading"):
+            document, how = library.add(file)
+            rows.append({"id": document.id, "name": document.name, "passages": document.passages, "how": how})
+    if as_json:
+        print_json(rows)
+        return
+    shown = [[x["id"][:8], x["name"], str(x["passages"]), x["how"]] for x in rows]
+    print_table(["document", "name", "passages", ""], shown, none="")
+
+
+@memory_cli.command("documents")
+def memory_documents(context: typer.Context, as_json: AsJson = False) -> None:
+    """The documents that are remembered; `memory forget --document ID` removes one."""
+    found = _house(context).ledger.documents()
+    if as_json:
+        print_json([asdict(document) for document in found])
+        return
+    rows = [[x.id, x.name, str(x.passages), f"{x.created_at:%Y-%m-%d %H:%M}"] for x in found]
+    print_table(["document", "name", "passages", "added"], rows, none="no document yet: nightschool memory add FILE")
 
 
 @memory_cli.command("forget")
