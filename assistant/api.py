@@ -189,6 +189,14 @@ def create(  # noqa: C901 - one small route after another
         query = clean(q, limit=assistant.settings.message_chars, what="query")
         return {"results": [wire.found(r) for r in assistant.memory.search(query, k=k)]}
 
+    @api.get("/v1/memory/export", response_model=None)
+    def export() -> Response:
+        return Response(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _remembered(assistant)),
+            media_type="application/x-ndjson",
+            headers={"Content-Disposition": 'attachment; filename="nightschool-memory.jsonl"'},
+        )
+
     @api.get("/health")
     def health() -> dict[str, str]:
         return {"status": "ok"}
@@ -274,6 +282,22 @@ def _provenance(recalled: Recalled) -> dict[str, Any]:
         "adapter_sha256": recalled.adapter_sha256,
         "recollections": [wire.recollection(r) for r in recalled.recollections],
     }
+
+
+def _remembered(assistant: Assistant) -> Iterator[dict[str, Any]]:
+    """Everything that is remembered, the oldest first, with the answers that hold now."""
+    ledger = assistant.ledger
+    for first in range(1, ledger.last_seq() + 1, 500):
+        for _, (exchange, rating) in sorted(ledger.rated_exchanges(range(first, first + 500)).items()):
+            yield {
+                "exchange_id": exchange.id,
+                "conversation_id": exchange.conversation_id,
+                "created_at": exchange.created_at.isoformat(),
+                "question": exchange.question,
+                "answer": exchange.answer,
+                "rating": rating.value if rating else None,
+                "correction": rating.correction if rating else None,
+            }
 
 
 FINISH = {"stop": "stop", "length": "length", "stopped": "stop"}

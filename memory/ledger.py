@@ -100,6 +100,16 @@ class Ledger(Database):
         with self._read() as db:
             return sql.lexicon.search(db, query, limit=limit, user=user)
 
+    def given(self, exchange_id: str, *, limit: int = 20) -> list[Exchange]:
+        """The newest exchanges that were answered with this one in the prompt."""
+        with self._read() as db:
+            return sql.exchanges.given(db, exchange_id, limit=limit)
+
+    def newest_exchanges(self, *, user: str | None, limit: int) -> list[Exchange]:
+        """The newest first: `user`'s, or everybody's for None."""
+        with self._read() as db:
+            return sql.exchanges.newest(db, user, limit=limit)
+
     def in_the_weights(self, exchange_ids: Sequence[str], version: str) -> set[str]:
         """Those of the exchanges whose lesson is verified in `version`."""
         with self._read() as db:

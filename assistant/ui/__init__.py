@@ -41,10 +41,13 @@ def mount(app: FastAPI, assistant: Assistant) -> FastAPI:
     os.environ["GRADIO_TEMP_DIR"] = str(_temp_dir(assistant.settings.home))
     import gradio as gr
 
-    from assistant.ui import chat, learning, theme
+    from assistant.ui import chat, learning, memory, theme
+    from memory.documents import MOST_BYTES
 
     with gr.Blocks(title="Nightschool", analytics_enabled=False, fill_width=True) as pages:
         chat.build(pages, assistant)
+    with pages.route("Memory", "/memory"):
+        memory.build(pages, assistant)
     with pages.route("Learning", "/learning"):
         learning.build(pages, assistant)
     pages.queue(api_open=False)
@@ -60,8 +63,8 @@ def mount(app: FastAPI, assistant: Assistant) -> FastAPI:
             footer_links=[],
             run_history=False,
             allowed_paths=[],
-            # The page takes no files, but Gradio has a route for them.
-            max_file_size="1kb",
+            # Documents to be remembered; what is larger is refused by `memory.documents` too.
+            max_file_size=MOST_BYTES,
             show_error=False,
             ssr_mode=False,
             enable_monitoring=False,

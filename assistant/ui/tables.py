@@ -23,7 +23,7 @@ def lessons(found: Sequence[Lesson]) -> str:
         for one in found[:SHOWN]
     ]
     older = f"<p class='older'>and {len(found) - SHOWN} older ones</p>" if len(found) > SHOWN else ""
-    return _table(("Question", "Wanted answer", "Rated", "State", "Reason"), rows) + older
+    return table(("Question", "Wanted answer", "Rated", "State", "Reason"), rows) + older
 
 
 def versions(found: Sequence[Adapter]) -> str:
@@ -41,7 +41,7 @@ def versions(found: Sequence[Adapter]) -> str:
         )
         for one in found
     ]
-    return _table(("Version", "State", "Made", "Night", "Reason", "SHA-256"), rows)
+    return table(("Version", "State", "Made", "Night", "Reason", "SHA-256"), rows)
 
 
 def progress(night: Night) -> str:
@@ -99,7 +99,7 @@ def _empty(text: str) -> str:
     return f"<p class='card empty'>{text}</p>"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Each cell bears its column's name, which the style shows in place of the head where the screen is narrow."""
     columns = "".join(f"<th scope='col'>{name}</th>" for name in head)
     lines = (

@@ -44,7 +44,7 @@ document.addEventListener("click", (event) => {{
 </script>
 """
 
-PAGES = {"chat": ("./", "Chat"), "learning": ("./learning", "Learning")}
+PAGES = {"chat": ("./", "Chat"), "memory": ("./memory", "Memory"), "learning": ("./learning", "Learning")}
 
 
 def theme() -> gr.themes.Base:
@@ -94,7 +94,7 @@ def theme() -> gr.themes.Base:
     )
 
 
-def header(here: Literal["chat", "learning"]) -> str:
+def header(here: Literal["chat", "memory", "learning"]) -> str:
     """HTML: the name and the way between the pages."""
     links = "".join(
         f"<a href='{path}'{' aria-current=page' if page == here else ''}>{name}</a>"

@@ -122,6 +122,23 @@ def not_to_be_trained(db: sa.Connection) -> set[str]:
     return set(db.scalars(sa.select(e.id).select_from(joined).where(c.train.is_(sa.false()))))
 
 
+def given(db: sa.Connection, exchange_id: str, *, limit: int) -> list[Exchange]:
+    """The newest ones that were answered with `exchange_id` in the prompt."""
+    e = t.exchanges.c
+    used = sa.func.json_each(e.recollections).table_valued("value")
+    recalled = sa.func.json_extract(used.c.value, "$.exchange_id")
+    query = sa.select(t.exchanges).select_from(t.exchanges.join(used, sa.true())).where(recalled == exchange_id)
+    return [_exchange(row) for row in db.execute(query.order_by(e.seq.desc()).limit(limit)).mappings()]
+
+
+def newest(db: sa.Connection, user: str | None, *, limit: int) -> list[Exchange]:
+    """The newest ones of `user`, or of everybody for None."""
+    query = sa.select(t.exchanges).order_by(t.exchanges.c.seq.desc()).limit(limit)
+    if user is not None:
+        query = query.where(t.exchanges.c.user == user)
+    return [_exchange(row) for row in db.execute(query).mappings()]
+
+
 def newest_without(db: sa.Connection, rated: sa.Select[str], *, limit: int) -> list[Exchange]:
     """The newest ones whose id is not among those that `rated` selects."""
     query = sa.select(t.exchanges).where(t.exchanges.c.id.not_in(rated))
