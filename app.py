@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from assistant.turn import Assistant
     from memory.embedder import Embedder
     from memory.recall import Memory
+    from memory.reranker import Reranker
     from training.nightly import School, Tell
 
 cli = typer.Typer(
@@ -95,8 +96,23 @@ class Nightschool:
     def memory(self) -> Memory:
         from memory.recall import Memory
 
-        folder, score = self.settings.home / "index", self.settings.recall_min_score
-        return Memory(self.ledger, self.embedder, folder, min_score=score, save_every=32)
+        settings = self.settings
+        return Memory(
+            self.ledger,
+            self.embedder,
+            settings.home / "index",
+            min_score=settings.recall_min_score,
+            min_score_corrected=settings.recall_min_score_corrected,
+            reranker=self.reranker,
+        )
+
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        if not self.settings.recall_reranker:
+            return None
+        from memory.reranker import CrossEncoder
+
+        return CrossEncoder(self.settings.recall_reranker)
 
     @cached_property
     def engine(self) -> LocalEngine:
@@ -462,19 +478,44 @@ def _password(*, from_stdin: bool) -> str:
 # ---------------------------------------------------------------------- memory, models, health
 
 
+@cli.command("import")
+def import_(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="past dialogues of OpenAI, ShareGPT, ChatGPT, Claude or Open WebUI")],
+    into: Annotated[str, typer.Option(help="memory, lessons or both")],
+    as_json: AsJson = False,
+) -> None:
+    """Start from past dialogues: to be recalled, to be taught, or both."""
+    from typing import cast, get_args
+
+    from assistant.imports import Into, bring
+
+    if into not in get_args(Into):
+        raise BadInput(f"--into is {into[:40]!r}: it must be one of {', '.join(get_args(Into))}")
+    house = _house(context)
+    found = bring(house.ledger, file, into=cast("Into", into), key=house.key, clock=now)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        told = "{format}: {dialogues} dialogues, {exchanges} exchanges stored, {lessons} lessons, {known} known already"
+        out.print(told.format(**asdict(found)), highlight=False)
+
+
 @memory_cli.command("search")
 def memory_search(context: typer.Context, query: str, k: int = 5, as_json: AsJson = False) -> None:
-    """What would be recalled for a question, with scores."""
+    """What is remembered of something, by meaning and by words, with scores."""
     from assistant.turn import clean
 
     house = _house(context)
-    found = house.memory.recall(clean(query, limit=house.settings.message_chars, what="query"), k=k)
+    if k < 1:
+        raise BadInput(f"--k is {k}: it must be 1 at least")
+    found = house.memory.search(clean(query, limit=house.settings.message_chars, what="query"), k=k)
     house.memory.save()
     if as_json:
-        print_json([wire.recollection(r) for r in found])
+        print_json({"results": [wire.found(r) for r in found]})
         return
-    rows = [[f"{r.score:.2f}", r.question, r.answer, r.reason] for r in found]
-    print_table(["score", "question", "answer", "why"], rows, none="nothing near to that is remembered")
+    rows = [[f"{r.dense or 0:.2f}", f"{r.lexical or 0:.1f}", r.question, r.answer, r.reason] for r in found]
+    print_table(["near", "words", "question", "answer", "why"], rows, none="nothing like that is remembered")
 
 
 @memory_cli.command("list")
@@ -498,6 +539,77 @@ def memory_list(
         return
     rows = [[f"{e.created_at:%Y-%m-%d %H:%M}", e.question, e.answer, e.adapter] for e in found]
     print_table(["when", "question", "answer", "version"], rows, none="nothing is remembered yet")
+
+
+@memory_cli.command("add")
+def memory_add(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help="txt, md, pdf, or csv and jsonl of question and answer")],
+    as_json: AsJson = False,
+) -> None:
+    """Remember documents: what is asked about them is answered with their words, and the source is named."""
+    from memory.documents import Library
+
+    house = _house(context)
+    library = Library(house.ledger, house.memory, now, new_id)
+    rows: list[dict[str, Any]] = []
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as bars:
+        for file in bars.track(files, description="reading"):
+            document, how = library.add(file)
+            rows.append({"id": document.id, "name": document.name, "passages": document.passages, "how": how})
+    if as_json:
+        print_json(rows)
+        return
+    shown = [[x["id"][:8], x["name"], str(x["passages"]), x["how"]] for x in rows]
+    print_table(["document", "name", "passages", ""], shown, none="")
+
+
+@memory_cli.command("documents")
+def memory_documents(context: typer.Context, as_json: AsJson = False) -> None:
+    """The documents that are remembered; `memory forget --document ID` removes one."""
+    found = _house(context).ledger.documents()
+    if as_json:
+        print_json([asdict(document) for document in found])
+        return
+    rows = [[x.id, x.name, str(x.passages), f"{x.created_at:%Y-%m-%d %H:%M}"] for x in found]
+    print_table(["document", "name", "passages", "added"], rows, none="no document yet: nightschool memory add FILE")
+
+
+@memory_cli.command("forget")
+def memory_forget(
+    context: typer.Context,
+    exchange: Annotated[str | None, typer.Argument(help="an exchange's id")] = None,
+    conversation: Annotated[str | None, typer.Option(help="all of a conversation")] = None,
+    user: Annotated[str | None, typer.Option(help="all of a user")] = None,
+    document: Annotated[str | None, typer.Option(help="a document's id")] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="all of everybody")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget for good: from the ledger, the index and the nights' files now, from the weights with the next night."""
+    from assistant.forgetting import forget, still_in_the_weights
+
+    if sum(x is not None for x in (exchange, conversation, user, document)) + everything != 1:
+        raise BadInput("name one: an exchange's id, --conversation, --user, --document or --everything")
+    house = _house(context)
+    gone = forget(
+        house.ledger,
+        lambda: house.memory,
+        house.settings.home,
+        house.key,
+        exchange=exchange,
+        conversation=conversation,
+        user=user,
+        document=document,
+        everything=everything,
+    )
+    left = still_in_the_weights(house.ledger)
+    told = {"exchanges": len(gone.exchanges), "lessons": len(gone.lessons), "passages": len(gone.passages)}
+    if as_json:
+        print_json(told | {"lessons_still_in_the_weights": left})
+        return
+    out.print("forgotten: " + ", ".join(f"{count} {name}" for name, count in told.items()), highlight=False)
+    if left:
+        out.print(f"{left} of its lessons are still in the weights that serve: the next night trains without them")
 
 
 @memory_cli.command("rebuild")
@@ -643,6 +755,62 @@ def _bench_loop(context: typer.Context, *, as_json: bool) -> None:
         return
     rows = [[name.replace("_", " "), str(value)] for name, value in measured.items() if name != "answers"]
     print_table(["figure", "value"], rows, none="")
+
+
+@cli.command("bench-memory")
+def bench_memory(
+    context: typer.Context,
+    evidence: Annotated[Path | None, typer.Option(help="a LoCoMo file: is the evidence found?")] = None,
+    streams: Annotated[list[Path] | None, typer.Option("--stream", help="corrections, asked in other words")] = None,
+    scale: Annotated[int | None, typer.Option(min=1000, help="so many exchanges: latency, size, start")] = None,
+    rounds: Annotated[int | None, typer.Option("--kill", min=1, help="two writers, one killed, so many times")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recall, measured; at least one of the options says of what."""
+    if not (evidence or streams or scale or rounds):
+        raise BadInput("say what to measure: --evidence FILE, --stream FILE, --scale N or --kill N")
+    house = _house(context)
+    rows: list[dict[str, Any]] = []
+    with night_progress(quiet=as_json) as tell:
+        if evidence:
+            from memory.bench.evidence import measure
+
+            rows += measure(evidence, house.embedder, progress=lambda share, told: tell("evidence", share, told))
+        for file in streams or ():
+            rows.append(_bench_recalled(house, file, lambda done, of: tell("stream", done / of, f"{done} of {of}")))
+        if scale:
+            from memory.bench.scale import grow
+
+            around = _real_vectors(house, evidence) if evidence else None
+            rows += grow(scale, around=around, progress=lambda share, told: tell("scale", share, told))
+        if rounds:
+            from memory.bench.crash import survive
+
+            rows.append(survive(rounds, progress=lambda share, told: tell("kill", share, told)))
+    if as_json:
+        print_json(rows)
+        return
+    for head in dict.fromkeys(tuple(row) for row in rows):
+        print_table(head, [[str(v) for v in row.values()] for row in rows if tuple(row) == head], none="")
+
+
+def _real_vectors(house: Nightschool, file: Path) -> Any:
+    from memory.bench.evidence import read
+
+    return house.embedder.embed([turn.text for talk in read(file) for turn in talk.turns])
+
+
+def _bench_recalled(house: Nightschool, file: Path, progress: Any) -> dict[str, Any]:
+    from training.bench import recalled
+
+    with tempfile.TemporaryDirectory(prefix="nightschool-bench-") as home:
+        changed = {"home": Path(home), "models_dir": house.settings.models}
+        made = Nightschool(house.settings.model_copy(update=changed))
+        made.engine, made.embedder = house.engine, house.embedder
+        try:
+            return recalled(made.assistant, file, progress=progress)
+        finally:
+            made.ledger.close()
 
 
 def _night_of_its_own(house: Nightschool) -> Night:

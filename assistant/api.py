@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from threading import Event
 from typing import Annotated, Any, Literal
 
@@ -100,6 +100,7 @@ class ChatRequest(BaseModel):
     n: Literal[1] = 1
     user: str | None = None
     memory: bool = True
+    temporary: bool = False
 
 
 class FeedbackRequest(BaseModel):
@@ -218,7 +219,15 @@ def create(  # noqa: C901 - one small route after another
     @api.get("/v1/memory/search")
     def search(q: str, who: Me, k: Annotated[int, Query(ge=1, le=100)] = 5) -> dict[str, Any]:
         query = clean(q, limit=assistant.settings.message_chars, what="query")
-        return {"results": [wire.recollection(r) for r in assistant.memory.recall(query, k=k, user=who.id)]}
+        return {"results": [wire.found(r) for r in assistant.memory.search(query, k=k, user=who.id)]}
+
+    @api.get("/v1/memory/export", response_model=None)
+    def export(who: Me) -> Response:
+        return Response(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _remembered(assistant, who.id)),
+            media_type="application/x-ndjson",
+            headers={"Content-Disposition": 'attachment; filename="nightschool-memory.jsonl"'},
+        )
 
     told = registry or metrics.registry(assistant.ledger)
 
@@ -288,6 +297,7 @@ def _ask(assistant: Assistant, request: ChatRequest, who: Account) -> Ask:
         question=messages[-1]["content"],
         history=messages[:-1],
         memory=request.memory,
+        temporary=request.temporary,
         adapter=None if name == SERVED else name,
         user=who.id,
         sampling=Sampling(
@@ -313,6 +323,22 @@ def _provenance(recalled: Recalled) -> dict[str, Any]:
         "adapter_sha256": recalled.adapter_sha256,
         "recollections": [wire.recollection(r) for r in recalled.recollections],
     }
+
+
+def _remembered(assistant: Assistant, user: str) -> Iterator[dict[str, Any]]:
+    """Everything of `user` that is remembered, the oldest first, with the answers that hold now."""
+    ledger = assistant.ledger
+    for first in range(1, ledger.last_seq() + 1, 500):
+        for _, (exchange, rating) in sorted(ledger.rated_exchanges(range(first, first + 500), user=user).items()):
+            yield {
+                "exchange_id": exchange.id,
+                "conversation_id": exchange.conversation_id,
+                "created_at": exchange.created_at.isoformat(),
+                "question": exchange.question,
+                "answer": exchange.answer,
+                "rating": rating.value if rating else None,
+                "correction": rating.correction if rating else None,
+            }
 
 
 FINISH = {"stop": "stop", "length": "length", "stopped": "stop"}

@@ -141,5 +141,5 @@ def _index(settings: Settings) -> Iterator[Finding]:
     if not folder.is_dir():
         yield Finding("index", True, "none yet: it is made from the ledger when it is needed")
         return
-    index = VectorIndex.load(folder, SentenceEmbedder(embedder_path(settings.models)))
-    yield Finding("index", True, f"{len(index)} exchanges")
+    index = VectorIndex.open(folder, SentenceEmbedder(embedder_path(settings.models)))
+    yield Finding("index", True, f"{len(index)} vectors, base {index.kind}, up to exchange {index.marks.exchanges}")

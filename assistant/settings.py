@@ -58,6 +58,13 @@ class Settings(BaseSettings):
 
     recall_k: int = Field(3, ge=0, le=50, description="recollections in a prompt; 0 switches recall off")
     recall_min_score: float = Field(0.7, ge=-1, le=1, description="cosine under which a memory is none")
+    recall_min_score_corrected: float = Field(
+        0.5, ge=-1, le=1, description="the same for corrections and documents, which a person wrote"
+    )
+    recall_reranker: str = Field(
+        "", description="a cross-encoder that orders what a search finds: a folder or a hub id; empty: none"
+    )
+    graduation: bool = Field(True, description="what is verified in the weights that answer leaves the prompt")
     recall_share: float = Field(0.4, ge=0, le=1, description="share of the prompt's budget that memory may take")
 
     @field_validator("home", "models_dir", mode="before")

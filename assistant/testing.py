@@ -71,7 +71,7 @@ def assistant(
     return Assistant(
         settings=Settings(home=home),
         ledger=ledger,
-        memory=Memory(ledger, HashingEmbedder(), home / "index", min_score=0.5, save_every=8),
+        memory=Memory(ledger, HashingEmbedder(), home / "index", min_score=0.5),
         engine=engine or ScriptedEngine(),
         key=KEY,
         clock=clock or Clock(),

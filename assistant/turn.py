@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from threading import Event
 from time import perf_counter
+from typing import Any
 
 from assistant import prompt as prompts
 from assistant.engine import AdapterFiles, Engine, FinishReason, Piece, Sampling
@@ -176,7 +177,8 @@ def prepare(assistant: Assistant, ask: Ask) -> Prepared:
     history = _history(assistant, ask)
 
     wanted = settings.recall_k + len(ask.not_recalled)
-    found = assistant.memory.recall(question, k=wanted, user=ask.user) if ask.memory else []
+    version = adapter.version if adapter and settings.graduation else None
+    found = assistant.memory.recall(question, k=wanted, user=ask.user, version=version) if ask.memory else []
     found = [r for r in found if r.exchange_id not in ask.not_recalled][: settings.recall_k]
     recalled_at = perf_counter()
     built = prompts.build(
@@ -210,7 +212,7 @@ def exchange_of(assistant: Assistant, ready: Prepared, said: Said) -> Exchange:
         model_id=assistant.engine.model_id,
         adapter=adapter.version if adapter else BASE,
         adapter_sha256=adapter.sha256 if adapter else None,
-        recollections=tuple({"exchange_id": r.exchange_id, "score": r.score, "reason": r.reason} for r in used),
+        recollections=tuple(_used(r) for r in used),
         sampling={k: v for k, v in asdict(ready.sampling).items() if v is not None},
         timings={
             "recall_s": round(ready.recalled_at - ready.began, 4),
@@ -227,10 +229,10 @@ def exchange_of(assistant: Assistant, ready: Prepared, said: Said) -> Exchange:
 def store(assistant: Assistant, exchange: Exchange) -> str | None:
     """Into the ledger, and into recall. Where that can't be, one line that says why; the answer stands all the same."""
     try:
-        seq = assistant.ledger.add_exchange(exchange)
+        assistant.ledger.add_exchange(exchange)
     except NotRemembered as error:
         return str(error)
-    assistant.memory.remember(seq, exchange.question)
+    assistant.memory.remember()
     return None
 
 
@@ -278,6 +280,12 @@ def adapter_files(home: Path, adapter: Adapter) -> AdapterFiles:
 def adapter_folder(home: Path, version: str) -> Path:
     """Where a published version lies."""
     return home / "adapters" / version
+
+
+def _used(r: Recollection) -> dict[str, Any]:
+    """What the ledger keeps of a recollection beside the answer that it was given for."""
+    scores = {"score": r.score, "dense": r.dense, "lexical": r.lexical}
+    return {"exchange_id": r.exchange_id, **scores, "reason": r.reason} | ({"source": r.source} if r.source else {})
 
 
 def _history(assistant: Assistant, ask: Ask) -> list[Message]:

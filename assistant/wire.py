@@ -10,14 +10,27 @@ from memory.records import Adapter, Lesson, Night, Recollection
 
 
 def recollection(r: Recollection) -> dict[str, Any]:
-    """One search result."""
+    """What an answer was given to heed."""
     return {
-        "text": f"{r.question}\n{r.answer}",
         "question": r.question,
         "answer": r.answer,
         "score": round(r.score, 4),
         "reason": r.reason,
-        "kind": "correction" if r.corrected else "exchange",
+        "kind": r.kind,
+        "exchange_id": r.exchange_id,
+        "created_at": r.created_at.isoformat(),
+    }
+
+
+def found(r: Recollection) -> dict[str, Any]:
+    """One result of a search. `dense` is a cosine and `lexical` BM25, None where that search did not find it."""
+    return {
+        "text": f"{r.question}\n{r.answer}".strip(),
+        "score": round(r.score, 5),
+        "dense": None if r.dense is None else round(r.dense, 4),
+        "lexical": None if r.lexical is None else round(r.lexical, 4),
+        "reason": r.reason,
+        "kind": r.kind,
         "exchange_id": r.exchange_id,
         "created_at": r.created_at.isoformat(),
     }

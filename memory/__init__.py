@@ -13,8 +13,14 @@ tables.py      the ledger's schema
 migrations/    from one schema to the next
 errors.py      what can go wrong, as one tree
 embedder.py    text to vectors
-vectors.py     the nearest of them
 recall.py      a question → ranked recollections, each with why it is there: read this first
+candidates.py  what was found, judged by the ratings that hold, folded and fused
+lexicon.py     a question → the words that BM25 looks for; what a text names
+vectors.py     the nearest vectors: a log that grows, over a base
+bases.py       the base, of the kind that its size asks for
+places.py      how lexicon and index number what they hold
+reranker.py    a cross-encoder, for those who have one
+bench/         recall, measured
 testing.py     an embedder that hashes, a clock, makers of the nouns: for anyone's tests
 """
 
@@ -36,14 +42,18 @@ from memory.records import (
     BASE,
     Adapter,
     AdapterState,
+    Document,
     Exchange,
+    Forgotten,
     Lease,
     Lesson,
     LessonEvent,
     LessonState,
+    Marks,
     Message,
     Night,
     NightStatus,
+    Passage,
     Rating,
     Recollection,
     Votes,
@@ -56,7 +66,9 @@ __all__ = [
     "AdapterState",
     "AlreadyRunning",
     "BadInput",
+    "Document",
     "Exchange",
+    "Forgotten",
     "IndexUnusable",
     "Lease",
     "LeaseLost",
@@ -66,6 +78,7 @@ __all__ = [
     "Lesson",
     "LessonEvent",
     "LessonState",
+    "Marks",
     "Message",
     "ModelUnavailable",
     "Night",
@@ -74,6 +87,7 @@ __all__ = [
     "NotAllowed",
     "NotFound",
     "NotRemembered",
+    "Passage",
     "Rating",
     "Recollection",
     "Votes",

@@ -156,6 +156,15 @@ class Database:
         self.read_only = again.read_only
         old.dispose()
 
+    def _empty_wal(self) -> bool:
+        """Write the WAL into the database and cut it to nothing: until then it holds older pages. False where another
+        process reads just now.
+        """
+        with self._damage_told(), self._engine.connect() as plain:
+            connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+            row = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").first()
+        return row is not None and row[0] == 0
+
     @contextmanager
     def _damage_told(self) -> Iterator[None]:
         try:
@@ -188,6 +197,8 @@ def _sqlite(uri: str, *, wal: bool = True, connections: int = 15) -> sa.Engine:
             connection.execute("PRAGMA journal_mode=WAL")
             # FULL: an acknowledged rating outlives a power cut, not only a killed process.
             connection.execute("PRAGMA synchronous=FULL")
+        # What is deleted is overwritten, not only given free.
+        connection.execute("PRAGMA secure_delete=ON")
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from memory.accounts import Deed
 from memory.database import Database
-from memory.sql import accounts
 from memory.sql import history as sql
 
 
@@ -64,17 +62,6 @@ class Shelf(Database):
         with self._write() as db:
             sql.check_owner(db, conversation_id, user)
             sql.rename(db, conversation_id, title)
-
-    def remove_conversation(self, conversation_id: str, *, user: str, deed: Deed) -> list[int]:
-        """Everything of it: exchanges, ratings, lessons. Returns the exchanges' places, for the index to forget.
-
-        Raises: NotFound, also where it is another user's.
-        """
-        with self._write() as db:
-            sql.check_owner(db, conversation_id, user)
-            seqs = sql.remove(db, conversation_id)
-            accounts.did(db, deed.at, deed.by, deed.action, deed.detail)
-            return seqs
 
     def newest_line(self, user: str, *, conversation_id: str | None = None) -> str | None:
         """The exchange that `user` wrote last (in that conversation)."""

@@ -7,7 +7,7 @@ stands anywhere else. The ledger does not know what a model, a vector or a page 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,13 +17,18 @@ from memory.history import Shelf
 from memory.records import (
     BASE,
     Adapter,
+    Document,
     Exchange,
+    Forgotten,
     Lease,
     Lesson,
     LessonEvent,
     LessonState,
+    Marks,
+    Message,
     Night,
     NightStatus,
+    Passage,
     Rating,
     Spoken,
     Votes,
@@ -65,7 +70,7 @@ class Ledger(People, Shelf):
             return sql.exchanges.latest_conversation(db, user)
 
     def questions_after(self, seq: int, *, limit: int) -> list[tuple[int, str]]:
-        """(seq, question) of exchanges written after `seq`, in order: what an index must still take in."""
+        """(seq, question) of exchanges written after `seq`, in order."""
         with self._read() as db:
             return sql.exchanges.questions_after(db, seq, limit=limit)
 
@@ -78,12 +83,68 @@ class Ledger(People, Shelf):
         with self._read() as db:
             return sql.exchanges.count(db)
 
-    def rated_exchanges(
-        self, seqs: Sequence[int], *, user: str | None = None
-    ) -> dict[int, tuple[Exchange, Rating | None]]:
-        """`seq` → (exchange, the rating that holds), for those that exist (and are `user`'s)."""
+    # ------------------------------------------------------------------ recall
+
+    def marks(self) -> Marks:
+        """How far the ledger reaches."""
         with self._read() as db:
-            found = sql.exchanges.by_seq(db, seqs, user=user)
+            return sql.written.last(db)
+
+    def written_after(self, marks: Marks, *, limit: int) -> tuple[list[tuple[int, str]], Marks]:
+        """Some more (place, text) of what an index that reaches to `marks` must still take in, at most `limit` rows,
+        and how far it then reaches. A place that it holds already is replaced. See `memory.places`.
+        """
+        with self._read() as db:
+            return sql.written.after(db, marks, limit=limit)
+
+    def find_words(self, query: str, *, limit: int, user: str | None = None) -> list[tuple[int, float]]:
+        """(place, BM25) of what fits a query of `memory.lexicon`, best first."""
+        with self._read() as db:
+            return sql.lexicon.search(db, query, limit=limit, user=user)
+
+    def given(self, exchange_id: str, *, limit: int = 20) -> list[Exchange]:
+        """The newest exchanges that were answered with this one in the prompt."""
+        with self._read() as db:
+            return sql.exchanges.given(db, exchange_id, limit=limit)
+
+    def newest_exchanges(self, *, user: str | None, limit: int) -> list[Exchange]:
+        """The newest first: `user`'s, or everybody's for None."""
+        with self._read() as db:
+            return sql.exchanges.newest(db, user, limit=limit)
+
+    def in_the_weights(self, exchange_ids: Sequence[str], version: str) -> set[str]:
+        """Those of the exchanges whose lesson is verified in `version`."""
+        with self._read() as db:
+            return sql.lessons.in_the_weights(db, exchange_ids, version)
+
+    def passages(self, seqs: Sequence[int], *, user: str | None = None) -> dict[int, tuple[Document, Passage]]:
+        """`seq` → a passage and its document, for those that exist (and are `user`'s)."""
+        with self._read() as db:
+            return sql.documents.by_seq(db, seqs, user=user)
+
+    def add_document(self, document: Document, passages: Sequence[Passage]) -> None:
+        """Store a document with its passages; an older one of the same user and name is replaced."""
+        with self._write() as db:
+            sql.documents.add(db, document, passages)
+
+    def document(self, document_id: str) -> Document:
+        """Raises: NotFound."""
+        with self._read() as db:
+            return sql.documents.get(db, document_id)
+
+    def documents(self, *, user: str | None = None) -> list[Document]:
+        """The newest first: `user`'s, or everybody's for None."""
+        with self._read() as db:
+            return sql.documents.every(db, user=user)
+
+    def rated_exchanges(
+        self, seqs: Sequence[int], *, user: str | None = None, remembered_only: bool = False
+    ) -> dict[int, tuple[Exchange, Rating | None]]:
+        """`seq` → (exchange, the rating that holds), for those that exist (and are `user`'s, and of conversations that
+        may be recalled).
+        """
+        with self._read() as db:
+            found = sql.exchanges.by_seq(db, seqs, user=user, remembered_only=remembered_only)
             ratings = sql.lessons.ratings_in_force(db, [exchange.id for exchange in found.values()])
         return {seq: (exchange, ratings.get(exchange.id)) for seq, exchange in found.items()}
 
@@ -98,6 +159,65 @@ class Ledger(People, Shelf):
         """
         with self._read() as db:
             return sql.exchanges.newest_without(db, sql.lessons.rated_ids(), limit=limit)
+
+    # ------------------------------------------------------------------ privacy
+
+    def set_use(self, conversation_id: str, *, remember: bool, train: bool) -> None:
+        """Say whether recall may bring back what is said in a conversation, and whether nights may train on it.
+
+        Raises: NotFound.
+        """
+        with self._write() as db:
+            sql.exchanges.set_use(db, conversation_id, remember=remember, train=train)
+
+    def use(self, conversation_id: str) -> tuple[bool, bool]:
+        """(remember, train) of a conversation. Raises: NotFound."""
+        with self._read() as db:
+            return sql.exchanges.use(db, conversation_id)
+
+    def not_to_be_trained(self) -> set[str]:
+        """Ids of the exchanges of conversations that no night may train on."""
+        with self._read() as db:
+            return sql.exchanges.not_to_be_trained(db)
+
+    def to_forget(
+        self,
+        *,
+        exchange: str | None = None,
+        conversation: str | None = None,
+        user: str | None = None,
+        everything: bool = False,
+        document: str | None = None,
+    ) -> Forgotten:
+        """What `forget` would delete of one of these. Raises: NotFound."""
+        with self._read() as db:
+            if document is not None:
+                sql.documents.get(db, document)
+                return sql.forgetting.about(db, [], document_ids=[document])
+            ids = sql.forgetting.chosen(
+                db, exchange=exchange, conversation=conversation, user=user, everything=everything
+            )
+            return sql.forgetting.about(db, ids, document_ids=_documents_of(db, user, everything))
+
+    def forget(
+        self,
+        gone: Forgotten,
+        resign: Callable[[Sequence[Message], str], str],
+        *,
+        user: str | None = None,
+        everything: bool = False,
+        document: str | None = None,
+    ) -> bool:
+        """Delete it, everywhere in the ledger: rows are overwritten, and the WAL is emptied. What stays and was
+        answered with it loses it from prompt and history, and is signed anew. Nothing brings it back.
+
+        Returns:
+            False where another process reads just now, so that the WAL is emptied later.
+        """
+        with self._write() as db:
+            documents = [document] if document is not None else _documents_of(db, user, everything)
+            sql.forgetting.forget(db, gone, resign, document_ids=documents)
+        return self._empty_wal()
 
     # ------------------------------------------------------------------ ratings and lessons
 
@@ -299,6 +419,11 @@ class Ledger(People, Shelf):
         with self._read() as db:
             return sql.adapters.active(db)
 
+    def withdraw_adapter(self, version: str, reason: str) -> None:
+        """A version that may not serve again. Raises: NotFound."""
+        with self._write() as db:
+            sql.adapters.withdraw(db, version, reason)
+
     def activate(self, version: str, *, reason: str) -> Adapter | None:
         """Let `version` serve (`base` for none); the one before it retires. One transaction: it is the switch.
 
@@ -337,3 +462,9 @@ class Ledger(People, Shelf):
     def append_study_log(self, entries: Sequence[Mapping[str, Any]]) -> None:
         with self._write() as db:
             sql.study.append(db, entries)
+
+
+def _documents_of(db: Any, user: str | None, everything: bool) -> list[str]:
+    if user is None and not everything:
+        return []
+    return [document.id for document in sql.documents.every(db, user=None if everything else user)]

@@ -1,10 +1,13 @@
 """A question → what is remembered of it: the story of the package.
 
 1. Take into the index what the ledger has gained since, whoever wrote it; where the index can't be used, rebuild it.
-   What is embedded is the question.
-2. Search the index for questions of near meaning.
-3. Read those exchanges, with the ratings that hold *now*, from the ledger: a correction counts at once.
-4. Leave out what was rated down, fold equal questions into one, and say of each why it is there.
+   What is embedded is each question, and each question with the answer that holds. The lexicon needs nothing: the
+   ledger's own transactions keep it.
+2. Search both: what is near in meaning, and what shares telling words.
+3. Read what was found from the ledger, with the ratings that hold *now*: a correction counts at once.
+4. Leave out what was rated down or may not be recalled, and fold what asks the same into one.
+5. Rank, and say of each why it is there. `search`, for people, fuses both rankings; `recall`, for a prompt, takes only
+   what is near enough not to mislead a model.
 
 The index is a convenience and the ledger is the truth: nothing here can be lost. This module does not know prompts or
 models; it loads FAISS at first use.
@@ -14,25 +17,50 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from memory import lexicon
+from memory.candidates import Candidate, Candidates, fuse
 from memory.errors import IndexUnusable
 from memory.ledger import Ledger
-from memory.records import Exchange, Rating, Recollection
+from memory.places import Part, seq_of
+from memory.records import Marks, Recollection
 
 if TYPE_CHECKING:
-    from memory.embedder import Embedder
+    from memory.embedder import Embedder, Vectors
+    from memory.reranker import Reranker
     from memory.vectors import VectorIndex
 
 BATCH = 256
-"""How many questions are embedded, and how many exchanges are read, at once."""
+"""How many texts are embedded, and how many exchanges are read, at once."""
 
-SAME = 1e-4
-"""Cosines nearer than this can be of the same question, written in other case or spacing."""
+DEPTH = 20
+"""How far down each ranking counts in a fusion: what only one of them finds further down is noise (BENCHMARKS.md)."""
+
+ALIKE = 0.02
+"""Cosines that tell nothing apart: for a prompt, of two so near to each other the newer one comes first."""
+
+LEAST = 0.2
+"""Cosine under which a search by meaning finds nothing: what has no more in common than that is a stranger."""
 
 Progress = Callable[[int, int], None]
-"""Called with (questions in the index, questions in all) after each batch."""
+"""Called with (exchanges in the index, exchanges in all) after each batch."""
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near a recollection must be for a prompt, as cosines in [-1, 1]. `corrected` is for what a person wrote: a
+    correction, or a document.
+    """
+
+    plain: float
+    corrected: float
+
+    def holds(self, candidate: Candidate) -> bool:
+        least = self.corrected if candidate.written_by_a_person else self.plain
+        return candidate.dense is not None and candidate.dense >= least
 
 
 class Memory:
@@ -40,74 +68,114 @@ class Memory:
 
     Args:
         ledger: the truth.
-        embedder: turns questions into vectors.
+        embedder: turns texts into vectors.
         folder: where the index is kept between runs; None keeps it in memory only.
-        min_score: cosine in [-1, 1] below which nothing is recalled.
-        save_every: the index is saved after so many additions, or after a tenth of its size where that is more (a save
-            writes it whole). What a kill loses is embedded again at the next start.
+        min_score: cosine in [-1, 1] below which nothing is recalled for a prompt.
+        min_score_corrected: the same for corrections and documents; None: as `min_score`.
+        reranker: puts the best of a fusion into its own order.
     """
 
     def __init__(
-        self, ledger: Ledger, embedder: Embedder, folder: Path | None, *, min_score: float, save_every: int
+        self,
+        ledger: Ledger,
+        embedder: Embedder,
+        folder: Path | None,
+        *,
+        min_score: float,
+        min_score_corrected: float | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
-        self._ledger, self._embedder, self._folder = ledger, embedder, folder
-        self._min_score, self._save_every = min_score, save_every
+        self._ledger, self._embedder, self._folder, self._reranker = ledger, embedder, folder, reranker
+        self._near = Nearness(min_score, min_score if min_score_corrected is None else min_score_corrected)
         self._lock = threading.RLock()
         self._index: VectorIndex | None = None
-        self._unsaved = 0
-        self.not_saved: str | None = None
-        """Why the index could not be written to its folder the last time, or None. Recall works without."""
+        self._folding: threading.Thread | None = None
         self.rebuilt: str | None = None
         """Why the index was last built anew from the ledger, or None."""
 
     # ------------------------------------------------------------------ the story
 
-    def recall(self, question: str, *, k: int, user: str | None = None) -> list[Recollection]:
-        """The `k` best recollections for `question` (of `user`, or of everybody), the nearest first.
+    def search(self, query: str, *, k: int, user: str | None = None) -> list[Recollection]:
+        """The `k` best for a person who looks for something (of `user`'s, or of everybody's): both rankings fused.
 
         Raises:
             ModelUnavailable: the embedder's weights can't be loaded.
         """
-        if k <= 0 or not question.strip():
+        if k <= 0:
             return []
-        index = self._level(None)
-        if not index:
+        found = self.found(query, depth=max(k, DEPTH), user=user)
+        fused = fuse(found.by_meaning(), found.by_words(), depth=max(k, DEPTH))
+        return [one.recollection(user, score) for one, score in self._reranked(query, fused)[:k]]
+
+    def recall(
+        self, question: str, *, k: int, user: str | None = None, version: str | None = None
+    ) -> list[Recollection]:
+        """The `k` best for a prompt that asks `question`, the nearest first: near enough, and about nothing else.
+
+        Args:
+            version: the one that answers; what is verified in its weights needs no room in the prompt.
+
+        Raises:
+            ModelUnavailable: the embedder's weights can't be loaded.
+        """
+
+        def fits(one: Candidate) -> bool:
+            return self._near.holds(one) and not lexicon.about_another(question, one.question)
+
+        least = min(self._near.plain, self._near.corrected)
+        found = self._find(question, k=k, user=user, least=least, fits=fits, version=version) if k > 0 else None
+        if found is None:
             return []
+        return [one.recollection(user, one.dense or 0.0) for one in found.by_meaning(alike=ALIKE)[:k]]
+
+    def found(self, query: str, *, depth: int, user: str | None = None) -> Candidates:
+        """Both rankings of a search before they are fused, `depth` deep at least: for whoever measures them."""
+        found = self._find(query, k=depth, user=user, least=LEAST, fits=_anything)
+        return found or Candidates(self._ledger, user=user, version=None, fits=_anything)
+
+    def _find(
+        self,
+        question: str,
+        *,
+        k: int,
+        user: str | None,
+        least: float,
+        fits: Callable[[Candidate], bool],
+        version: str | None = None,
+    ) -> Candidates | None:
+        """What both searches find: by meaning, all that can be among the `k` nearest; None where nothing can be."""
+        if not question.strip() or self._level(None) is None:
+            return None
         vector = self._embedder.embed([question])[0]
-        best: dict[str, _Candidate] = {}
-        seen: set[int] = set()
-        wanted = max(BATCH, 4 * k)
+        found = Candidates(self._ledger, user=user, version=version, fits=fits)
+        words = lexicon.query(question)
+        found.add_words(self._ledger.find_words(words, limit=4 * k, user=user) if words else [])
+        wanted = max(BATCH, 8 * k)
         while True:
             with self._lock:
-                hits = index.search(vector, wanted)
-            near = [(seq, score) for seq, score in hits if score >= self._min_score]
-            # By id, not by place: a wider search may order equal scores in another way.
-            self._fold(best, [hit for hit in near if hit[0] not in seen], user)
-            seen.update(seq for seq, _ in near)
-            ranked = sorted(best.values(), key=lambda c: (-c.score, -c.seq))[:k]
+                index = self._index
+                hits = index.search(vector, wanted) if index else []
+            near = [(place, score) for place, score in hits if score >= least]
+            found.add_near(near)
+            nearest = found.by_meaning()
             # Beyond the last hit there may be a better one of the same question, until that is out of reach.
-            complete = len(ranked) == k and hits[-1][1] < ranked[-1].score - SAME
+            complete = len(nearest) >= k and hits[-1][1] < (nearest[k - 1].dense or 0.0) - ALIKE
             if complete or len(near) < len(hits) or len(hits) < wanted:
-                return [c.recollection(user) for c in ranked]
+                return found
             wanted *= 4
 
-    def remember(self, seq: int, question: str) -> None:
-        """Take a new exchange's question into the index (what `recall` would find in the ledger by itself)."""
-        with self._lock:
-            index = self._index
-            if index is None or seq != index.last_seq + 1:
-                self.refresh()
-                return
-            self._add(index, [(seq, question)])
+    def _reranked(self, query: str, fused: list[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
+        if self._reranker is None or not fused:
+            return fused
+        scores = self._reranker.scores(query, [f"{one.question}\n{one.answer}" for one, _ in fused])
+        ranked = sorted(zip(fused, scores, strict=True), key=lambda pair: -pair[1])
+        return [(one, score) for (one, _), score in ranked]
 
-    def forget(self, seqs: Sequence[int]) -> None:
-        """Take exchanges out of the index that are in the ledger no more, and write it down at once."""
-        with self._lock:
-            index = self._index = self._load() if self._index is None else self._index
-            index.remove(seqs)
-            index.last_seq = min(index.last_seq, self._ledger.last_seq())
-            self._unsaved += 1
-            self.save()
+    # ------------------------------------------------------------------ level with the ledger
+
+    def remember(self) -> None:
+        """Take in what was just written, so that the next question need not wait for it."""
+        self._level(None)
 
     def refresh(self, progress: Progress | None = None) -> None:
         """Bring the index level with the ledger: load it, take in what is new, or build it anew."""
@@ -115,119 +183,97 @@ class Memory:
 
     def rebuild(self, progress: Progress | None = None) -> None:
         """Build the index anew from the ledger."""
-        self._build("it was asked for", progress)
+        with self._lock:
+            self._build("it was asked for", progress)
+
+    def forget(self, places: Sequence[int]) -> None:
+        """Remove what was embedded of these places, from the files too. Whoever calls it has changed the ledger."""
+        with self._lock:
+            if self._level(None) is not None and self._index is not None:
+                self._index.remove(places)
 
     def save(self) -> None:
-        """Write the index to its folder, if anything is new; where that fails, `not_saved` says why."""
+        """Wait for a base that is being built, and write what could not be written so far; see `not_saved`."""
+        if self._folding is not None:
+            self._folding.join()
         with self._lock:
-            if self._folder is None or self._index is None or not self._unsaved:
-                return
-            try:
-                self._index.save(self._folder)
-            except OSError as error:
-                self.not_saved = f"{self._folder}: {error.strerror or error}"
-            else:
-                self.not_saved = None
-                self._unsaved = 0
+            if self._index is not None:
+                self._index.save()
 
-    # ------------------------------------------------------------------ the index
+    @property
+    def not_saved(self) -> str | None:
+        """Why the index could not be written to its folder the last time, or None. Recall works without."""
+        return self._index.not_saved if self._index else None
+
+    @property
+    def size(self) -> int:
+        """Vectors in the index, as far as it is loaded."""
+        return len(self._index) if self._index else 0
+
+    def contents(self) -> dict[int, Vectors]:
+        """Everything that the index holds, place → vector: for who checks it."""
+        with self._lock:
+            return self._index.contents() if self._index else {}
 
     def _level(self, progress: Progress | None) -> VectorIndex | None:
         with self._lock:
-            last = self._ledger.last_seq()
+            reaches = self._ledger.marks()
             if self._index is None:
-                if last == 0:
+                if reaches == Marks() and not (self._folder and self._folder.exists()):
                     # Nothing to recall: that needs no weights.
                     return None
-                self._index = self._load()
-            if self._index.last_seq > last:
+                self._index = self._open()
+            if _ahead(self._index.marks, reaches):
                 return self._build("it is ahead of the ledger", progress)
-            if self._index.last_seq < last:
-                self._catch_up(self._index, progress)
+            if self._index.marks != reaches:
+                self._catch_up(progress)
             return self._index
 
-    def _load(self) -> VectorIndex:
+    def _open(self) -> VectorIndex:
         # Here, not above: FAISS is loaded by those who recall.
         from memory.vectors import VectorIndex
 
         if self._folder is not None:
             try:
-                return VectorIndex.load(self._folder, self._embedder)
+                return VectorIndex.open(self._folder, self._embedder)
             except IndexUnusable as error:
                 self.rebuilt = error.reason
-        return VectorIndex(self._embedder.name, self._embedder.dimensions)
+        return VectorIndex.create(self._folder, self._embedder)
 
     def _build(self, why: str, progress: Progress | None) -> VectorIndex:
         from memory.vectors import VectorIndex
 
-        with self._lock:
-            self.rebuilt = why
-            self._index = VectorIndex(self._embedder.name, self._embedder.dimensions)
-            # Even when it stays empty: what is on disk holds what the ledger does not.
-            self._unsaved = 1
-            self._catch_up(self._index, progress)
-            self.save()
-            return self._index
+        self.rebuilt = why
+        self._index = VectorIndex.create(self._folder, self._embedder)
+        self._catch_up(progress)
+        return self._index
 
-    def _catch_up(self, index: VectorIndex, progress: Progress | None) -> None:
-        total = self._ledger.count_exchanges() if progress else 0
-        while batch := self._ledger.questions_after(index.last_seq, limit=BATCH):
-            self._add(index, batch)
-            if progress:
-                progress(len(index), max(total, len(index)))
-
-    def _add(self, index: VectorIndex, batch: Sequence[tuple[int, str]]) -> None:
-        index.add([seq for seq, _ in batch], self._embedder.embed([question for _, question in batch]))
-        index.last_seq = batch[-1][0]
-        self._unsaved += len(batch)
-        if self._unsaved >= max(self._save_every, len(index) // 10):
-            self.save()
-
-    # ------------------------------------------------------------------ what the ledger says of the hits
-
-    def _fold(self, best: dict[str, _Candidate], hits: Sequence[tuple[int, float]], user: str | None) -> None:
-        for start in range(0, len(hits), BATCH):
-            scores = dict(hits[start : start + BATCH])
-            for seq, (exchange, rating) in self._ledger.rated_exchanges(list(scores), user=user).items():
-                candidate = _Candidate(seq, scores[seq], exchange, rating)
-                text = " ".join(exchange.question.casefold().split())
-                if candidate.usable and (text not in best or candidate.rank > best[text].rank):
-                    best[text] = candidate
+    def _catch_up(self, progress: Progress | None) -> None:
+        total, done = (self._ledger.count_exchanges(), 0) if progress else (0, 0)
+        while True:
+            assert self._index is not None  # noqa: S101 - opened by who calls
+            with self._index.exclusive():
+                if not self._index.sync():
+                    # Another process has made a new one.
+                    self._index = self._open()
+                    continue
+                texts, marks = self._ledger.written_after(self._index.marks, limit=BATCH)
+                if not texts and marks == self._index.marks:
+                    break
+                self._index.put([p for p, _ in texts], self._embedder.embed([text for _, text in texts]), marks)
+            if self._index.must_fold:
+                self._index.fold()
+            done += sum(1 for place, _ in texts if seq_of(place)[1] is Part.QUESTION)
+            if progress and texts:
+                progress(done, max(done, total))
+        if self._index.wants_folding and (self._folding is None or not self._folding.is_alive()):
+            self._folding = threading.Thread(target=self._index.fold, args=(self._lock,), name="fold", daemon=True)
+            self._folding.start()
 
 
-class _Candidate:
-    """An exchange that the index found, and how the rating that holds bears on it."""
+def _anything(_: Candidate) -> bool:
+    return True
 
-    def __init__(self, seq: int, score: float, exchange: Exchange, rating: Rating | None) -> None:
-        self.seq, self.score, self._exchange, self._rating = seq, score, exchange, rating
-        correction = rating.correction if rating is not None else None
-        self._corrected = bool(correction and correction.strip())
-        self._answer = correction if correction and self._corrected else exchange.answer
 
-    @property
-    def usable(self) -> bool:
-        rated_down = self._rating is not None and self._rating.value < 0
-        return bool(self._answer.strip()) and (self._corrected or not rated_down)
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        """Among equal questions the greatest counts: corrected, rated up, unrated; the newest within."""
-        return (2 if self._corrected else 1 if self._rating is not None else 0, self.seq)
-
-    def recollection(self, user: str | None) -> Recollection:
-        exchange, rating = self._exchange, self._rating
-        if rating is None:
-            reason = f"asked on {exchange.created_at:%Y-%m-%d}"
-        else:
-            verb = "corrected" if self._corrected else "rated up"
-            who = "you" if user in (None, rating.user) else rating.user
-            reason = f"{verb} by {who} on {rating.created_at:%Y-%m-%d}"
-        return Recollection(
-            exchange_id=exchange.id,
-            question=exchange.question,
-            answer=self._answer,
-            created_at=exchange.created_at,
-            score=self.score,
-            reason=reason,
-            corrected=self._corrected,
-        )
+def _ahead(marks: Marks, of: Marks) -> bool:
+    return marks.exchanges > of.exchanges or marks.ratings > of.ratings or marks.passages > of.passages

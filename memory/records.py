@@ -68,17 +68,78 @@ class AdapterState(StrEnum):
 class Recollection:
     """Something remembered that bears on a question.
 
-    `score` is the cosine similarity of the two questions in [-1, 1]. `answer` is the correction where the exchange was
-    corrected; `reason` says in a few words why it is here.
+    `answer` is the correction where the exchange was corrected, and the text of a piece of a document; `source` names
+    that document and page. `reason` says in a few words why it is here. A `dense` or `lexical` of None: that search
+    did not find it.
     """
 
-    exchange_id: str
+    exchange_id: str | None
     question: str
     answer: str
     created_at: datetime
     score: float
+    """What it is ranked by: the cosine in a prompt, the fused rank in a search."""
     reason: str
     corrected: bool = False
+    dense: float | None = None
+    """Cosine in [-1, 1]: the greater of the one to its question and the one to question and answer together."""
+    lexical: float | None = None
+    """BM25, from 0 up."""
+    source: str | None = None
+
+    @property
+    def kind(self) -> Literal["correction", "exchange", "document"]:
+        return "document" if self.source is not None else "correction" if self.corrected else "exchange"
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """How far in the ledger an index reaches: the last `seq` of each table that it has taken in."""
+
+    exchanges: int = 0
+    ratings: int = 0
+    passages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An exchange as recall finds it. `seq` is its place in the order of writing."""
+
+    seq: int
+    exchange: Exchange
+    rating: Rating | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What goes when somebody wants something forgotten: ids, places in the ledger's order, and every text of it."""
+
+    exchanges: tuple[str, ...] = ()
+    lessons: tuple[str, ...] = ()
+    seqs: tuple[int, ...] = ()
+    passages: tuple[int, ...] = ()
+    texts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file whose text can be recalled. `sha256` is of its content; one name of one user is one document."""
+
+    id: str
+    user: str
+    name: str
+    sha256: str
+    created_at: datetime
+    passages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document. `question` is what it answers, where the document says that; `page` counts from 1."""
+
+    text: str
+    page: int | None = None
+    question: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """The ledger's schema, as SQLAlchemy tables. To change it, add a file to `migrations/versions` (a test compares both).
 
-Rows of `exchanges`, `ratings` and `lesson_events` are only ever added. Times are ISO-8601 text in UTC, which sorts as
-time does and reads the same in every database.
+Rows of `exchanges`, `ratings` and `lesson_events` are only ever added, until somebody has them forgotten. Times are
+ISO-8601 text in UTC, which sorts as time does and reads the same in every database.
 """
 
 from __future__ import annotations
 
+from calendar import month_name
 from datetime import UTC, datetime
 from typing import Any
 
@@ -95,6 +96,9 @@ conversations = sa.Table(
     sa.Column("created_at", Time, nullable=False),
     # None: the first words say what it is about.
     sa.Column("title", sa.Text, nullable=True),
+    # Whether recall may bring back what was said in it, and whether a night may train on it.
+    sa.Column("remember", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("train", sa.Boolean, nullable=False, server_default=sa.true()),
 )
 
 exchanges = sa.Table(
@@ -236,3 +240,72 @@ drifts = sa.Table(
     sa.Column("night_id", sa.ForeignKey("nights.id"), primary_key=True),
     sa.Column("told", sa.JSON, nullable=False),
 )
+documents = sa.Table(
+    "documents",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("user", sa.String(64), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+    sa.UniqueConstraint("user", "name"),
+    sqlite_autoincrement=True,
+)
+
+passages = sa.Table(
+    "passages",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("document_id", sa.ForeignKey("documents.id"), nullable=False, index=True),
+    sa.Column("page", sa.Integer, nullable=True),
+    sa.Column("question", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# ---------------------------------------------------------------------- the lexicon
+
+# Words of all that can be recalled, for BM25. Triggers keep it, in the transaction of whoever writes: it can't fall
+# behind. Its rows are numbered as `memory.places` says: four to a `seq`.
+_PLACE, _PASSAGE = "seq * 4", "seq * 4 + 2"
+_MONTHS = " ".join(f"WHEN '{n:02}' THEN '{month_name[n]}'" for n in range(1, 13))
+_DATE = (
+    "CAST(substr({at}, 9, 2) AS INTEGER) || ' ' || CASE substr({at}, 6, 2) "
+    + _MONTHS
+    + " END || ' ' || substr({at}, 1, 4)"
+)
+_IN_FORCE = (
+    "CASE WHEN NEW.value = 0 THEN e.answer WHEN trim(coalesce(NEW.correction, '')) <> '' THEN NEW.correction"
+    " WHEN NEW.value < 0 THEN '' ELSE e.answer END"
+)
+LEXICON = (
+    "CREATE VIRTUAL TABLE lexicon USING fts5"
+    "(before, text, date, user UNINDEXED, tokenize = 'porter unicode61 remove_diacritics 2')",
+    "CREATE TRIGGER lexicon_exchange AFTER INSERT ON exchanges BEGIN"
+    " INSERT INTO lexicon (rowid, before, text, date, user) VALUES"
+    f" (NEW.{_PLACE}, coalesce((SELECT answer FROM exchanges WHERE id = NEW.parent_id), ''),"
+    f" NEW.question || char(10) || NEW.answer, {_DATE.format(at='NEW.created_at')}, NEW.user); END",
+    # The answer that holds is what is found: a correction takes the place of what it corrects.
+    "CREATE TRIGGER lexicon_rating AFTER INSERT ON ratings BEGIN"
+    f" UPDATE lexicon SET text = (SELECT e.question || char(10) || {_IN_FORCE} FROM exchanges e"
+    f" WHERE e.id = NEW.exchange_id) WHERE rowid = (SELECT {_PLACE} FROM exchanges WHERE id = NEW.exchange_id); END",
+    f"CREATE TRIGGER lexicon_forgotten AFTER DELETE ON exchanges BEGIN DELETE FROM lexicon WHERE rowid = OLD.{_PLACE};"
+    f" UPDATE lexicon SET before = '' WHERE rowid IN (SELECT {_PLACE} FROM exchanges WHERE parent_id = OLD.id); END",
+    "CREATE TRIGGER lexicon_passage AFTER INSERT ON passages BEGIN"
+    " INSERT INTO lexicon (rowid, before, text, date, user)"
+    f" SELECT NEW.{_PASSAGE}, d.name, NEW.question || char(10) || NEW.text, '', d.user FROM documents d"
+    " WHERE d.id = NEW.document_id; END",
+    "CREATE TRIGGER lexicon_passage_removed AFTER DELETE ON passages BEGIN"
+    f" DELETE FROM lexicon WHERE rowid = OLD.{_PASSAGE}; END",
+)
+"""The statements that make it. SQLite's own; another database has a search of its own."""
+
+for _statement in LEXICON:
+    sa.event.listen(
+        metadata,
+        "after_create",
+        sa.DDL(  # type: ignore[no-untyped-call]
+            _statement.replace("%", "%%")
+        ).execute_if(dialect="sqlite"),
+    )

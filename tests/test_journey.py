@@ -162,7 +162,7 @@ def test_five_corrections_are_learned_overnight_and_nothing_is_forgotten(
             assert reply.json()["lesson"]["state"] == "queued"
         recalled = server.http.get("/v1/memory/search", params={"q": wrong[0][0]}).json()["results"][0]
         assert recalled["kind"] == "correction"
-        assert says(recalled["answer"], wrong[0][1])
+        assert says(recalled["text"], wrong[0][1])
 
         began = time.monotonic()
         started = server.http.post("/v1/nights")

@@ -15,8 +15,10 @@ from memory.records import Lesson, LessonState
 
 
 def in_force(ledger: Ledger) -> list[Lesson]:
-    """All lessons but the undone ones, oldest first."""
-    return [lesson for lesson in ledger.lessons() if lesson.state is not LessonState.UNDONE]
+    """All lessons but the undone ones, and those of conversations that may not be trained on; oldest first."""
+    kept_out = ledger.not_to_be_trained()
+    lessons = ledger.lessons()
+    return [x for x in lessons if x.state is not LessonState.UNDONE and x.exchange_id not in kept_out]
 
 
 def unsigned(ledger: Ledger, lessons: Sequence[Lesson], key: bytes) -> dict[str, str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.engine import AdapterFiles
+from assistant.forgetting import withdraw_versions
 from assistant.local import check_adapter
 from assistant.turn import adapter_files, adapter_folder
 from memory.errors import NotRemembered
@@ -311,6 +312,7 @@ def _publish(school: School, night: Night, attempt: Attempt, given: Given) -> Ou
     syllabus, verdict, known = attempt.syllabus, attempt.verdict, school.ledger.lessons()
     facts = outcome.facts(attempt, given, stages=attempt.folder.relative_to(_folder(school, night)).as_posix())
     if verdict.promote:
+        facts["graduated"] = outcome.graduated(syllabus, attempt.after, school.teacher.tokens)
         return outcome.promoted(syllabus, adapter, attempt.after, facts, known, night)
     return outcome.rejected(syllabus, verdict.reasons, known, night, adapter.created_at, adapter=adapter, facts=facts)
 
@@ -361,6 +363,8 @@ def _end(school: School, night_id: str, ended: Outcome) -> Night:
         drift=ended.drift,
         lessons=ended.lessons,
     )
+    # Versions that were trained on what was forgotten since; the one that served until now may be among them.
+    withdraw_versions(school.ledger, school.home)
     # Published or on record; the weights themselves come out of the same seed again.
     remove_weights(folder, school.settings.scales)
     return night

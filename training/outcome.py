@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -119,6 +119,16 @@ def facts(attempt: Attempt, given: Given, *, stages: str = ".") -> dict[str, Any
         "lessons_out": {k: {"state": d.state, "reason": d.reason} for k, d in syllabus.dropped.items()},
         "syllabus": syllabus.identity,
     }
+
+
+def graduated(syllabus: Syllabus, after: Exam, tokens: Callable[[Lesson], int]) -> dict[str, int]:
+    """How many lessons the new version has in its weights, so that they leave the prompt, and how many tokens all of
+    them would take there. `tokens` counts a lesson's prompt and answer.
+    """
+    items = {item.lesson_id: item for item in syllabus.paper if item.kind in ("tonight", "earlier")}
+    known = [x for x in syllabus.kept if x.id in items and after.right[items[x.id].id] and x.wanted]
+    recalled = (tokens(replace(x, history=())) - tokens(replace(x, question="", wanted="", history=())) for x in known)
+    return {"lessons": len(known), "prompt_tokens": sum(recalled)}
 
 
 def _left_out(syllabus: Syllabus, known: Sequence[Lesson], night: Night, at: datetime) -> Events:

@@ -73,6 +73,10 @@ def as_markdown(report: Mapping[str, Any], lessons: Mapping[str, Lesson]) -> str
     questions = report.get("questions", [])
     if questions:
         parts += _questions(questions)
+    graduated = report.get("graduated")
+    if graduated and graduated["lessons"]:
+        left = "{lessons} of them are in the weights and leave the prompt: {prompt_tokens:,} tokens less"
+        parts += ["### What the memory lets go of", _list([left.format(**graduated)])]
     canaries = report.get("verdict", {}).get("canaries")
     if canaries:
         parts += ["### How it talks, beside the base", _canaries(canaries)]

@@ -99,7 +99,8 @@ def stored_questions(ledger: Ledger) -> list[str]:
 
     What the base says to them is what it shall go on saying. Liked answers are lessons themselves, and trained as such.
     """
-    found = ledger.unrated_exchanges(limit=STORED_QUESTIONS)
+    kept_out = ledger.not_to_be_trained()
+    found = [x for x in ledger.unrated_exchanges(limit=STORED_QUESTIONS) if x.id not in kept_out]
     return [x.question for x in found if not x.history and not cleaning.secret_in(x.question)]
 
 

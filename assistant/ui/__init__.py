@@ -44,14 +44,17 @@ def mount(app: FastAPI, assistant: Assistant, accounts: Accounts | None = None) 
     os.environ["GRADIO_TEMP_DIR"] = str(_temp_dir(assistant.settings.home))
     import gradio as gr
 
-    from assistant.ui import admin, chat, history, learning, theme
+    from assistant.ui import admin, chat, history, learning, memory, theme
     from assistant.ui.shell import House, i18n
+    from memory.documents import MOST_BYTES
 
     house = House(assistant, accounts)
     with gr.Blocks(title="Nightschool", analytics_enabled=False, fill_width=True) as pages:
         chat.build(pages, house)
     with pages.route("History", "/history"):
         history.build(pages, house)
+    with pages.route("Memory", "/memory"):
+        memory.build(pages, house)
     with pages.route("Learning", "/learning"):
         learning.build(pages, house)
     with pages.route("Admin", "/admin"):
@@ -75,8 +78,8 @@ def mount(app: FastAPI, assistant: Assistant, accounts: Accounts | None = None) 
             footer_links=[],
             run_history=False,
             allowed_paths=[],
-            # The page takes no files, but Gradio has a route for them.
-            max_file_size="1kb",
+            # Documents to be remembered; what is larger is refused by `memory.documents` too.
+            max_file_size=MOST_BYTES,
             show_error=False,
             ssr_mode=False,
             enable_monitoring=False,

@@ -454,8 +454,10 @@ class Chat:
         """What the exchange was given, with the questions as they stand in the ledger now."""
         found: list[Mapping[str, Any]] = []
         for recollection in exchange.recollections:
+            exchange_id = recollection["exchange_id"]
             try:
-                question = self._house.assistant.ledger.exchange(recollection["exchange_id"]).question
+                known = self._house.assistant.ledger.exchange(exchange_id).question if exchange_id else None
+                question = known or str(recollection.get("source"))
             except NotFound:
                 question = "(deleted since)"
             found.append({**recollection, "question": question})

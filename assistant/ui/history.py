@@ -9,10 +9,12 @@ from itertools import groupby
 
 import gradio as gr
 
+from assistant.forgetting import forget
 from assistant.texts import Language, text
 from assistant.turn import scrub
 from assistant.ui.markup import act_button, both, dialog, field
 from assistant.ui.shell import HIDDEN, House, Updates, board, header, i18n, lang, pressed, told
+from memory.errors import NotFound
 from memory.history import Conversation
 
 TITLE_CHARS = 120
@@ -77,9 +79,12 @@ class History:
             title = " ".join(scrub(sent.get("title", "")).split())[:TITLE_CHARS]
             assistant.ledger.rename(found, title, user=who.id)
         elif sent.get("act") == "delete":
-            deed = self._house.deed(who, "conversation deleted", found)
-            seqs = assistant.ledger.remove_conversation(found, user=who.id, deed=deed)
-            assistant.memory.forget(seqs)
+            if assistant.ledger.owner(found) != who.id:
+                raise NotFound("conversation", found)
+            forget(
+                assistant.ledger, lambda: assistant.memory, assistant.settings.home, assistant.key, conversation=found
+            )
+            self._house.note(who, "conversation deleted", found)
             gr.Info(text("history.deleted", lang(request)))
         return self.on_look(words, request)
 

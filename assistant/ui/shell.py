@@ -26,7 +26,7 @@ Updates = dict[Any, Any]
 """Widget → its new value or properties."""
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
-PAGES = {"chat": "./", "history": "./history", "learning": "./learning", "admin": "./admin"}
+PAGES = {"chat": "./", "history": "./history", "memory": "./memory", "learning": "./learning", "admin": "./admin"}
 """Page → its address. The script shows the link to Admin to admins alone."""
 
 HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

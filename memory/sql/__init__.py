@@ -3,6 +3,32 @@
 None of them opens or ends a transaction. Whoever calls two of them decides whether they are one.
 """
 
-from memory.sql import accounts, adapters, drifts, exchanges, history, lessons, nights, study
+from memory.sql import (
+    accounts,
+    adapters,
+    documents,
+    drifts,
+    exchanges,
+    forgetting,
+    history,
+    lessons,
+    lexicon,
+    nights,
+    study,
+    written,
+)
 
-__all__ = ["accounts", "adapters", "drifts", "exchanges", "history", "lessons", "nights", "study"]
+__all__ = [
+    "accounts",
+    "adapters",
+    "documents",
+    "drifts",
+    "exchanges",
+    "forgetting",
+    "history",
+    "lessons",
+    "lexicon",
+    "nights",
+    "study",
+    "written",
+]

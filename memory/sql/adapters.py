@@ -35,6 +35,13 @@ def flip(db: sa.Connection, version: str, reason: str) -> None:
         )
 
 
+def withdraw(db: sa.Connection, version: str, reason: str) -> None:
+    """Never to serve again. Raises: NotFound."""
+    get(db, version)
+    gone = sa.update(t.adapters).where(t.adapters.c.version == version)
+    db.execute(gone.values(state=str(AdapterState.REJECTED), reason=reason))
+
+
 def may_serve(db: sa.Connection, version: str) -> None:
     """Raises: NotFound; BadInput for a version that failed its exam."""
     adapter = get(db, version)

@@ -75,9 +75,16 @@ def count(db: sa.Connection) -> int:
     return db.execute(sa.select(sa.func.count()).select_from(t.exchanges)).scalar_one()
 
 
-def by_seq(db: sa.Connection, seqs: Sequence[int], *, user: str | None) -> dict[int, Exchange]:
-    """`seq` → exchange, for those that exist and are `user`'s (None: anybody's)."""
+def by_seq(
+    db: sa.Connection, seqs: Sequence[int], *, user: str | None, remembered_only: bool = False
+) -> dict[int, Exchange]:
+    """`seq` → exchange, for those that exist and are `user`'s (None: anybody's); with `remembered_only`, of
+    conversations that may be recalled.
+    """
     query = sa.select(t.exchanges).where(t.exchanges.c.seq.in_(list(seqs)))
+    if remembered_only:
+        hidden = sa.select(t.conversations.c.id).where(t.conversations.c.remember.is_(sa.false()))
+        query = query.where(t.exchanges.c.conversation_id.not_in(hidden))
     if user is not None:
         query = query.where(t.exchanges.c.user == user)
     return {row["seq"]: _exchange(row) for row in db.execute(query).mappings()}
@@ -90,6 +97,46 @@ def spoken(db: sa.Connection, exchange_ids: Sequence[str]) -> Iterator[Spoken]:
         query = sa.select(*columns).where(t.exchanges.c.id.in_(exchange_ids[first : first + CHUNK]))
         for row in db.execute(query):
             yield Spoken(*row)
+
+
+def set_use(db: sa.Connection, conversation_id: str, *, remember: bool, train: bool) -> None:
+    """Raises: NotFound."""
+    use(db, conversation_id)
+    c = t.conversations
+    db.execute(sa.update(c).where(c.c.id == conversation_id).values(remember=remember, train=train))
+
+
+def use(db: sa.Connection, conversation_id: str) -> tuple[bool, bool]:
+    """(remember, train). Raises: NotFound."""
+    c = t.conversations.c
+    row = db.execute(sa.select(c.remember, c.train).where(c.id == conversation_id)).first()
+    if row is None:
+        raise NotFound("conversation", conversation_id)
+    return bool(row[0]), bool(row[1])
+
+
+def not_to_be_trained(db: sa.Connection) -> set[str]:
+    """Ids of the exchanges of conversations that no night may train on."""
+    e, c = t.exchanges.c, t.conversations.c
+    joined = t.exchanges.join(t.conversations, c.id == e.conversation_id)
+    return set(db.scalars(sa.select(e.id).select_from(joined).where(c.train.is_(sa.false()))))
+
+
+def given(db: sa.Connection, exchange_id: str, *, limit: int) -> list[Exchange]:
+    """The newest ones that were answered with `exchange_id` in the prompt."""
+    e = t.exchanges.c
+    used = sa.func.json_each(e.recollections).table_valued("value")
+    recalled = sa.func.json_extract(used.c.value, "$.exchange_id")
+    query = sa.select(t.exchanges).select_from(t.exchanges.join(used, sa.true())).where(recalled == exchange_id)
+    return [_exchange(row) for row in db.execute(query.order_by(e.seq.desc()).limit(limit)).mappings()]
+
+
+def newest(db: sa.Connection, user: str | None, *, limit: int) -> list[Exchange]:
+    """The newest ones of `user`, or of everybody for None."""
+    query = sa.select(t.exchanges).order_by(t.exchanges.c.seq.desc()).limit(limit)
+    if user is not None:
+        query = query.where(t.exchanges.c.user == user)
+    return [_exchange(row) for row in db.execute(query).mappings()]
 
 
 def newest_without(db: sa.Connection, rated: sa.Select[str], *, limit: int) -> list[Exchange]:

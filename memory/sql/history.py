@@ -68,19 +68,6 @@ def rename(db: sa.Connection, conversation_id: str, title: str) -> None:
     db.execute(sa.update(t.conversations).where(c.id == conversation_id).values(title=title or None))
 
 
-def remove(db: sa.Connection, conversation_id: str) -> list[int]:
-    """Everything of it, in the order that the foreign keys want; returns the exchanges' `seq`."""
-    seqs = list(db.execute(sa.select(e.seq).where(e.conversation_id == conversation_id)).scalars())
-    ids = sa.select(e.id).where(e.conversation_id == conversation_id)
-    lessons = sa.select(t.lessons.c.id).where(t.lessons.c.exchange_id.in_(ids))
-    db.execute(sa.delete(t.lesson_events).where(t.lesson_events.c.lesson_id.in_(lessons)))
-    db.execute(sa.delete(t.lessons).where(t.lessons.c.exchange_id.in_(ids)))
-    db.execute(sa.delete(t.ratings).where(t.ratings.c.exchange_id.in_(ids)))
-    db.execute(sa.delete(t.exchanges).where(e.conversation_id == conversation_id))
-    db.execute(sa.delete(t.conversations).where(c.id == conversation_id))
-    return seqs
-
-
 def newest(db: sa.Connection, user: str, conversation_id: str | None) -> str | None:
     """The id of the exchange that was written last."""
     query = sa.select(e.id).where(e.user == user)

@@ -87,6 +87,26 @@ def counts(db: sa.Connection) -> dict[LessonState, int]:
     return {LessonState(state): count for state, count in db.execute(query)}
 
 
+def in_the_weights(db: sa.Connection, exchange_ids: Sequence[str], version: str) -> set[str]:
+    """Those of the exchanges whose lesson in force was found right by the newest exam of `version`."""
+    lesson, e = t.lessons.c, t.lesson_events.c
+    last = sa.select(sa.func.max(e.seq)).where(
+        e.lesson_id == lesson.id,
+        e.adapter == version,
+        e.state.in_([str(LessonState.VERIFIED), str(LessonState.NOT_LEARNED)]),
+    )
+    query = (
+        sa.select(lesson.exchange_id)
+        .join(t.lesson_events, e.seq == last.correlate(t.lessons).scalar_subquery())
+        .where(
+            lesson.exchange_id.in_(list(exchange_ids)),
+            lesson.state != LessonState.UNDONE,
+            e.state == LessonState.VERIFIED,
+        )
+    )
+    return set(db.scalars(query))
+
+
 def rated_ids() -> sa.Select[str]:
     """A query for the ids of all exchanges that were ever rated, whether or not it was taken back."""
     return sa.select(t.ratings.c.exchange_id)

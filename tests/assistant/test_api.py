@@ -359,7 +359,7 @@ def test_an_answer_is_rated_and_its_lesson_followed(client: TestClient) -> None:
     assert lesson == rated["lesson"]
     assert [event["state"] for event in lesson["events"]] == ["queued"]
     found = client.get("/v1/memory/search", params={"q": "Who wrote Emma?"}).json()["results"]
-    assert [(r["answer"], r["kind"]) for r in found] == [("Jane Austen.", "correction")]
+    assert [(r["text"], r["kind"]) for r in found] == [("Who wrote Emma?\nJane Austen.", "correction")]
 
 
 def test_a_rating_is_taken_back(client: TestClient) -> None:
@@ -498,16 +498,29 @@ def test_an_unknown_night_is_refused(client: TestClient) -> None:
 
 
 def test_memory_is_searched(client: TestClient) -> None:
-    """The nearest first, no more than asked for."""
+    """The best of both rankings first, no more than asked for, in the very shape that is documented."""
     assert client.get("/v1/memory/search", params={"q": "whales"}).json() == {"results": []}
     for text in ("tell me about whales", "tell me about blue whales", "what is a fugue"):
-        client.post(CHAT, json=hello(text))
+        client.post(CHAT, json=hello(text, memory=False))
     found = client.get("/v1/memory/search", params={"q": "tell me about whales", "k": 2}).json()["results"]
-    assert [r["question"] for r in found] == ["tell me about whales", "tell me about blue whales"]
+    assert [r["text"].splitlines()[0] for r in found] == ["tell me about whales", "tell me about blue whales"]
     assert found[0]["text"] == "tell me about whales\nYou asked: tell me about whales"
+    assert list(found[0]) == ["text", "score", "dense", "lexical", "reason", "kind", "exchange_id", "created_at"]
+    assert found[0]["dense"] == pytest.approx(1)
+    assert found[0]["lexical"] >= found[1]["lexical"] >= 0
+    assert found[0]["score"] > found[1]["score"]
 
 
-@pytest.mark.parametrize(("params", "status"), [({}, 422), ({"q": "x", "k": 0}, 422), ({"q": " "}, 400)])
+@pytest.mark.parametrize(
+    ("params", "status"),
+    [
+        ({}, 422),
+        ({"q": "x", "k": 0}, 422),
+        ({"q": "x", "k": 10**9}, 422),
+        ({"q": " "}, 400),
+        ({"q": "x" * 60_000}, 400),
+    ],
+)
 def test_a_bad_search_is_refused(client: TestClient, params: dict[str, Any], status: int) -> None:
     """One line names what is missing."""
     response = client.get("/v1/memory/search", params=params)

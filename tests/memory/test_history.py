@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from memory import Ledger, LessonState, NotFound
+from memory import Ledger, NotFound
 from memory.accounts import Deed
-from memory.testing import NOON, exchange, lesson, rating
+from memory.testing import NOON, exchange
 
 DEED = Deed(NOON, "test", "deleted")
 
@@ -64,21 +64,6 @@ def test_a_given_title_is_shown_and_found_and_can_be_taken_back(ledger: Ledger) 
     assert ledger.title("c1") == "What is the capital of France?"
     with pytest.raises(NotFound):
         ledger.rename("c3", "mine now", user="local")
-
-
-def test_what_is_removed_is_gone_with_ratings_and_lessons(ledger: Ledger) -> None:
-    """The other conversations stay, and another user can't remove it."""
-    ledger.rate(rating("r2", "e2"), lesson("l2", "r2", "e2"))
-    ledger.rate(rating("r4", "e4"), lesson("l4", "r4", "e4"))
-    with pytest.raises(NotFound):
-        ledger.remove_conversation("c1", user="bob", deed=DEED)
-    assert ledger.remove_conversation("c1", user="local", deed=DEED) == [1, 2, 3]
-    assert found(ledger) == ["c2"]
-    assert [one.id for one in ledger.lessons(states=[LessonState.QUEUED])] == ["l4"]
-    assert ledger.rating("e2") is None
-    with pytest.raises(NotFound):
-        ledger.exchange("e2")
-    assert ledger.deeds(limit=1) == [DEED]
 
 
 def test_a_branch_is_read_without_the_others(ledger: Ledger) -> None:

@@ -56,12 +56,18 @@ def schema(path: Path) -> dict[str, str]:
         return {name: " ".join(sql.split()) for name, sql in rows if name not in ("alembic_version", "sqlite_sequence")}
 
 
+def in_tables(name: str | None, kind: str, _parents: object) -> bool:
+    """Not the lexicon's own, which Alembic doesn't know."""
+    return not (kind == "table" and str(name).startswith("lexicon"))
+
+
 def test_migrated_ledger_is_the_schema_of_tables(path: Path) -> None:
     """Alembic finds no difference between a migrated database and tables.metadata."""
     Ledger.open(path).close()
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path))
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        options = {"compare_type": True, "compare_server_default": True, "include_name": in_tables}
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, metadata) == []
     engine.dispose()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -15,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from memory import Ledger, Recollection
-from memory.accounts import Deed
 from memory.embedder import SentenceEmbedder, Vectors
 from memory.recall import Memory
+from memory.records import Marks
 from memory.testing import NOON, HashingEmbedder, exchange, lesson, rating
-from memory.vectors import INDEX, MANIFEST, VectorIndex
+from memory.vectors import MANIFEST, VectorIndex
 
 CAPITAL = "What is the capital of France?"
 
@@ -34,6 +33,11 @@ class Counting(HashingEmbedder):
         """As the hashing one."""
         self.asked += texts
         return super().embed(texts)
+
+    @property
+    def questions(self) -> list[str]:
+        """Without those that an answer follows."""
+        return [text for text in self.asked if "\n" not in text]
 
 
 class Other(HashingEmbedder):
@@ -50,7 +54,7 @@ def ledger() -> Ledger:
 
 def memory_of(ledger: Ledger, folder: Path | None = None, **more: object) -> Memory:
     """Recall over `ledger` with the hashing embedder."""
-    options = {"embedder": HashingEmbedder(), "min_score": 0.5, "save_every": 1000} | more
+    options = {"embedder": HashingEmbedder(), "min_score": 0.5} | more
     return Memory(ledger, folder=folder, **options)  # type: ignore[arg-type]
 
 
@@ -72,16 +76,18 @@ def found(memory: Memory, question: str = CAPITAL, k: int = 5, user: str | None 
 
 def test_near_questions_are_recalled_nearest_first(ledger: Ledger) -> None:
     """What was asked before in like words is recalled with its answer, cosine and reason; strangers are not."""
-    add(ledger, "How do I boil eggs?", "What is the capital of Italy?", CAPITAL)
+    add(ledger, "How do I boil eggs?", "what is the capital of italy?", CAPITAL)
     best, second = memory_of(ledger).recall(CAPITAL, k=5)
     assert [best.score, second.score] == pytest.approx([1, 5 / 6])
-    assert replace(best, score=1.0) == Recollection(
+    assert replace(best, score=1.0, dense=1.0, lexical=1.0) == Recollection(
         exchange_id="e3",
         question=CAPITAL,
         answer="answer 3",
         created_at=NOON + timedelta(minutes=3),
         score=1.0,
         reason="asked on 2026-11-23",
+        dense=1.0,
+        lexical=1.0,
     )
     assert second.exchange_id == "e2"
 
@@ -98,7 +104,7 @@ def test_nothing_is_recalled_from_nothing(ledger: Ledger) -> None:
 
 def test_below_the_least_score_nothing_is_recalled(ledger: Ledger) -> None:
     """`min_score` is a cosine: what is farther is not recalled, what is nearer is."""
-    add(ledger, "What is the capital of Italy?")
+    add(ledger, "what is the capital of italy?")
     assert found(memory_of(ledger, min_score=0.84)) == []
     assert found(memory_of(ledger, min_score=0.83)) == ["e1"]
 
@@ -122,7 +128,7 @@ def test_correction_counts_the_moment_it_is_written(ledger: Ledger) -> None:
 @pytest.mark.parametrize("correction", [None, "", " \n"])
 def test_rated_down_is_never_recalled(ledger: Ledger, correction: str | None) -> None:
     """An exchange rated down without a correction is left out, and the next best takes its place."""
-    add(ledger, "What is the capital of Italy?", CAPITAL)
+    add(ledger, "what is the capital of italy?", CAPITAL)
     ledger.rate(rating("r1", "e2", correction=correction), None)
     assert found(memory_of(ledger), k=1) == ["e1"]
 
@@ -145,7 +151,7 @@ def test_empty_answer_is_never_recalled(ledger: Ledger) -> None:
 
 def test_equal_questions_are_one(ledger: Ledger) -> None:
     """Of questions that differ in case and spacing only: corrected beats rated up beats unrated; the newest within."""
-    add(ledger, CAPITAL, "what is  the CAPITAL of\nFrance?", CAPITAL, CAPITAL, "What is the capital of Italy?")
+    add(ledger, CAPITAL, "what is  the CAPITAL of\nFrance?", CAPITAL, CAPITAL, "what is the capital of italy?")
     memory = memory_of(ledger)
     assert found(memory) == ["e4", "e5"]
     ledger.rate(rating("r1", "e1", value=1), None)
@@ -160,7 +166,7 @@ def test_equal_questions_are_one(ledger: Ledger) -> None:
 
 def test_one_correction_among_a_thousand_repeats_is_found(ledger: Ledger) -> None:
     """However often a question was asked, its one corrected exchange and the other questions are still found."""
-    add(ledger, CAPITAL, *[CAPITAL] * 1200, "What is the capital of Italy?")
+    add(ledger, CAPITAL, *[CAPITAL] * 1200, "what is the capital of italy?")
     for seq in (1, 600, 1201):
         ledger.rate(rating(f"r{seq}", f"e{seq}", correction=f"Paris {seq}."), None)
         assert found(memory_of(ledger), k=2) == [f"e{seq}", "e1202"]
@@ -190,21 +196,21 @@ def test_what_another_process_wrote_is_recalled(ledger: Ledger) -> None:
     assert found(memory, "first question") == ["e1"]
     add(ledger, "second thing")
     assert found(memory, "second thing") == ["e2"]
-    assert embedder.asked == ["first question", "first question", "second thing", "second thing"]
+    assert embedder.questions == ["first question", "first question", "second thing", "second thing"]
 
 
 def test_remembered_at_once(ledger: Ledger) -> None:
     """A new exchange is indexed as it is told, those between are fetched, and telling twice makes no difference."""
     embedder = Counting()
-    memory = memory_of(ledger, embedder=embedder)
+    memory = memory_of(ledger, embedder=embedder, min_score=0.8)
     add(ledger, "one")
-    memory.remember(1, "one")
+    memory.remember()
     add(ledger, "two")
-    memory.remember(2, "two")
+    memory.remember()
     add(ledger, "three", "four")
-    memory.remember(4, "four")
-    memory.remember(2, "two")
-    assert embedder.asked == ["one", "two", "three", "four"]
+    memory.remember()
+    memory.remember()
+    assert embedder.questions == ["one", "two", "three", "four"]
     assert [found(memory, q) for q in ("one", "two", "three", "four")] == [["e1"], ["e2"], ["e3"], ["e4"]]
 
 
@@ -218,25 +224,30 @@ def test_index_is_kept_between_runs(ledger: Ledger, tmp_path: Path) -> None:
     embedder = Counting()
     second = memory_of(ledger, tmp_path, embedder=embedder)
     second.refresh()
-    assert (embedder.asked, second.rebuilt) == (["three"], None)
+    assert (embedder.questions, second.rebuilt) == (["three"], None)
     assert found(second, "one") == ["e1"]
 
 
-def test_index_is_saved_every_so_often(ledger: Ledger, tmp_path: Path) -> None:
-    """After `save_every` additions the index is written by itself; `save` writes the rest, and nothing twice."""
-    memory = memory_of(ledger, tmp_path, save_every=2)
-    counts = []
+def test_every_addition_is_on_disk_at_once(ledger: Ledger, tmp_path: Path) -> None:
+    """What was remembered is found by another process without embedding it again, and a save writes nothing more."""
+    memory = memory_of(ledger, tmp_path)
     for n in range(1, 6):
         add(ledger, f"question {n}")
-        memory.remember(n, f"question {n}")
-        path = tmp_path / MANIFEST
-        counts.append(json.loads(path.read_text())["last_seq"] if path.exists() else 0)
-    assert counts == [0, 2, 2, 4, 4]
+        memory.remember()
+        assert VectorIndex.open(tmp_path, HashingEmbedder()).marks == Marks(exchanges=n)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     memory.save()
-    assert json.loads((tmp_path / MANIFEST).read_text())["last_seq"] == 5
-    (tmp_path / MANIFEST).unlink()
-    memory.save()
-    assert not (tmp_path / MANIFEST).exists()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+BASE = "base-2.faiss"
+
+
+def folded(folder: Path) -> None:
+    """Make a base of what the log holds."""
+    index = VectorIndex.open(folder, HashingEmbedder())
+    assert index.fold()
+    assert (folder / BASE).exists()
 
 
 def flip(path: Path) -> None:
@@ -249,13 +260,13 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda f: (f / INDEX).write_bytes((f / INDEX).read_bytes()[:500]), "not the file"),
-        (lambda f: flip(f / INDEX), "not the file"),
-        (lambda f: (f / INDEX).unlink(), "vectors.faiss is missing"),
+        (lambda f: (f / BASE).write_bytes((f / BASE).read_bytes()[:500]), "not the file"),
+        (lambda f: flip(f / BASE), "not the file"),
+        (lambda f: (f / BASE).unlink(), "base-2.faiss is missing"),
         (lambda f: (f / MANIFEST).unlink(), "manifest.json is missing"),
         (lambda f: (f / MANIFEST).write_text("{"), "manifest.json is damaged"),
     ],
-    ids=["cut", "flipped", "no index", "no manifest", "manifest cut"],
+    ids=["cut", "flipped", "no base", "no manifest", "manifest cut"],
 )
 def test_damaged_index_is_rebuilt_from_the_ledger(
     ledger: Ledger, tmp_path: Path, damage: Callable[[Path], object], reason: str
@@ -266,6 +277,7 @@ def test_damaged_index_is_rebuilt_from_the_ledger(
     first = memory_of(ledger, tmp_path)
     first.refresh()
     first.save()
+    folded(tmp_path)
     damage(tmp_path)
     told: list[tuple[int, int]] = []
     memory = memory_of(ledger, tmp_path)
@@ -278,14 +290,14 @@ def test_damaged_index_is_rebuilt_from_the_ledger(
 
 
 def assert_equals_ledger(folder: Path, ledger: Ledger) -> None:
-    """The saved index holds one vector for each exchange, that of its question."""
-    index = VectorIndex.load(folder, HashingEmbedder())
-    questions = ledger.questions_after(0, limit=10**6)
-    assert (len(index), index.last_seq) == (len(questions), ledger.last_seq())
-    for seq, question in questions:
-        vector = HashingEmbedder().embed([question])[0]
-        equal = [i for i, score in index.search(vector, len(index)) if score > 0.9999]
-        assert seq in equal
+    """The index on disk holds two vectors for each exchange: of its question, and of that with its answer."""
+    index = VectorIndex.open(folder, HashingEmbedder())
+    texts, _ = ledger.written_after(Marks(), limit=10**6)
+    assert (len(index), index.marks) == (len(texts), ledger.marks())
+    for place, text in texts:
+        vector = HashingEmbedder().embed([text])[0]
+        equal = [i for i, score in index.search(vector, 64) if score > 0.9999]
+        assert place in equal
 
 
 def test_index_of_another_embedder_is_rebuilt(ledger: Ledger, tmp_path: Path) -> None:
@@ -320,7 +332,7 @@ def test_rebuilding_on_request(ledger: Ledger, tmp_path: Path) -> None:
     memory = memory_of(ledger, tmp_path, embedder=embedder)
     memory.refresh()
     memory.rebuild(lambda done, total: told.append((done, total)))
-    assert (embedder.asked, told) == (["one", "two"] * 2, [(2, 2)])
+    assert (embedder.questions, told) == (["one", "two"] * 2, [(2, 2)])
     assert_equals_ledger(tmp_path, ledger)
 
 
@@ -329,7 +341,7 @@ def test_unwritable_folder_does_not_stop_recall(ledger: Ledger, tmp_path: Path) 
     blocked = tmp_path / "index"
     blocked.write_text("a file where the folder should be")
     add(ledger, CAPITAL)
-    memory = memory_of(ledger, blocked, save_every=1)
+    memory = memory_of(ledger, blocked)
     assert found(memory) == ["e1"]
     assert memory.not_saved is not None
     assert memory.not_saved.startswith(f"{blocked}: ")
@@ -342,18 +354,19 @@ def test_unwritable_folder_does_not_stop_recall(ledger: Ledger, tmp_path: Path) 
 def test_recall_without_a_folder(ledger: Ledger) -> None:
     """Without a folder the index lives in memory, and that is no failure."""
     add(ledger, CAPITAL)
-    memory = memory_of(ledger, None, save_every=1)
+    memory = memory_of(ledger, None)
     memory.save()
     assert (found(memory), memory.not_saved) == (["e1"], None)
 
 
 def test_threads_recall_and_remember(ledger: Ledger, tmp_path: Path) -> None:
     """Threads that write, remember and recall at once lose nothing and index nothing twice."""
-    memory = memory_of(ledger, tmp_path, save_every=7)
+    memory = memory_of(ledger, tmp_path)
 
     def one(n: int) -> list[str]:
         question = f"number{n}"
-        memory.remember(ledger.add_exchange(exchange(f"e{n}", question=question)), question)
+        ledger.add_exchange(exchange(f"e{n}", question=question))
+        memory.remember()
         return found(memory, question, k=64)
 
     with ThreadPoolExecutor(8) as pool:
@@ -366,14 +379,17 @@ def test_threads_recall_and_remember(ledger: Ledger, tmp_path: Path) -> None:
 SAVER = """
 import sys
 from pathlib import Path
+from memory.records import Marks
 from memory.testing import HashingEmbedder
 from memory.vectors import VectorIndex
 embedder = HashingEmbedder()
-index = VectorIndex(embedder.name, embedder.dimensions)
+index = VectorIndex.create(Path(sys.argv[1]), embedder)
 for n in range(1, 100_000):
-    index.add([n], embedder.embed([f"question {n}"]))
-    index.last_seq = n
-    index.save(Path(sys.argv[1]))
+    with index.exclusive():
+        texts = [f"question {n}", f"question {n}\\nanswer {n}"]
+        index.put([4 * n, 4 * n + 1], embedder.embed(texts), Marks(n))
+    if n % 7 == 0:
+        index.fold()
     print(n, flush=True)
 """
 
@@ -407,20 +423,3 @@ def test_real_embedder_recalls_a_paraphrase(ledger: Ledger, embedder_path: Path)
     [recalled] = memory.recall("What is France's capital city?", k=3)
     assert recalled.answer == "Paris!"
     assert memory.recall("Who painted the Mona Lisa?", k=3) == []
-
-
-@pytest.mark.parametrize("gone", [1, 2])
-def test_what_is_forgotten_is_in_the_index_no_more(ledger: Ledger, tmp_path: Path, gone: int) -> None:
-    """Nor in its folder; the others stay, and the index is not built anew, be it the newest that went."""
-    ledger.add_exchange(exchange("e1", question="who wrote Emma", conversation_id="c1"))
-    ledger.add_exchange(exchange("e2", question="where do whales sleep", conversation_id="c2"))
-    memory = memory_of(ledger, tmp_path)
-    memory.refresh()
-    assert ledger.remove_conversation(f"c{gone}", user="local", deed=Deed(NOON, "test", "deleted")) == [gone]
-    memory.forget([gone])
-    again = memory_of(ledger, tmp_path)
-    again.refresh()
-    assert again.rebuilt is None
-    assert len(VectorIndex.load(tmp_path, HashingEmbedder())) == 1
-    stays = "where do whales sleep" if gone == 1 else "who wrote Emma"
-    assert [r.question for r in again.recall(stays, k=5)] == [stays]

@@ -10,6 +10,7 @@ figures.py   records of nights → the R matrix and the figures of a run
 metrics.py   the formulas: ACC, BWT, FWT, forgetting, intervals
 report.py    results → report.md
 plots.py     results → plots
+recalled.py  a stream by memory alone, a minute after its corrections
 loop.py      one night of the product in the small: seconds to an answer, tokens a second
 
 Nothing here prints, and nothing is known of how settings become an assistant: whoever starts a bench hands in `Build`.
@@ -17,6 +18,16 @@ Nothing here prints, and nothing is known of how settings become an assistant: w
 
 from training.bench.loop import LoopFigures, loop, seconds_to_first_answer
 from training.bench.public import PublicSets
+from training.bench.recalled import recalled
 from training.bench.run import Build, Product, compare
 
-__all__ = ["Build", "LoopFigures", "Product", "PublicSets", "compare", "loop", "seconds_to_first_answer"]
+__all__ = [
+    "Build",
+    "LoopFigures",
+    "Product",
+    "PublicSets",
+    "compare",
+    "loop",
+    "recalled",
+    "seconds_to_first_answer",
+]

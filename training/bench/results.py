@@ -36,6 +36,8 @@ ANSWERING = (
     "message_chars",
     "recall_k",
     "recall_min_score",
+    "recall_min_score_corrected",
+    "graduation",
     "recall_share",
 )
 """Settings of the day on which answers depend."""

@@ -1,0 +1,243 @@
+"""Past dialogues of elsewhere, into memory, lessons, or both: the format is found by itself.
+
+OpenAI's and ShareGPT's JSON lines, and the exports of ChatGPT, Claude and Open WebUI. An imported answer is signed by
+this assistant when it is stored: whoever imports it says that it may be taught. The same file again adds nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from assistant.feedback import lesson_from
+from assistant.turn import scrub
+from memory.errors import BadInput, NotFound
+from memory.ledger import Ledger
+from memory.records import BASE, Exchange, Message, Rating, sign
+
+Into = Literal["memory", "lessons", "both"]
+MOST_BYTES = 500_000_000
+IMPORTED = "imported"
+ROLES: dict[str, Literal["user", "assistant"]] = {
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One message of a past dialogue."""
+
+    role: Literal["user", "assistant"]
+    content: str
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import found and wrote. `known` exchanges were there already."""
+
+    format: str
+    dialogues: int
+    exchanges: int
+    lessons: int
+    known: int
+
+
+def bring(
+    ledger: Ledger,
+    path: Path,
+    *,
+    into: Into,
+    key: bytes,
+    clock: Callable[[], datetime],
+    user: str = "local",
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Imported:
+    """Store the dialogues of a file. Raises: BadInput, NotRemembered."""
+    name, dialogues = read(path)
+    stored = lessons = known = 0
+    for done, lines in enumerate(dialogues, 1):
+        chain = list(_exchanges(lines, user=user, key=key, at=clock()))
+        for exchange in chain:
+            if _is_there(ledger, exchange.id):
+                known += 1
+                continue
+            ledger.add_exchange(exchange)
+            stored += 1
+            if into != "memory":
+                rating = Rating(f"{exchange.id}-liked", exchange.id, exchange.created_at, 1, user=user)
+                ledger.rate(rating, lesson_from(exchange, rating, f"{exchange.id}-lesson"))
+                lessons += 1
+        if chain:
+            ledger.set_use(chain[0].conversation_id, remember=into != "lessons", train=into != "memory")
+        progress(done, len(dialogues))
+    return Imported(name, len(dialogues), stored, lessons, known)
+
+
+def read(path: Path) -> tuple[str, list[list[Line]]]:
+    """(format, dialogues) of a file. Raises: BadInput."""
+    rows = _rows(path)
+    for name, fits, lines in FORMATS:
+        if rows and all(isinstance(row, dict) and fits(row) for row in rows):
+            try:
+                return name, [list(lines(row)) for row in rows]
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise BadInput(f"{path.name} looks like {name}, and can't be read: {error!r}") from error
+    known = ", ".join(name for name, *_ in FORMATS)
+    raise BadInput(f"{path.name} is in no format that is known: {known}")
+
+
+def _rows(path: Path) -> list[Any]:
+    """A JSON list's items, or the values of JSON lines."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise BadInput(f"{path.name} has {path.stat().st_size:,} bytes, the most is {MOST_BYTES:,}: split it")
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"{path} can't be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path.name} is no UTF-8 text: byte {error.start:,} is wrong") from error
+    try:
+        whole = json.loads(text)
+        return whole if isinstance(whole, list) else [whole]
+    except ValueError:
+        pass
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise BadInput(f"{path.name}, line {number}: it is no JSON ({error})") from error
+    return rows
+
+
+# ---------------------------------------------------------------------- formats
+
+
+def _openai(row: Mapping[str, Any]) -> Iterator[Line]:
+    for message in row["messages"]:
+        yield from _line(message["role"], message["content"], message.get("timestamp"))
+
+
+def _sharegpt(row: Mapping[str, Any]) -> Iterator[Line]:
+    for message in row["conversations"]:
+        yield from _line(message["from"], message["value"], message.get("timestamp"))
+
+
+def _chatgpt(row: Mapping[str, Any]) -> Iterator[Line]:
+    """The branch that was seen last: from its end back to the root."""
+    nodes, at, branch = row["mapping"], row.get("current_node"), list[Mapping[str, Any]]()
+    if at is None:
+        at = next((name for name, node in reversed(list(nodes.items())) if not node.get("children")), None)
+    while at is not None:
+        branch.append(nodes[at])
+        at = nodes[at].get("parent")
+    for node in reversed(branch):
+        message = node.get("message")
+        if message:
+            parts = (message.get("content") or {}).get("parts") or []
+            text = "".join(part for part in parts if isinstance(part, str))
+            yield from _line(message["author"]["role"], text, message.get("create_time"))
+
+
+def _claude(row: Mapping[str, Any]) -> Iterator[Line]:
+    for message in row["chat_messages"]:
+        yield from _line(message["sender"], message.get("text") or message.get("content"), message.get("created_at"))
+
+
+def _open_webui(row: Mapping[str, Any]) -> Iterator[Line]:
+    chat = row["chat"]
+    messages = chat.get("messages")
+    if not messages:
+        held, at, messages = chat["history"]["messages"], chat["history"].get("currentId"), []
+        while at is not None:
+            messages.insert(0, held[at])
+            at = held[at].get("parentId")
+    for message in messages:
+        yield from _line(message["role"], message["content"], message.get("timestamp"))
+
+
+FORMATS: tuple[tuple[str, Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], Iterator[Line]]], ...] = (
+    ("OpenAI", lambda row: isinstance(row.get("messages"), list), _openai),
+    ("ShareGPT", lambda row: isinstance(row.get("conversations"), list), _sharegpt),
+    ("ChatGPT", lambda row: isinstance(row.get("mapping"), dict), _chatgpt),
+    ("Claude", lambda row: isinstance(row.get("chat_messages"), list), _claude),
+    ("Open WebUI", lambda row: isinstance(row.get("chat"), dict), _open_webui),
+)
+"""Name, how a row of it is known, and how its lines are read."""
+
+
+def _line(role: str, content: Any, at: Any) -> Iterator[Line]:
+    if isinstance(content, list):
+        content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
+    known = ROLES.get(role)
+    if known and isinstance(content, str) and content.strip():
+        yield Line(known, scrub(content).strip(), _time(at))
+
+
+def _time(at: Any) -> datetime | None:
+    if isinstance(at, int | float) and not isinstance(at, bool):
+        # Milliseconds, where seconds would be in another age.
+        return datetime.fromtimestamp(at / 1000 if at > 1e11 else at, UTC)
+    if isinstance(at, str) and at:
+        found = datetime.fromisoformat(at)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return None
+
+
+# ---------------------------------------------------------------------- exchanges
+
+
+def _exchanges(lines: Sequence[Line], *, user: str, key: bytes, at: datetime) -> Iterator[Exchange]:
+    """A question and the answer after it, with the dialogue before. Their ids are made of what was said."""
+    digest = hashlib.sha256(f"{user}\n".encode())
+    for line in lines:
+        digest.update(json.dumps([line.role, line.content]).encode())
+    conversation, history, parent, last = f"imported-{digest.hexdigest()[:32]}", list[Message](), None, at
+    for number, (question, answer) in enumerate(itertools.pairwise(lines)):
+        if question.role != "user" or answer.role != "assistant":
+            continue
+        last = question.at or answer.at or last
+        prompt: list[Message] = [*history, {"role": "user", "content": question.content}]
+        exchange_id = f"{conversation}-{number}"
+        yield Exchange(
+            id=exchange_id,
+            conversation_id=conversation,
+            parent_id=parent,
+            user=user,
+            created_at=last,
+            question=question.content,
+            answer=answer.content,
+            history=list(history),
+            prompt=prompt,
+            model_id=IMPORTED,
+            adapter=BASE,
+            adapter_sha256=None,
+            recollections=(),
+            sampling={},
+            timings={},
+            finish_reason="stop",
+            signature=sign(key, prompt, answer.content),
+        )
+        history += [prompt[-1], {"role": "assistant", "content": answer.content}]
+        parent = exchange_id
+
+
+def _is_there(ledger: Ledger, exchange_id: str) -> bool:
+    try:
+        ledger.exchange(exchange_id)
+    except NotFound:
+        return False
+    return True

@@ -1,0 +1,288 @@
+"""The memory page: what is remembered, where it was used, and the documents; searched, edited, and forgotten for good.
+
+Nothing is kept in the page: all that it shows is read from the ledger each time, and is the asker's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from assistant import feedback
+from assistant.forgetting import forget, still_in_the_weights
+from assistant.texts import Language, text
+from assistant.turn import clean
+from assistant.ui.markup import both
+from assistant.ui.shell import HIDDEN, House, Updates, header, i18n, lang, told, warn
+from assistant.ui.tables import empty, short, table
+from memory.accounts import Account, Role
+from memory.documents import Library
+from memory.errors import NightschoolError, NotFound
+from memory.records import Document, Exchange, Recollection
+
+SHOWN = 25
+KINDS = ("everything", "correction", "exchange", "document")
+USES = ("remember", "train")
+
+
+def build(pages: gr.Blocks, house: House) -> None:
+    """Lay the page out in the open Blocks, and wire it."""
+    memory = MemoryPage(house)
+    with gr.Column(elem_id="memory-page", elem_classes=["page", "wide"]):
+        gr.HTML(header("memory"))
+        memory.lay_out()
+    memory.wire(pages)
+
+
+class MemoryPage:
+    """The page's widgets and what happens on them."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    # ------------------------------------------------------------------ layout
+
+    def lay_out(self) -> None:
+        gr.HTML(f"<h1>{both('nav.memory')}</h1><p>{both('memory.about')}</p>")
+        with gr.Row(elem_classes="actions"):
+            self.query = gr.Textbox(
+                label=i18n("memory.search"),
+                placeholder=i18n("memory.search.hint"),
+                elem_id="memory-query",
+                max_lines=1,
+                scale=3,
+            )
+            self.kind = gr.Dropdown(
+                [(i18n(f"memory.{kind}"), kind) for kind in KINDS],
+                value="everything",
+                label=i18n("memory.show"),
+                elem_id="memory-kind",
+                scale=1,
+            )
+        self.found = gr.HTML(elem_id="memory-found")
+        self.weights = gr.HTML(elem_id="memory-weights")
+        gr.HTML(f"<p><a href='./v1/memory/export' download>{both('memory.export')}</a></p>")
+        self.chosen = gr.Dropdown([], label=i18n("memory.look"), elem_id="memory-chosen")
+        with gr.Column(visible=False, elem_id="memory-one") as self.one:
+            self.detail = gr.HTML(elem_id="memory-detail")
+            self.answer = gr.Textbox(label=i18n("memory.holds"), lines=2, max_lines=8, elem_id="memory-answer")
+            self.use = gr.CheckboxGroup(
+                [(i18n(f"memory.{name}"), name) for name in USES], label=i18n("memory.use"), elem_id="memory-use"
+            )
+            with gr.Row(elem_classes="actions"):
+                self.save = gr.Button(
+                    i18n("dialog.save"), variant="primary", elem_id="memory-save", scale=0, min_width=110
+                )
+                self.forget = gr.Button(i18n("memory.forget"), elem_id="memory-forget", scale=0, min_width=110)
+                self.forget_all = gr.Button(
+                    i18n("memory.forget.conversation"), elem_id="memory-forget-conversation", scale=0, min_width=180
+                )
+        gr.HTML(f"<h2>{both('memory.documents')}</h2>")
+        self.files = gr.File(
+            label=i18n("memory.add"),
+            file_count="multiple",
+            file_types=[".txt", ".md", ".pdf", ".csv", ".jsonl"],
+            elem_id="memory-files",
+        )
+        self.documents = gr.HTML(elem_id="memory-documents")
+        with gr.Row(elem_classes="actions"):
+            self.document = gr.Dropdown([], label=i18n("memory.document.which"), elem_id="memory-document", scale=1)
+            self.remove = gr.Button(i18n("memory.remove"), elem_id="memory-remove", scale=0, min_width=110)
+
+    def wire(self, pages: gr.Blocks) -> None:
+        """Connect the widgets."""
+        looking = [self.query, self.kind]
+        listed = [self.found, self.chosen, self.weights, self.documents, self.document]
+        detail = [self.one, self.detail, self.answer, self.use]
+        everything = [*listed, *detail]
+        pages.load(self.on_search, looking, everything, **HIDDEN)
+        gr.on([self.query.submit, self.kind.change], self.on_search, looking, everything, **HIDDEN)
+        self.chosen.input(self.on_choose, self.chosen, detail, **HIDDEN)
+        self.save.click(self.on_save, [self.chosen, self.answer, self.use, *looking], everything, **HIDDEN)
+        self.forget.click(self.on_forget, [self.chosen, *looking], everything, **HIDDEN)
+        self.forget_all.click(self.on_forget_conversation, [self.chosen, *looking], everything, **HIDDEN)
+        self.files.upload(self.on_upload, [self.files, *looking], [self.files, *everything], api_visibility="private")
+        self.remove.click(self.on_remove, [self.document, *looking], everything, **HIDDEN)
+
+    # ------------------------------------------------------------------ what happens
+
+    @told
+    def on_search(self, query: str, kind: str, request: gr.Request) -> Updates:
+        return self._anew(query, kind, self._house.who(request), lang(request))
+
+    @told
+    def on_choose(self, exchange_id: str | None, request: gr.Request) -> Updates:
+        return self._opened(exchange_id, self._house.who(request), lang(request))
+
+    @told
+    def on_save(
+        self, exchange_id: str | None, answer: str, use: list[str], query: str, kind: str, request: gr.Request
+    ) -> Updates:
+        """A changed answer is a correction, as it is in the chat: it counts at once, and the next night learns it."""
+        who, language, now = self._house.who(request), lang(request), self._house.now
+        if exchange_id:
+            exchange = self._own(exchange_id, who)
+            now.ledger.set_use(exchange.conversation_id, remember="remember" in use, train="train" in use)
+            rating = now.ledger.rating(exchange_id)
+            if answer.strip() not in ("", exchange.answer, (rating.correction if rating else None) or ""):
+                trusted = who.role.may(Role.TEACHER)
+                feedback.rate(now, exchange_id, -1, correction=answer, user=who.id, trusted=trusted)
+                now.memory.remember()
+            gr.Info(text("memory.saved", language))
+        return {**self._listed(query, kind, who, language), **self._opened(exchange_id, who, language)}
+
+    @told
+    def on_forget(self, exchange_id: str | None, query: str, kind: str, request: gr.Request) -> Updates:
+        who = self._house.who(request)
+        exchange = self._own(exchange_id, who).id if exchange_id else None
+        return self._forget(query, kind, who, lang(request), exchange=exchange)
+
+    @told
+    def on_forget_conversation(self, exchange_id: str | None, query: str, kind: str, request: gr.Request) -> Updates:
+        who = self._house.who(request)
+        conversation = self._own(exchange_id, who).conversation_id if exchange_id else None
+        return self._forget(query, kind, who, lang(request), conversation=conversation)
+
+    @told
+    def on_remove(self, document_id: str | None, query: str, kind: str, request: gr.Request) -> Updates:
+        who = self._house.who(request)
+        if document_id and self._house.assistant.ledger.document(document_id).user != who.id:
+            raise NotFound("document", document_id)
+        return self._forget(query, kind, who, lang(request), document=document_id)
+
+    @told
+    def on_upload(
+        self,
+        files: list[str] | None,
+        query: str,
+        kind: str,
+        request: gr.Request,
+        progress: Any = gr.Progress(),  # noqa: B008 - how Gradio hands it in
+    ) -> Updates:
+        who, language, made = self._house.who(request), lang(request), self._house.assistant
+        library = Library(made.ledger, made.memory, made.clock, made.new_id)
+        for number, file in enumerate(files or (), 1):
+            progress((number - 1, len(files or ())), desc=Path(file).name)
+            try:
+                document, how = library.add(Path(file), user=who.id)
+                gr.Info(escape(f"{document.name}: {how}, {document.passages}"))
+            except NightschoolError as error:
+                warn(error)
+            finally:
+                # The ledger has its words now; a copy beside it would outlive their being forgotten.
+                Path(file).unlink(missing_ok=True)
+        return {self.files: None, **self._anew(query, kind, who, language)}
+
+    def _forget(self, query: str, kind: str, who: Account, language: Language, **what: str | None) -> Updates:
+        made = self._house.assistant
+        if not any(what.values()):
+            gr.Warning(text("memory.choose", language))
+            return self._anew(query, kind, who, language)
+        gone = forget(made.ledger, lambda: made.memory, made.settings.home, made.key, **what)  # type: ignore[arg-type]
+        self._house.note(who, "forgotten", f"{len(gone.exchanges)} exchanges, {len(gone.passages)} passages")
+        said = text("memory.forgotten", language, exchanges=len(gone.exchanges), passages=len(gone.passages))
+        gr.Info(said)
+        return self._anew(query, kind, who, language)
+
+    def _own(self, exchange_id: str, who: Account) -> Exchange:
+        """Raises: NotFound, also where it is somebody else's."""
+        exchange = self._house.assistant.ledger.exchange(exchange_id)
+        if exchange.user != who.id:
+            raise NotFound("exchange", exchange_id)
+        return exchange
+
+    # ------------------------------------------------------------------ how the page stands
+
+    def _anew(self, query: str, kind: str, who: Account, language: Language) -> Updates:
+        return {**self._listed(query, kind, who, language), **self._closed()}
+
+    def _opened(self, exchange_id: str | None, who: Account, language: Language) -> Updates:
+        if not exchange_id:
+            return self._closed()
+        ledger, exchange = self._house.assistant.ledger, self._own(exchange_id, who)
+        rating, use = ledger.rating(exchange_id), ledger.use(exchange.conversation_id)
+        return {
+            self.one: gr.Column(visible=True),
+            self.detail: _detail(exchange, ledger.given(exchange_id), language),
+            self.answer: (rating.correction if rating else None) or exchange.answer,
+            self.use: [name for name, on in zip(USES, use, strict=True) if on],
+        }
+
+    def _listed(self, query: str, kind: str, who: Account, language: Language) -> Updates:
+        ledger = self._house.assistant.ledger
+        shown = [one for one in self._find(query, who) if kind in ("everything", one.kind)][:SHOWN]
+        documents, left = ledger.documents(user=who.id), still_in_the_weights(ledger)
+        choices = [(short(one.question, 80), one.exchange_id) for one in shown if one.exchange_id]
+        return {
+            self.found: _found(shown, language),
+            self.chosen: gr.Dropdown(choices, value=None),
+            self.weights: f"<p role='status'>{text('memory.weights', language, n=left)}</p>" if left else "",
+            self.documents: _documents(documents, language),
+            self.document: gr.Dropdown([(one.name, one.id) for one in documents], value=None),
+        }
+
+    def _find(self, query: str, who: Account) -> Sequence[Recollection]:
+        made = self._house.assistant
+        if query.strip():
+            wanted = clean(query, limit=made.settings.message_chars, what="query")
+            return made.memory.search(wanted, k=2 * SHOWN, user=who.id)
+        newest = made.ledger.newest_exchanges(user=who.id, limit=SHOWN)
+        ratings = made.ledger.ratings([exchange.id for exchange in newest])
+        return [_as_found(one, (ratings[one.id].correction or "") if one.id in ratings else "") for one in newest]
+
+    def _closed(self) -> Updates:
+        return {self.one: gr.Column(visible=False), self.detail: "", self.answer: "", self.use: []}
+
+
+def _as_found(exchange: Exchange, correction: str) -> Recollection:
+    return Recollection(
+        exchange_id=exchange.id,
+        question=exchange.question,
+        answer=correction or exchange.answer,
+        created_at=exchange.created_at,
+        score=0.0,
+        reason=f"asked on {exchange.created_at:%Y-%m-%d}",
+        corrected=bool(correction),
+    )
+
+
+def _found(found: Sequence[Recollection], language: Language) -> str:
+    if not found:
+        return empty(text("memory.none", language))
+    rows = [
+        [
+            escape(text(f"memory.one.{one.kind}", language)),
+            escape(short(one.question or one.source or "")),
+            escape(short(one.answer)),
+            escape(one.reason),
+            "" if one.dense is None else f"{one.dense:.2f}",
+            "" if one.lexical is None else f"{one.lexical:.1f}",
+        ]
+        for one in found
+    ]
+    return table([text(f"memory.head.{name}", language) for name in HEAD], rows)
+
+
+HEAD = ("kind", "question", "holds", "why", "meaning", "words")
+
+
+def _detail(exchange: Exchange, given: Sequence[Exchange], language: Language) -> str:
+    said = f"<p><b>{escape(exchange.question)}</b><br>{escape(exchange.answer)}</p>"
+    when = f"<p><small>{exchange.created_at:%Y-%m-%d %H:%M}, {escape(exchange.adapter)}</small></p>"
+    if not given:
+        return f"{said}{when}<p>{text('memory.unused', language)}</p>"
+    items = "".join(
+        f"<li>{escape(short(one.question))} <small>{one.created_at:%Y-%m-%d %H:%M}</small></li>" for one in given
+    )
+    return f"{said}{when}<p>{text('memory.used', language)}</p><ol>{items}</ol>"
+
+
+def _documents(documents: Sequence[Document], language: Language) -> str:
+    if not documents:
+        return empty(text("memory.documents.none", language))
+    rows = [[escape(one.name), str(one.passages), f"{one.created_at:%Y-%m-%d %H:%M}"] for one in documents]
+    return table([text(f"memory.head.{name}", language) for name in ("document", "passages", "added")], rows)

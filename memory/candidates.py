@@ -1,0 +1,188 @@
+"""What the searches found, read from the ledger, judged, and folded: at most one for each question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from memory.ledger import Ledger
+from memory.places import Part, seq_of
+from memory.records import Document, Exchange, Passage, Rating, Recollection
+
+K = 60
+"""Of reciprocal rank fusion (Cormack et al., 2009): how little a first place counts more than a second."""
+MEANING, REWORDING = 0.1, 1.0
+"""What a place in the ranking by meaning counts, beside 1 for one in the ranking by words: the second where the cosine
+is at least `REWORDS`. Chosen on two conversations, as `memory.recall.DEPTH` (docs/BENCHMARKS.md)."""
+REWORDS = 0.7
+"""The cosine from which a text is the question in other words, and not only of the same things."""
+BATCH = 256
+
+Key = tuple[str, int]
+"""Which table, and the `seq` there."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An exchange or a piece of a document that was found, and how the rating that holds bears on it."""
+
+    key: Key
+    question: str
+    answer: str
+    created_at: datetime
+    exchange: Exchange | None = None
+    rating: Rating | None = None
+    source: str | None = None
+    dense: float | None = None
+    lexical: float | None = None
+
+    @property
+    def corrected(self) -> bool:
+        return self.rating is not None and bool((self.rating.correction or "").strip())
+
+    @property
+    def written_by_a_person(self) -> bool:
+        return self.corrected or self.source is not None
+
+    @property
+    def usable(self) -> bool:
+        rated_down = self.rating is not None and self.rating.value < 0
+        return bool(self.answer.strip()) and (self.corrected or not rated_down)
+
+    @property
+    def standing(self) -> tuple[int, int]:
+        """Among equal questions the greatest counts: corrected, rated up, unrated; the newest within."""
+        return (2 if self.corrected else 1 if self.rating is not None else 0, self.key[1])
+
+    @property
+    def asks(self) -> object:
+        """Equal for what asks the same, in other case, spacing or punctuation; each piece of a document is its own."""
+        if self.exchange is None:
+            return self.key
+        words = re.findall(r"\w+", self.question.casefold())
+        return tuple(word for word in words if word not in ("a", "an", "the")) or self.question
+
+    def recollection(self, user: str | None, score: float) -> Recollection:
+        return Recollection(
+            exchange_id=self.exchange.id if self.exchange else None,
+            question=self.question,
+            answer=self.answer,
+            created_at=self.created_at,
+            score=score,
+            reason=self._reason(user),
+            corrected=self.corrected,
+            dense=self.dense,
+            lexical=self.lexical,
+            source=self.source,
+        )
+
+    def _reason(self, user: str | None) -> str:
+        if self.source is not None:
+            return f"from {self.source}"
+        if self.rating is None:
+            return f"asked on {self.created_at:%Y-%m-%d}"
+        verb = "corrected" if self.corrected else "rated up"
+        who = "you" if user in (None, self.rating.user) else self.rating.user
+        return f"{verb} by {who} on {self.rating.created_at:%Y-%m-%d}"
+
+
+class Candidates:
+    """What was found so far. `fits` leaves out what is not wanted; `version` what its weights know."""
+
+    def __init__(
+        self, ledger: Ledger, *, user: str | None, version: str | None, fits: Callable[[Candidate], bool]
+    ) -> None:
+        self._ledger, self._user, self._version, self._fits = ledger, user, version, fits
+        self._read: dict[Key, Candidate | None] = {}
+        self._dense: dict[Key, float] = {}
+        self._lexical: dict[Key, float] = {}
+
+    def add_near(self, hits: Sequence[tuple[int, float]]) -> None:
+        """(place, cosine), nearest first. Of the places of one exchange the nearest counts."""
+        for place, score in hits:
+            self._dense.setdefault(_key(place), score)
+        self._read_ahead(list(self._dense))
+
+    def add_words(self, hits: Sequence[tuple[int, float]]) -> None:
+        """(place, BM25), best first."""
+        self._lexical.update({_key(place): score for place, score in hits})
+        self._read_ahead(list(self._lexical))
+
+    def by_meaning(self, *, alike: float = 1e-9) -> list[Candidate]:
+        """The nearest first; of those whose cosines lie within `alike` the newest."""
+        return sorted(self._folded(self._dense), key=lambda one: (-round((one.dense or 0) / alike), -one.key[1]))
+
+    def by_words(self) -> list[Candidate]:
+        """The best first."""
+        return sorted(self._folded(self._lexical), key=lambda one: (-(one.lexical or 0), -one.key[1]))
+
+    def _folded(self, found: dict[Key, float]) -> list[Candidate]:
+        best: dict[object, Candidate] = {}
+        for key in found:
+            one = self._read.get(key)
+            if one is None:
+                continue
+            one = replace(one, dense=self._dense.get(key), lexical=self._lexical.get(key))
+            held = best.get(one.asks)
+            if self._fits(one) and (held is None or one.standing > held.standing):
+                best[one.asks] = one
+        known = self._known([one.exchange.id for one in best.values() if one.exchange])
+        return [one for one in best.values() if one.exchange is None or one.exchange.id not in known]
+
+    def _known(self, exchange_ids: list[str]) -> set[str]:
+        """What needs no room in the prompt. After folding: an older answer must not come in a correction's place."""
+        return self._ledger.in_the_weights(exchange_ids, self._version) if self._version and exchange_ids else set()
+
+    def _read_ahead(self, keys: Sequence[Key]) -> None:
+        new = [key for key in keys if key not in self._read]
+        for start in range(0, len(new), BATCH):
+            some = new[start : start + BATCH]
+            self._read.update(dict.fromkeys(some))
+            seqs = [seq for table, seq in some if table == "exchanges"]
+            found = self._ledger.rated_exchanges(seqs, user=self._user, remembered_only=True) if seqs else {}
+            for seq, (exchange, rating) in found.items():
+                self._take(_said(seq, exchange, rating))
+            pieces = [seq for table, seq in some if table == "passages"]
+            for seq, (document, passage) in self._ledger.passages(pieces, user=self._user).items() if pieces else ():
+                self._take(_written(seq, document, passage))
+
+    def _take(self, one: Candidate) -> None:
+        if one.usable:
+            self._read[one.key] = one
+
+
+def fuse(
+    meaning: Sequence[Candidate], words: Sequence[Candidate], *, depth: int, weight: float = MEANING
+) -> list[tuple[Candidate, float]]:
+    """Reciprocal rank fusion of the first `depth` of both: (candidate, sum of weight / (60 + rank)), best first.
+
+    `weight` is what meaning counts where it is no rewording.
+    """
+    scores: dict[object, float] = {}
+    found: dict[object, Candidate] = {}
+    for ranking in (meaning, words):
+        for rank, one in enumerate(ranking[:depth], 1):
+            weighs = 1.0 if ranking is words else REWORDING if (one.dense or 0) >= REWORDS else weight
+            scores[one.asks] = scores.get(one.asks, 0.0) + weighs / (K + rank)
+            held = found.get(one.asks)
+            found[one.asks] = one if held is None or one.standing > held.standing else held
+    pairs = [(one, scores[asks]) for asks, one in found.items()]
+    return sorted(pairs, key=lambda pair: (-pair[1], -pair[0].key[1]))
+
+
+def _key(place: int) -> Key:
+    seq, part = seq_of(place)
+    return ("passages" if part is Part.PASSAGE else "exchanges", seq)
+
+
+def _said(seq: int, exchange: Exchange, rating: Rating | None) -> Candidate:
+    correction = (rating.correction or "").strip() if rating else ""
+    answer = (correction and rating and rating.correction) or exchange.answer
+    return Candidate(("exchanges", seq), exchange.question, answer, exchange.created_at, exchange, rating)
+
+
+def _written(seq: int, document: Document, passage: Passage) -> Candidate:
+    source = f"{document.name}, page {passage.page}" if passage.page else document.name
+    return Candidate(("passages", seq), passage.question, passage.text, document.created_at, source=source)

@@ -1,0 +1,55 @@
+"""A question → the words that BM25 looks for, as an FTS5 query. Pure; the lexicon itself is a table of the ledger.
+
+Nothing that a person types is syntax: every word is quoted, and the operators are ours.
+"""
+
+from __future__ import annotations
+
+import re
+
+TERMS = 48
+"""Most words of one query: a page of text as a query costs no more than a paragraph."""
+
+COMMON = frozenset(
+    re.findall(
+        r"\w+",
+        "a an and are as at be by did do does for from has have he her his how i in is it its me my of on or our s she"
+        " so t that the their them they this to us was we were what when where which who why will with would you your",
+    )
+)
+"""Words that tell no memory from another; where a question has no others, they are looked for all the same."""
+
+
+def query(question: str) -> str:
+    """FTS5's syntax for any of the question's words; empty where it has none."""
+    found = list(dict.fromkeys(re.findall(r"\w+", question.casefold())))
+    telling = [word for word in found if word not in COMMON] or found
+    return " OR ".join(f'"{word}"' for word in telling[:TERMS])
+
+
+def names(text: str) -> frozenset[str]:
+    """What a text names: capitalised words that open no sentence, and numbers, in lower case without a final 's."""
+    found, opens = set(), True
+    for match in re.finditer(r"[\w'\u2019]+|[.!?:]", text):
+        word = match.group()
+        if word in ".!?:":
+            opens = True
+            continue
+        if word.isdecimal() or (word[0].isupper() and not opens and not re.match(r"I(['\u2019]|$)", word)):
+            found.add(re.sub(r"['\u2019]s?$", "", word).casefold())
+        opens = False
+    return frozenset(found)
+
+
+def about_another(one: str, other: str) -> bool:
+    """Whether both texts name something, and neither names all that the other does: "the capital of Peru" and "of
+    Chile" mean nearly the same to an embedder, and not to a person.
+    """
+    ours, theirs = names(one), names(other)
+    return bool(ours and theirs) and not (ours <= theirs or theirs <= ours)
+
+
+def content(text: str) -> frozenset[str]:
+    """The words that tell a text from another, in no order: texts with the same ones are near duplicates."""
+    words = frozenset(re.findall(r"\w+", text.casefold()))
+    return words - COMMON or words

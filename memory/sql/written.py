@@ -1,0 +1,58 @@
+"""What an index must still take in: texts of exchanges, of ratings that change an answer, and of documents."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sqlalchemy as sa
+
+from memory import tables as t
+from memory.places import Part, place
+from memory.records import Marks
+
+Texts = list[tuple[int, str]]
+"""(place, text), to be embedded; a place that an index holds already is replaced."""
+
+
+def last(db: sa.Connection) -> Marks:
+    """How far the ledger reaches, what was forgotten since included."""
+    rows = db.execute(sa.text("SELECT name, seq FROM sqlite_sequence"))
+    given = {row[0]: row[1] for row in rows}
+    return Marks(*(int(given.get(table.name, 0)) for table in (t.exchanges, t.ratings, t.passages)))
+
+
+def after(db: sa.Connection, marks: Marks, *, limit: int) -> tuple[Texts, Marks]:
+    """Texts written after `marks`, of at most `limit` rows of one table, and the marks with which they are taken in."""
+    if marks == Marks():
+        # All that was rated is read below with what holds now.
+        marks = replace(marks, ratings=last(db).ratings)
+    e = t.exchanges.c
+    new = list(db.execute(_exchanges().where(e.seq > marks.exchanges).order_by(e.seq).limit(limit)))
+    if new:
+        texts = [(place(row[0], Part.QUESTION), row[1]) for row in new]
+        texts += [(place(row[0], Part.ROUND), f"{row[1]}\n{row[2]}") for row in new]
+        return texts, replace(marks, exchanges=new[-1][0])
+    r = t.ratings.c
+    rated = list(db.execute(sa.select(r.seq, r.exchange_id).where(r.seq > marks.ratings).order_by(r.seq).limit(limit)))
+    if rated:
+        changed = db.execute(_exchanges().where(e.id.in_([exchange_id for _, exchange_id in rated])))
+        texts = [(place(seq, Part.ROUND), f"{question}\n{answer}") for seq, question, answer in changed]
+        return texts, replace(marks, ratings=rated[-1][0])
+    p = t.passages.c
+    pieces = list(
+        db.execute(sa.select(p.seq, p.question, p.text).where(p.seq > marks.passages).order_by(p.seq).limit(limit))
+    )
+    if pieces:
+        texts = [(place(seq, Part.PASSAGE), f"{question}\n{text}".strip()) for seq, question, text in pieces]
+        return texts, replace(marks, passages=pieces[-1][0])
+    return [], last(db)
+
+
+def _exchanges() -> sa.Select[int, str, str]:
+    """(seq, question, answer that holds): a correction in the place of what it corrects."""
+    e, r = t.exchanges.c, t.ratings.c
+    newest = sa.select(sa.func.max(r.seq)).where(r.exchange_id == e.id).correlate(t.exchanges).scalar_subquery()
+    corrected = sa.and_(r.value != 0, sa.func.trim(sa.func.coalesce(r.correction, "")) != "")
+    answer = sa.case((corrected, r.correction), else_=e.answer)
+    joined = t.exchanges.outerjoin(t.ratings, r.seq == newest)
+    return sa.select(e.seq, e.question, answer).select_from(joined)

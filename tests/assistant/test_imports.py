@@ -1,0 +1,164 @@
+"""Past dialogues of elsewhere: every format is known by itself, and nothing is imported twice."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.imports import bring, read
+from assistant.testing import KEY, assistant
+from memory import BadInput, Ledger, LessonState
+from memory.testing import Clock
+
+DAY = datetime(2024, 5, 1, 12, tzinfo=UTC)
+OPENAI = {
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Where is my card?", "timestamp": DAY.timestamp()},
+        {"role": "assistant", "content": "In the post."},
+        {"role": "user", "content": [{"type": "text", "text": "And the PIN?"}]},
+        {"role": "assistant", "content": "A day later."},
+    ],
+    "title": "cards",
+}
+SHAREGPT = {
+    "conversations": [
+        {"from": "human", "value": "Where is my card?"},
+        {"from": "gpt", "value": "In the post."},
+        {"from": "human", "value": "And the PIN?"},
+        {"from": "gpt", "value": "A day later."},
+    ]
+}
+CHATGPT = {
+    "current_node": "e",
+    "mapping": {
+        "r": {"message": None, "parent": None, "children": ["a"]},
+        "a": {
+            "message": {
+                "author": {"role": "user"},
+                "content": {"parts": ["Where is my card?"]},
+                "create_time": 1714564800,
+            },
+            "parent": "r",
+            "children": ["x", "b"],
+        },
+        "x": {
+            "message": {"author": {"role": "assistant"}, "content": {"parts": ["Lost."]}},
+            "parent": "a",
+            "children": [],
+        },
+        "b": {
+            "message": {"author": {"role": "assistant"}, "content": {"parts": ["In the post.", {"image": 1}]}},
+            "parent": "a",
+            "children": ["d"],
+        },
+        "d": {
+            "message": {"author": {"role": "user"}, "content": {"parts": ["And the PIN?"]}},
+            "parent": "b",
+            "children": [],
+        },
+        "e": {
+            "message": {"author": {"role": "assistant"}, "content": {"parts": ["A day later."]}},
+            "parent": "d",
+            "children": [],
+        },
+    },
+}
+CLAUDE = {
+    "uuid": "c",
+    "chat_messages": [
+        {"sender": "human", "text": "Where is my card?", "created_at": "2024-05-01T12:00:00Z"},
+        {"sender": "assistant", "text": "", "content": [{"type": "text", "text": "In the post."}]},
+        {"sender": "human", "text": "And the PIN?"},
+        {"sender": "assistant", "text": "A day later."},
+    ],
+}
+WEBUI = {
+    "chat": {
+        "history": {
+            "currentId": "4",
+            "messages": {
+                "1": {"role": "user", "content": "Where is my card?", "parentId": None, "timestamp": 1714564800},
+                "2": {"role": "assistant", "content": "In the post.", "parentId": "1"},
+                "3": {"role": "user", "content": "And the PIN?", "parentId": "2"},
+                "4": {"role": "assistant", "content": "A day later.", "parentId": "3"},
+            },
+        }
+    }
+}
+ROWS = {"OpenAI": OPENAI, "ShareGPT": SHAREGPT, "ChatGPT": CHATGPT, "Claude": CLAUDE, "Open WebUI": WEBUI}
+
+
+def file(folder: Path, *rows: Any, lines: bool = False) -> Path:
+    """A file of these rows, a JSON list or JSON lines."""
+    path = folder / "past.json"
+    path.write_text("\n".join(map(json.dumps, rows)) if lines else json.dumps(list(rows)))
+    return path
+
+
+@pytest.mark.parametrize("lines", [True, False], ids=["lines", "list"])
+@pytest.mark.parametrize("name", ROWS)
+def test_every_format_is_known_by_itself(tmp_path: Path, name: str, lines: bool) -> None:
+    """The branch that was seen last, questions and answers alone, with their times where there are some."""
+    known, (dialogue,) = read(file(tmp_path, ROWS[name], lines=lines))
+    assert known == name
+    assert [(line.role, line.content) for line in dialogue] == [
+        ("user", "Where is my card?"),
+        ("assistant", "In the post."),
+        ("user", "And the PIN?"),
+        ("assistant", "A day later."),
+    ]
+    assert dialogue[0].at in (DAY, None)
+    assert (dialogue[0].at is None) is (name == "ShareGPT")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\xff\xfe", "no UTF-8"),
+        (b"", "in no format that is known: OpenAI, ShareGPT"),
+        (b'{"x": 1}', "in no format that is known"),
+        (b"[1, 2]", "in no format that is known"),
+        (b'{"messages": []}\n{"x"', "line 2: it is no JSON"),
+        (b'{"messages": [{"role": "user"}]}', "looks like OpenAI, and can't be read"),
+        (b'{"chat_messages": [{"sender": "human", "text": "x", "created_at": "noon"}]}', "looks like Claude"),
+    ],
+)
+def test_what_is_no_dialogue_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+    """One line says what is wrong."""
+    path = tmp_path / "past.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=told) as refused:
+        read(path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("into", ["memory", "lessons", "both"])
+def test_into_memory_lessons_or_both(tmp_path: Path, into: Any) -> None:
+    """Imported answers are recalled, taught, or both; they bear their time, their dialogue and a signature."""
+    made = assistant(tmp_path / "home")
+    found = bring(made.ledger, file(tmp_path, OPENAI), into=into, key=KEY, clock=Clock())
+    assert (found.dialogues, found.exchanges, found.known) == (1, 2, 0)
+    first, second = made.ledger.conversation(made.ledger.latest_conversation("local") or "")
+    assert (first.created_at, second.created_at) == (DAY, DAY)
+    assert (second.parent_id, len(second.history)) == (first.id, 2)
+    assert second.signed_by(KEY)
+    assert bool(made.memory.recall("Where is my card?", k=3)) is (into != "lessons")
+    states = [lesson.state for lesson in made.ledger.lessons()]
+    assert states == ([] if into == "memory" else [LessonState.QUEUED] * 2)
+    assert made.ledger.not_to_be_trained() == ({first.id, second.id} if into == "memory" else set())
+
+
+def test_the_same_file_again_adds_nothing(tmp_path: Path) -> None:
+    """What was imported is known by its content, whatever the format; of another user it is another dialogue."""
+    ledger = Ledger.in_memory()
+    options: dict[str, Any] = {"into": "both", "key": KEY, "clock": Clock()}
+    bring(ledger, file(tmp_path, OPENAI), **options)
+    for row in (CLAUDE, SHAREGPT):
+        again = bring(ledger, file(tmp_path, row), **options)
+        assert (again.exchanges, again.lessons, again.known) == (0, 0, 2)
+    assert bring(ledger, file(tmp_path, OPENAI), user="ann", **options).exchanges == 2

@@ -1,0 +1,96 @@
+"""The memory page as people use it, in a real Chromium over a real server and a scripted engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from assistant import feedback
+from assistant.turn import Ask, turn
+from memory.records import Exchange
+
+if TYPE_CHECKING:
+    from conftest import Site
+
+pytestmark = pytest.mark.browser
+
+
+def told(site: Site, question: str) -> Exchange:
+    """A turn that went by before the page was opened."""
+    *_, last = turn(site.assistant, Ask(question))
+    return last.exchange  # type: ignore[union-attr]
+
+
+def opened(site: Site) -> Any:
+    """The page."""
+    return site.open("/memory", ready="#memory-query textarea, #memory-query input")
+
+
+def search(page: Any, text: str) -> None:
+    """Look for something."""
+    box = page.locator("#memory-query textarea, #memory-query input")
+    box.fill(text)
+    box.press("Enter")
+
+
+def choose(page: Any, text: str) -> None:
+    """Pick what is to be looked at."""
+    page.click("#memory-chosen input")
+    page.get_by_role("option", name=text).first.click()
+    page.wait_for_selector("#memory-detail p")
+
+
+def test_memory_is_searched_edited_and_forgotten(site: Site) -> None:
+    """Found with its reason, changed for the next answer, and gone from ledger and page when it is forgotten."""
+    told(site, "How do <b>owls</b> hunt at night?")
+    wrong = told(site, "What is the capital of Atlantis?")
+    feedback.rate(site.assistant, wrong.id, -1, correction="Poseidonis.")
+    page = opened(site)
+    page.locator("#memory-found").get_by_text("Poseidonis.").wait_for()
+    search(page, "owls hunt")
+    page.locator("#memory-found").get_by_text("How do <b>owls</b> hunt at night?").first.wait_for()
+    search(page, "capital of Atlantis")
+    page.locator("#memory-found").get_by_text("corrected by you").wait_for()
+    choose(page, "What is the capital of Atlantis?")
+    page.fill("#memory-answer textarea", "Cerne.")
+    page.click("#memory-save")
+    site.wait_for(lambda: site.assistant.memory.recall(wrong.question, k=1)[0].answer == "Cerne.")
+    choose(page, "What is the capital of Atlantis?")
+    page.click("#memory-forget")
+    site.wait_for(lambda: site.assistant.ledger.count_exchanges() == 1)
+    page.locator("#memory-found").get_by_text("Cerne.").wait_for(state="detached")
+
+
+def test_a_conversation_says_what_it_may_be_used_for(site: Site) -> None:
+    """Unticked, it is no longer recalled; and the page tells where something was used."""
+    first = told(site, "My owl is called Athena")
+    told(site, "My owl is called Athena")
+    page = opened(site)
+    search(page, "Athena")
+    choose(page, "My owl is called Athena")
+    page.get_by_label("Recall it in later answers").uncheck()
+    page.get_by_label("Let nights train on it").uncheck()
+    page.click("#memory-save")
+    uses = site.assistant.ledger.use
+    newest = site.assistant.ledger.newest_exchanges(user="local", limit=1)[0]
+    site.wait_for(lambda: (False, False) in (uses(first.conversation_id), uses(newest.conversation_id)))
+
+
+def test_documents_are_added_and_removed(site: Site, tmp_path: Path) -> None:
+    """A file becomes passages with its name as their source, a bad one is refused; removed, it is found no more."""
+    good, bad = tmp_path / "owls.txt", tmp_path / "bad.txt"
+    good.write_text("Barn owls hunt by sound.")
+    bad.write_bytes(b"\x00\x01")
+    page = opened(site)
+    page.set_input_files("#memory-files input[type=file]", [str(good), str(bad)])
+    page.locator("#memory-documents").get_by_text("owls.txt").wait_for()
+    page.get_by_text("holds NUL bytes").wait_for()
+    assert site.assistant.memory.search("owls hunt by sound", k=1)[0].source == "owls.txt"
+    page.click("#memory-document input")
+    page.get_by_role("option", name="owls.txt").click()
+    page.click("#memory-remove")
+    page.locator("#memory-documents").get_by_text("No document yet.").wait_for()
+    assert site.assistant.ledger.documents() == []
+    assert not list((site.assistant.settings.home / "page").rglob("*.txt"))

@@ -1,0 +1,161 @@
+"""Documents: read, cut, stored once, replaced, and refused with a line that says why."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from pypdf import PdfReader, PdfWriter
+
+from memory import BadInput, Ledger
+from memory.documents import MOST_BYTES, PIECE, Library, pieces, read
+from memory.recall import Memory
+from memory.testing import Clock, HashingEmbedder, ids
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    """An empty one, over a ledger and an index on disk."""
+    ledger = Ledger.open(tmp_path / "home" / "ledger.db")
+    memory = Memory(ledger, HashingEmbedder(), tmp_path / "home" / "index", min_score=0.3)
+    return Library(ledger, memory, Clock(), ids("d"))
+
+
+def file(folder: Path, name: str, content: str | bytes) -> Path:
+    """A file with that content."""
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def pdf(*pages: str, locked: str | None = None) -> bytes:
+    """A PDF with a line on each page, as a printer driver writes it."""
+    objects = ["<< /Type /Catalog /Pages 2 0 R >>"]
+    kids = " ".join(f"{4 + 2 * n} 0 R" for n in range(len(pages)))
+    objects.append(f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>")
+    objects.append("<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>")
+    for n, text in enumerate(pages):
+        stream = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET" if text else ""
+        more = f"/Contents {5 + 2 * n} 0 R /Resources << /Font << /F1 3 0 R >> >>"
+        objects.append(f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] {more} >>")
+        objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
+    body, offsets = "%PDF-1.4\n", []
+    for number, one in enumerate(objects, 1):
+        offsets.append(len(body))
+        body += f"{number} 0 obj\n{one}\nendobj\n"
+    table = "".join(f"{at:010} 00000 n \n" for at in offsets)
+    size = len(objects) + 1
+    tail = f"trailer << /Size {size} /Root 1 0 R >>\nstartxref\n{len(body)}\n%%EOF"
+    content = f"{body}xref\n0 {size}\n0000000000 65535 f \n{table}{tail}".encode()
+    if locked is None:
+        return content
+    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(content)))
+    writer.encrypt(locked, algorithm="RC4-128")
+    written = io.BytesIO()
+    writer.write(written)
+    return written.getvalue()
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def test_every_kind_is_read(tmp_path: Path) -> None:
+    """Text and Markdown in pieces, a PDF's with their pages, CSV and JSON lines as questions with answers."""
+    assert [p.text for p in read(file(tmp_path, "a.txt", "One.\n\nTwo.\n"))] == ["One.\n\nTwo."]
+    assert [p.text for p in read(file(tmp_path, "a.md", "\ufeff# Head\n\nBody"))] == ["# Head\n\nBody"]
+    pages = read(file(tmp_path, "a.PDF", pdf("Cats purr", "", "Dogs bark")))
+    assert [(p.text, p.page) for p in pages] == [("Cats purr", 1), ("Dogs bark", 3)]
+    (row,) = read(file(tmp_path, "a.csv", 'Answer,more,QUESTION\n"Yes, it is",x,Is it?\n,x,Empty?\n'))
+    assert (row.question, row.text) == ("Is it?", "Yes, it is")
+    (row,) = read(file(tmp_path, "a.jsonl", '\n{"question": "Is it?", "answer": "No.", "more": 1}\n'))
+    assert (row.question, row.text) == ("Is it?", "No.")
+
+
+def test_long_text_is_cut_between_sentences() -> None:
+    """No piece is too long, none is lost, and a cut falls after a sentence where there is one, else after a word."""
+    sentences = [f"Sentence number {n} has some words in it." for n in range(200)]
+    found = list(pieces(" ".join(sentences)))
+    assert all(len(piece) <= PIECE for piece in found)
+    assert all(piece.endswith(".") for piece in found)
+    assert " ".join(found) == " ".join(sentences)
+    assert "".join(pieces("x" * 2000)) == "x" * 2000
+    assert list(pieces(" \n\n ")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.txt", b"MZ\x00\x01\x02", "holds NUL bytes"),
+        ("a.txt", b"caf\xe9 au lait", "no UTF-8 text: byte 3 is wrong"),
+        ("a.txt", b"  \n ", "there is no text in it"),
+        ("a.txt", b"", "there is no text in it"),
+        ("a.docx", b"x", "ends in .docx can't be read, but .txt, .md, .pdf, .csv, .jsonl"),
+        ("a", b"x", "ends in nothing can't be read"),
+        ("a.pdf", b"no pdf at all", "no PDF that can be read"),
+        ("a.pdf", b"", "no PDF that can be read"),
+        ("a.pdf", pdf("", ""), "recognise the text first"),
+        ("a.pdf", pdf("Secret", locked="x"), "encrypted"),
+        ("a.csv", b"one,two\n1,2\n", "columns question and answer; it has one, two"),
+        ("a.csv", b"", "columns question and answer; it has none"),
+        ("a.csv", b"question,answer\n,\n", "there is no text in it"),
+        ("a.jsonl", b'{"question": "x"}', "line 1: it must be"),
+        ("a.jsonl", b"[]", "line 1: it must be"),
+        ("a.jsonl", b"{", "line 1: it must be"),
+    ],
+)
+def test_what_can_not_be_read_is_refused(
+    library: Library, tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    """One line says why, and nothing is stored."""
+    with pytest.raises(BadInput, match=told) as refused:
+        library.add(file(tmp_path, name, content))
+    assert "\n" not in str(refused.value)
+    assert library.ledger.documents() == []
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    """Of 2 GB only the length is looked at; a missing file and a folder are refused too."""
+    path = tmp_path / "a.txt"
+    with path.open("wb") as sparse:
+        sparse.truncate(2 << 30)
+    with pytest.raises(BadInput, match=rf"the most is {MOST_BYTES:,}"):
+        read(path)
+    with pytest.raises(BadInput, match="can't be read"):
+        read(tmp_path / "missing.txt")
+    with pytest.raises(BadInput, match="can't be read"):
+        read(tmp_path)
+
+
+# ---------------------------------------------------------------------- the library
+
+
+def test_a_document_is_found_with_its_source(library: Library, tmp_path: Path) -> None:
+    """What was added is found at once, and says from which page of which file it is; only its user finds it."""
+    library.add(file(tmp_path, "pets.pdf", pdf("Cats purr when happy", "Dogs bark at night")), user="ann")
+    (found, *_) = library.memory.search("bark at night", k=3, user="ann")
+    assert (found.kind, found.source, found.exchange_id) == ("document", "pets.pdf, page 2", None)
+    assert found.reason == "from pets.pdf, page 2"
+    assert library.memory.recall("Dogs bark at night", k=1, user="ann")[0].answer == "Dogs bark at night"
+    assert library.memory.search("bark at night", k=3, user="bob") == []
+
+
+def test_the_same_content_is_stored_once(library: Library, tmp_path: Path) -> None:
+    """Again, or under another name, it is known; of another user it is another document."""
+    first, how = library.add(file(tmp_path, "a.txt", "Owls hoot."))
+    assert (how, first.passages) == ("added", 1)
+    assert library.add(tmp_path / "a.txt")[1] == "known"
+    assert library.add(file(tmp_path, "b.txt", "Owls hoot."))[0].id == first.id
+    assert library.add(tmp_path / "a.txt", user="ann")[1] == "added"
+    assert [(d.name, d.user) for d in library.ledger.documents()] == [("a.txt", "ann"), ("a.txt", "local")]
+
+
+def test_another_content_under_the_same_name_replaces_it(library: Library, tmp_path: Path) -> None:
+    """The old text is gone from the lexicon and the index, the new one is found."""
+    library.add(file(tmp_path, "a.txt", "Owls hoot loudly.\n\n" + "x" * PIECE))
+    before = library.memory.size
+    assert library.add(file(tmp_path, "a.txt", "Larks sing early."))[1] == "replaced"
+    assert library.memory.size == before - 1
+    assert library.memory.search("owls hoot", k=3) == []
+    assert library.memory.search("larks sing", k=3)[0].answer == "Larks sing early."
+    assert [d.passages for d in library.ledger.documents()] == [1]
