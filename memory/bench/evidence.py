@@ -82,7 +82,10 @@ def measure(
 def read(file: Path) -> list[Talk]:
     """The conversations of a LoCoMo file. Raises: BadInput."""
     try:
-        return [_talk(one) for one in json.loads(file.read_text("utf-8"))]
+        told = json.loads(file.read_text("utf-8"))
+        if not isinstance(told, list):
+            raise ValueError("it must be a list of conversations")
+        return [_talk(one) for one in told]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{file} is no LoCoMo file: {type(error).__name__} {error}") from error
 

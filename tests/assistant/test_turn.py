@@ -65,7 +65,7 @@ def test_an_exchange_is_stored_with_all_that_made_it(assistant: Assistant) -> No
     two = said(assistant, ask)
     stored = assistant.ledger.exchange(two.exchange.id)
     assert (stored.conversation_id, stored.parent_id, stored.user) == ("c1", one.id, "local")
-    assert (stored.question, stored.answer) == ("Who wrote Emma, again?", "You asked: Who")
+    assert (stored.question, stored.answer) == ("Who wrote Emma, again?", "You asked: On")
     assert [m["content"] for m in stored.history] == [one.question, one.answer]
     assert (stored.model_id, stored.adapter, stored.adapter_sha256) == ("test-model", BASE, None)
     assert [r["exchange_id"] for r in stored.recollections] == [one.id]
@@ -85,7 +85,8 @@ def test_the_prompt_that_is_stored_is_the_one_that_was_answered(tmp_path: Path) 
     said(assistant, "Who wrote Emma?")
     exchange = said(assistant, "Who wrote Emma?").exchange
     assert list(assistant.ledger.exchange(exchange.id).prompt) == list(engine.calls[-1][0])
-    assert engine.calls[-1][0][-1]["content"] == "Who wrote Emma? You asked: Who wrote Emma?\n\nWho wrote Emma?"
+    told = "On 23 November 2026: Who wrote Emma? You asked: Who wrote Emma?"
+    assert engine.calls[-1][0][-1]["content"] == f"{told}\n\nWho wrote Emma?"
 
 
 def test_a_new_conversation_gets_an_id(assistant: Assistant) -> None:

@@ -191,3 +191,35 @@ def test_migration_that_fails_half_way_leaves_the_old_schema(
     ledger = Ledger.open(path)
     assert ledger.read_only is None
     ledger.close()
+
+
+def test_a_ledger_of_before_the_lexicon_is_read_into_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an older ledger holds is found by its words after the upgrade, with the answer that holds."""
+    from memory.lexicon import query
+
+    path.parent.mkdir(parents=True)
+    older = shutil.copytree(
+        MIGRATIONS, path.parent / "older", ignore=shutil.ignore_patterns("__pycache__", "000[2-9]*")
+    )
+    with monkeypatch.context() as earlier:
+        earlier.setattr("memory.database.MIGRATIONS", older)
+        Ledger.open(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("INSERT INTO conversations VALUES ('c1', 'ann', '2026-05-03T12:00:00.000000+00:00')")
+        for seq, parent in ((1, None), (2, "e1")):
+            db.execute(
+                "INSERT INTO exchanges VALUES (?, ?, 'c1', ?, 'ann', ?, 'Where do owls go',"
+                " 'South', '[]', '[]', 'm', 'base', NULL, '[]', '{}', '{}', 'stop', 's')",
+                (seq, f"e{seq}", parent, "2026-05-03T12:00:00.000000+00:00"),
+            )
+        at = "2026-05-04T12:00:00.000000+00:00"
+        db.execute("INSERT INTO ratings VALUES (1, 'r1', 'e2', 'ann', ?, -1, '[]', '', 'Nowhere')", (at,))
+        db.commit()
+    ledger = Ledger.open(path)
+    found = {
+        text: [place for place, _ in ledger.find_words(query(text), limit=9)] for text in ("nowhere", "owl", "May 3")
+    }
+    assert found["nowhere"] == [8]
+    assert sorted(found["owl"]) == sorted(found["May 3"]) == [4, 8]
+    assert ledger.use("c1") == (True, True)
+    ledger.close()
