@@ -31,6 +31,7 @@ EVERYTHING = [
     ("get", "/v1/nights", None),
     ("get", "/v1/nights/n1", None),
     ("get", "/v1/memory/search?q=hello", None),
+    ("get", "/v1/memory/export", None),
     ("get", "/conversations/c1/export.md", None),
     ("get", "/conversations/c1/export.json", None),
     ("get", "/metrics", None),

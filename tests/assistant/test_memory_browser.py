@@ -91,6 +91,6 @@ def test_documents_are_added_and_removed(site: Site, tmp_path: Path) -> None:
     page.click("#memory-document input")
     page.get_by_role("option", name="owls.txt").click()
     page.click("#memory-remove")
-    page.locator("#memory-documents").get_by_text("No document yet.").wait_for()
+    page.locator("#memory-documents").get_by_text("No document yet").wait_for()
     assert site.assistant.ledger.documents() == []
     assert not list((site.assistant.settings.home / "page").rglob("*.txt"))

@@ -33,6 +33,7 @@ LEAF = (
 PAGES = (
     ("chat", "/", ".ns-tools"),
     ("history", "/history", ".shelf li"),
+    ("memory", "/memory", "#memory-found table"),
     ("learning", "/learning", "#plots svg"),
     ("admin", "/admin", "#settings table"),
 )

@@ -17,8 +17,11 @@ import pytest
 
 from assistant import feedback
 from assistant.turn import Ask, turn
+from assistant.ui import shell
+from assistant.ui.memory import MemoryPage
 from memory import testing
 from memory.accounts import Role
+from memory.errors import NotFound
 
 if TYPE_CHECKING:
     from conftest import House
@@ -184,6 +187,30 @@ def test_another_users_conversation_can_not_be_touched(house: House, names: dict
         assert "there is no conversation" in said
     assert house.assistant.ledger.title(conversation) == "a secret of Ada's"
     assert json.dumps(bob.get("/v1/lessons").json()) == '{"lessons": []}'
+
+
+def test_another_users_memory_can_not_be_touched(house: House, names: dict[str, str]) -> None:
+    """Neither looked at, changed nor forgotten, by whatever button of the page; it is not in the export either."""
+    exchange = house.assistant.ledger.lessons()[0].exchange_id
+    bob, before = client(house, "Bob"), state(house)
+    config, tried = bob.get("/config").json(), 0
+    for element in ("memory-chosen", "memory-save", "memory-forget", "memory-forget-conversation"):
+        for fn, inputs in functions(config, element):
+            data = [exchange, "Something else.", ["train"], "", "everything"][:inputs]
+            if element.startswith("memory-forget"):
+                data = [exchange, "", "everything"]
+            assert '"success":false' in call(bob, fn, inputs, None, data=data), element
+            tried += 1
+    assert tried == 4
+    # What Gradio lets through, the page asks for itself.
+    page = MemoryPage(shell.House(house.assistant, house.accounts))
+    (who,) = [account for account in house.accounts.all() if account.name == "Bob"]
+    with pytest.raises(NotFound):
+        page._own(exchange, who)
+    assert "Ada" not in bob.get("/v1/memory/export").text
+    assert bob.get("/v1/memory/search", params={"q": "a secret of Ada's"}).json() == {"results": []}
+    assert state(house) == before
+    assert house.assistant.ledger.exchange(exchange).id == exchange
 
 
 def test_twenty_users_at_once_get_only_their_own(house: House) -> None:
