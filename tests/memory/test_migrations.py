@@ -14,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from memory import Ledger, LedgerNewer
+from memory import Ledger, LedgerNewer, LedgerUnreadable
 from memory.database import MIGRATIONS
 from memory.tables import metadata
 from memory.testing import exchange
@@ -100,6 +100,24 @@ def test_the_first_ledger_is_taken_along(path: Path, tmp_path: Path, monkeypatch
     ledger.add_exchange(exchange("e1"))
     assert ledger.title("c1") == "What is the capital of France?"
     ledger.close()
+
+
+def test_an_older_ledger_that_cant_be_written_is_refused(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can't be upgraded, and half of what is asked of it would fail; the line says why, and the file stays."""
+    Ledger.open(path).close()
+    before = path.read_bytes()
+
+    def full(engine: sa.Engine, path: Path) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as later:
+        later.setattr("memory.database.MIGRATIONS", next_version(tmp_path / "later"))
+        later.setattr("memory.database._migrate", full)
+        with pytest.raises(LedgerUnreadable, match=f"schema {HEAD} is older than 9999, and .*the disk is full"):
+            Ledger.open(path)
+    assert path.read_bytes() == before
 
 
 def test_opening_again_changes_nothing(path: Path) -> None:
