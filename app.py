@@ -216,7 +216,8 @@ def serve(
         sys.stdout.flush()
         if not accounts.needed:
             link = f"{address}/first/{accounts.first_link}"
-            err.print(f"no account is needed on this machine; to make the first one: {link}", highlight=False)
+            told = f"no account is needed on this machine; to make the first one: {link}"
+            err.print(told, highlight=False, markup=False, soft_wrap=True)
         server.run(listener)
 
 

@@ -92,7 +92,9 @@ class Database:
         for options in ("mode=ro", "mode=ro&immutable=1"):
             try:
                 with _opened(_uri(path, options), wal=False) as engine:
-                    _check(engine, path)
+                    current, head = _check(engine, path)
+                    if current != head:
+                        raise LedgerUnreadable(path, f"its schema {current} is older than {head}, and {why}")
                     with engine.connect() as connection:
                         connection.execute(sa.select(t.nights.c.seq).limit(1))
             except sa.exc.DatabaseError as error:

@@ -121,7 +121,7 @@ def _settle(lessons: Sequence[Lesson]) -> tuple[tuple[Lesson, ...], dict[str, De
     for lesson in lessons:
         newest = standing.setdefault(_topic(lesson), {})
         earlier = newest.get(lesson.user)
-        if earlier is not None and _confirms(lesson, earlier):
+        if earlier is not None and (_confirms(lesson, earlier) or _repeats(lesson, earlier)):
             # Whoever likes the answer once it is right must not take its rewordings out of the night.
             dropped[lesson.id] = Decision(LessonState.REJECTED, f"confirms lesson {earlier.id}, which stays")
             continue
@@ -183,6 +183,11 @@ def _agree(one: Lesson, other: Lesson) -> bool:
     beyond = FILLERS.union(words(one.question))
     less, more = sorted((set(words(x.wanted or "")) - beyond for x in (one, other)), key=len)
     return bool(less) and less <= more and not (more - less) & DENIALS
+
+
+def _repeats(liked: Lesson, earlier: Lesson) -> bool:
+    """Whether a liked answer says what is in the weights already: then there is nothing to train anew."""
+    return liked.unwanted is None and earlier.state is LessonState.VERIFIED and _agree(liked, earlier)
 
 
 def _confirms(liked: Lesson, correction: Lesson) -> bool:

@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from memory import Ledger, LedgerNewer
+from memory import Ledger, LedgerNewer, LedgerUnreadable
 from memory.database import MIGRATIONS
 from memory.tables import metadata
 from memory.testing import exchange
@@ -134,6 +134,24 @@ def test_the_first_ledger_is_upgraded(path: Path) -> None:
     assert schema(backup) == before
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT id FROM conversations").fetchall() == [("c1",)]
+
+
+def test_an_older_ledger_that_cant_be_written_is_refused(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can't be upgraded, and half of what is asked of it would fail; the line says why, and the file stays."""
+    Ledger.open(path).close()
+    before = path.read_bytes()
+
+    def full(engine: sa.Engine, path: Path) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as later:
+        later.setattr("memory.database.MIGRATIONS", next_version(tmp_path / "later"))
+        later.setattr("memory.database._migrate", full)
+        with pytest.raises(LedgerUnreadable, match=f"schema {HEAD} is older than 9999, and .*the disk is full"):
+            Ledger.open(path)
+    assert path.read_bytes() == before
 
 
 def test_opening_again_changes_nothing(path: Path) -> None:

@@ -78,6 +78,17 @@ def test_a_liked_answer_that_confirms_a_correction_leaves_it_in_force() -> None:
     assert list(drop(liked, corrected)) == ["l2"]
 
 
+def test_a_liked_answer_that_is_in_the_weights_already_teaches_nothing_anew() -> None:
+    """The verified lesson stays, in whatever words it comes back; one that is not learned yet gives way to the newer."""
+    verified = lesson("l1", wanted="The capital is Paris.", unwanted=None, state=LessonState.VERIFIED)
+    liked = lesson("l2", wanted="Paris is the capital.", unwanted=None)
+    assert drop(verified, liked) == {"l2": (LessonState.REJECTED, "confirms lesson l1, which stays")}
+    other = lesson("l3", wanted="The capital is Nice.", unwanted=None)
+    assert drop(verified, other) == {"l1": (LessonState.REJECTED, "contradicted by the newer lesson l3")}
+    queued = lesson("l4", wanted="The capital is Paris.", unwanted=None)
+    assert list(drop(queued, liked)) == ["l4"]
+
+
 def test_undo_brings_the_other_back() -> None:
     """Cleaning is decided anew: without the newer one, the earlier stands again, whatever was said of it before."""
     earlier = lesson("l1", wanted="Lyon", state=LessonState.REJECTED, reason="contradicted by the newer lesson l2")
