@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     recall_k: int = Field(3, ge=0, le=50, description="recollections in a prompt; 0 switches recall off")
     recall_min_score: float = Field(0.7, ge=-1, le=1, description="cosine under which a memory is none")
     recall_min_score_corrected: float = Field(
-        0.5, ge=-1, le=1, description="the same for corrections and documents, which a person wrote"
+        0.45, ge=-1, le=1, description="the same for corrections and documents, which a person wrote"
     )
     recall_reranker: str = Field(
         "", description="a cross-encoder that orders what a search finds: a folder or a hub id; empty: none"

@@ -252,6 +252,8 @@ class Memory:
         total, done = (self._ledger.count_exchanges(), 0) if progress else (0, 0)
         while True:
             assert self._index is not None  # noqa: S101 - opened by who calls
+            # What could not be written before, perhaps because another process held the lock, may be now.
+            self._index.save()
             with self._index.exclusive():
                 if not self._index.sync():
                     # Another process has made a new one.
