@@ -79,7 +79,7 @@ def test_a_liked_answer_that_confirms_a_correction_leaves_it_in_force() -> None:
 
 
 def test_a_liked_answer_that_is_in_the_weights_already_teaches_nothing_anew() -> None:
-    """The verified lesson stays, in whatever words it comes back; one that is not learned yet gives way to the newer."""
+    """The verified lesson stays, in whatever words it comes back; one not learned yet gives way to the newer."""
     verified = lesson("l1", wanted="The capital is Paris.", unwanted=None, state=LessonState.VERIFIED)
     liked = lesson("l2", wanted="Paris is the capital.", unwanted=None)
     assert drop(verified, liked) == {"l2": (LessonState.REJECTED, "confirms lesson l1, which stays")}
