@@ -25,7 +25,7 @@ class NightSettings(BaseModel):
     rank: int = Field(16, ge=1, le=256)
     alpha: int = Field(32, ge=1)
     learning_rate: float = Field(
-        2e-3, gt=0, le=1, description="high, which the KL term affords: it teaches other wordings (docs/LOG.md)"
+        1e-3, gt=0, le=1, description="high, which the KL term affords: it teaches other wordings (docs/LOG.md)"
     )
     epochs: int = Field(4, ge=1, le=100)
     compute: Literal["auto", "float32", "bfloat16"] = Field(
