@@ -24,8 +24,14 @@ from memory.records import AdapterState, Forgotten, sign
 
 TELLING = 8
 """Characters from which a text is looked for in files: a "Yes." is in every one of them."""
-LEFT_ALONE = ("ledger.db", "models", "adapters", "index", "secret.key", "nightschool.toml")
-"""What of the data directory is not gone through file by file: it holds no text, or is dealt with by itself."""
+WORKING = ("nights/**/*.json", "nights/**/*.txt", "logs/**/*", "page/**/*")
+"""Files of the home that work leaves behind, and that may hold a text: they are deleted where they do. Nothing else is
+looked at: what somebody said must not delete what is no trace of it.
+"""
+WEIGHTS = ("trained", "strength-")
+"""How folders of adapters begin in a night's: they hold no text, and a night that runs needs them."""
+VERDICT = ("status", "night", "adapter", "verdict", "training", "strength", "strengths_examined", "perplexity")
+"""What of a report is never a person's text."""
 GONE = "(forgotten)"
 WHY = "it was trained on what was forgotten since"
 
@@ -87,17 +93,17 @@ def withdraw_versions(ledger: Ledger, home: Path) -> list[str]:
 
 
 def clean_files(home: Path, gone: Forgotten) -> None:
-    """Take the texts out of the reports of nights, and delete every other file of the home that holds one of them."""
+    """Take the texts out of the reports of nights, and delete what else work has left behind with one of them in it."""
     texts = {text for text in gone.texts if len(text) >= TELLING}
     for report in home.glob("nights/*/report.json"):
         texts |= _clean_report(report, gone)
     needles = [needle for text in texts for needle in _spellings(text)]
-    for path in _files(home):
-        if path.suffix == ".bak":
-            path.unlink(missing_ok=True)
-        elif path.name == "report.md":
-            _clean_lines(path, texts)
-        elif path.name != "report.json" and _holds(path, needles):
+    for copy in home.glob("ledger.db*.bak"):
+        copy.unlink(missing_ok=True)
+    for told in home.glob("nights/*/report.md"):
+        _clean_lines(told, texts)
+    for path in _working(home):
+        if _holds(path, needles):
             path.unlink(missing_ok=True)
 
 
@@ -118,7 +124,8 @@ def _clean_report(path: Path, gone: Forgotten) -> set[str]:
     if "questions" in report:
         report["questions"] = kept
     found = {text for text in found if len(text) >= TELLING}
-    report = _redacted(report, found | {text for text in gone.texts if len(text) >= TELLING})
+    texts = found | {text for text in gone.texts if len(text) >= TELLING}
+    report = {name: value if name in VERDICT else _redacted(value, texts) for name, value in report.items()}
     _replace(path, json.dumps(report, ensure_ascii=False, indent=1, sort_keys=True))
     return found
 
@@ -142,12 +149,12 @@ def _clean_lines(path: Path, texts: set[str]) -> None:
         _replace(path, "\n".join(kept) + "\n")
 
 
-def _files(home: Path) -> Iterator[Path]:
-    for top in home.iterdir() if home.is_dir() else ():
-        if top.name.startswith("ledger.db") and top.suffix == ".bak":
-            yield top
-        elif not top.name.startswith(LEFT_ALONE):
-            yield from (path for path in (top, *top.rglob("*")) if path.is_file())
+def _working(home: Path) -> Iterator[Path]:
+    for pattern in WORKING:
+        for path in home.glob(pattern):
+            weights = any(part.startswith(WEIGHTS) for part in path.relative_to(home).parts)
+            if path.is_file() and path.name != "report.json" and not weights:
+                yield path
 
 
 def _holds(path: Path, needles: Sequence[bytes]) -> bool:

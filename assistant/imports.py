@@ -118,7 +118,7 @@ def _rows(path: Path) -> list[Any]:
         if line.strip():
             try:
                 rows.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise BadInput(f"{path.name}, line {number}: it is no JSON ({error})") from error
     return rows
 
@@ -141,7 +141,7 @@ def _chatgpt(row: Mapping[str, Any]) -> Iterator[Line]:
     nodes, at, branch = row["mapping"], row.get("current_node"), list[Mapping[str, Any]]()
     if at is None:
         at = next((name for name, node in reversed(list(nodes.items())) if not node.get("children")), None)
-    while at is not None:
+    while at is not None and len(branch) < len(nodes):  # a parent that is its own child would never end
         branch.append(nodes[at])
         at = nodes[at].get("parent")
     for node in reversed(branch):
@@ -162,7 +162,7 @@ def _open_webui(row: Mapping[str, Any]) -> Iterator[Line]:
     messages = chat.get("messages")
     if not messages:
         held, at, messages = chat["history"]["messages"], chat["history"].get("currentId"), []
-        while at is not None:
+        while at is not None and len(messages) < len(held):
             messages.insert(0, held[at])
             at = held[at].get("parentId")
     for message in messages:
@@ -190,7 +190,10 @@ def _line(role: str, content: Any, at: Any) -> Iterator[Line]:
 def _time(at: Any) -> datetime | None:
     if isinstance(at, int | float) and not isinstance(at, bool):
         # Milliseconds, where seconds would be in another age.
-        return datetime.fromtimestamp(at / 1000 if at > 1e11 else at, UTC)
+        try:
+            return datetime.fromtimestamp(at / 1000 if at > 1e11 else at, UTC)
+        except (OverflowError, OSError, ValueError):
+            return None
     if isinstance(at, str) and at:
         found = datetime.fromisoformat(at)
         return found if found.tzinfo else found.replace(tzinfo=UTC)

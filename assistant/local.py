@@ -217,7 +217,7 @@ class LocalEngine:
         """The prompt as the model reads it, with the turn opened for the assistant."""
         from jinja2 import TemplateError
 
-        messages = [dict(message) for message in prompt]
+        messages = [{**message, "content": self._as_text(message["content"])} for message in prompt]
         try:
             return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
         except TemplateError:
@@ -229,6 +229,13 @@ class LocalEngine:
             return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
         except TemplateError as error:
             raise BadInput(f"the chat template of {self.model_id} does not take this dialogue: {error}") from error
+
+    def _as_text(self, content: str) -> str:
+        """What is said, in which tokens of the template's stand apart: nobody ends a turn by quoting one."""
+        for token in self.tokenizer.all_special_tokens:
+            if len(token) > 1 and token in content:
+                content = content.replace(token, f"{token[0]} {token[1:]}")
+        return content
 
     @property
     def end_ids(self) -> list[int]:

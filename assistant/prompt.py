@@ -65,7 +65,8 @@ def build(
     for recollection in recollections:
         tried = _asking(question, [*used, recollection])
         if count([*head, *tried]) > allowance:
-            break
+            # A shorter one may still find room.
+            continue
         ask = tried
         used.append(recollection)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from memory.ledger import Ledger
+from memory.lexicon import about_another
 from memory.places import Part, seq_of
 from memory.records import Document, Exchange, Passage, Rating, Recollection
 
@@ -18,6 +19,8 @@ MEANING, REWORDING = 0.1, 1.0
 is at least `REWORDS`. Chosen on two conversations, as `memory.recall.DEPTH` (docs/BENCHMARKS.md)."""
 REWORDS = 0.7
 """The cosine from which a text is the question in other words, and not only of the same things."""
+SAME = 0.85
+"""Two texts as near as this to one question ask the same (docs/LOG.md: questions after two capitals reach 0.84)."""
 BATCH = 256
 
 Key = tuple[str, int]
@@ -128,8 +131,10 @@ class Candidates:
             held = best.get(one.asks)
             if self._fits(one) and (held is None or one.standing > held.standing):
                 best[one.asks] = one
-        known = self._known([one.exchange.id for one in best.values() if one.exchange])
-        return [one for one in best.values() if one.exchange is None or one.exchange.id not in known]
+        corrections = [one for one in best.values() if one.corrected]
+        standing = [one for one in best.values() if not any(_overruled(one, by) for by in corrections)]
+        known = self._known([one.exchange.id for one in standing if one.exchange])
+        return [one for one in standing if one.exchange is None or one.exchange.id not in known]
 
     def _known(self, exchange_ids: list[str]) -> set[str]:
         """What needs no room in the prompt. After folding: an older answer must not come in a correction's place."""
@@ -170,6 +175,25 @@ def fuse(
             found[one.asks] = one if held is None or one.standing > held.standing else held
     pairs = [(one, scores[asks]) for asks, one in found.items()]
     return sorted(pairs, key=lambda pair: (-pair[1], -pair[0].key[1]))
+
+
+def _overruled(one: Candidate, by: Candidate) -> bool:
+    """Whether an answer that nobody rated says what a correction has corrected, or answers the same question in other
+    words: it must not stand beside the correction, nor in its place once the weights have that.
+    """
+    if (
+        one.exchange is None
+        or one.rating is not None
+        or by.exchange is None
+        or about_another(by.question, one.question)
+    ):
+        return False
+    same = (one.dense or 0) >= SAME and (by.dense or 0) >= SAME
+    return same or _words(one.answer) == _words(by.exchange.answer)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
 
 
 def _key(place: int) -> Key:

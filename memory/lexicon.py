@@ -22,7 +22,8 @@ COMMON = frozenset(
 
 def query(question: str) -> str:
     """FTS5's syntax for any of the question's words; empty where it has none."""
-    found = list(dict.fromkeys(re.findall(r"\w+", question.casefold())))
+    # Not casefolded: FTS5 keeps the letter "ß" as it is.
+    found = list(dict.fromkeys(re.findall(r"\w+", question.lower())))
     telling = [word for word in found if word not in COMMON] or found
     return " OR ".join(f'"{word}"' for word in telling[:TERMS])
 

@@ -137,5 +137,6 @@ def _left_out(syllabus: Syllabus, known: Sequence[Lesson], night: Night, at: dat
     return tuple(
         (lesson_id, LessonEvent(at, decision.state, decision.reason, night.id))
         for lesson_id, decision in syllabus.dropped.items()
-        if held[lesson_id] != (decision.state, decision.reason)
+        # One that was forgotten while the night ran has no next step.
+        if lesson_id in held and held[lesson_id] != (decision.state, decision.reason)
     )

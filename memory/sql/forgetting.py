@@ -65,6 +65,7 @@ def forget(db: sa.Connection, gone: Forgotten, resign: Resign, *, document_ids: 
         db.execute(sa.delete(t.ratings).where(t.ratings.c.exchange_id.in_(some)))
     # What follows a forgotten exchange opens its branch now. Newest first: a child goes before its parent.
     for some in _chunks(gone.exchanges):
+        lexicon.forget_before(db, some)
         db.execute(sa.update(t.exchanges).where(t.exchanges.c.parent_id.in_(some)).values(parent_id=None))
     for some in _chunks(gone.exchanges):
         db.execute(sa.delete(t.exchanges).where(t.exchanges.c.id.in_(some)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 BEFORE, TEXT, DATE = 0.7, 1.0, 1.0
@@ -21,6 +23,13 @@ def search(db: sa.Connection, query: str, *, limit: int, user: str | None) -> li
         {"query": query, "limit": limit} | ({} if user is None else {"user": user}),
     )
     return [(int(place), float(score)) for place, score in rows]
+
+
+def forget_before(db: sa.Connection, ids: Sequence[str]) -> None:
+    """Take the answers of these exchanges, which are about to go, out of the rows of those that follow them."""
+    follows = "SELECT seq * 4 FROM exchanges WHERE parent_id IN :ids"
+    query = sa.text(f"UPDATE lexicon SET before = '' WHERE rowid IN ({follows})")  # noqa: S608 - our own words
+    db.execute(query.bindparams(sa.bindparam("ids", expanding=True)), {"ids": list(ids)})
 
 
 def squeeze(db: sa.Connection) -> None:

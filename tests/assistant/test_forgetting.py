@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -109,6 +111,30 @@ def test_what_else_is_there_stays(house: Assistant) -> None:
     say(house, "Something new altogether")
     assert house.memory.recall("Something new altogether", k=1)[0].question == "Something new altogether"
     assert house.memory.rebuilt in (None, "manifest.json is missing")
+
+
+def test_what_is_no_trace_of_it_stays(house: Assistant) -> None:
+    """Somebody's words stand in other files too: the owner's notes, the weights' config, a night's verdict."""
+    home = house.settings.home
+    nights_files(home, house.ledger.lessons()[0].id)
+    (home / "my-notes.txt").write_text(f"{NAME} is promoted")
+    trained = home / "nights" / "n1" / "trained"
+    trained.mkdir()
+    (trained / "adapter_config.json").write_text(f'{{"peft_type": "{NAME}"}}')
+    say(house, "promoted")
+    do(house, everything=True)
+    assert (home / "my-notes.txt").read_text() == f"{NAME} is promoted"
+    assert (trained / "adapter_config.json").is_file()
+    assert json.loads((home / "nights" / "n1" / "report.json").read_text())["status"] == "promoted"
+
+
+def test_what_followed_it_loses_it_from_the_lexicon(house: Assistant) -> None:
+    """A row holds the answer before it, as what leads to it: it goes when that answer does."""
+    gone, stays = house.ledger.conversation("c1")
+    do(house, exchange=gone.id)
+    with closing(sqlite3.connect(house.settings.home / "ledger.db")) as db:
+        kept = db.execute("SELECT e.id, l.before FROM lexicon l JOIN exchanges e ON l.rowid = e.seq * 4").fetchall()
+    assert dict(kept)[stays.id] == ""
 
 
 def test_what_followed_it_loses_it_from_its_history(house: Assistant) -> None:

@@ -16,7 +16,7 @@ import pytest
 from memory import Ledger, Recollection
 from memory.embedder import SentenceEmbedder, Vectors
 from memory.recall import Memory
-from memory.records import Marks
+from memory.records import LessonEvent, LessonState, Marks
 from memory.testing import NOON, HashingEmbedder, exchange, lesson, rating
 from memory.vectors import MANIFEST, VectorIndex
 
@@ -423,3 +423,19 @@ def test_real_embedder_recalls_a_paraphrase(ledger: Ledger, embedder_path: Path)
     [recalled] = memory.recall("What is France's capital city?", k=3)
     assert recalled.answer == "Paris!"
     assert memory.recall("Who painted the Mona Lisa?", k=3) == []
+
+
+@pytest.mark.model
+def test_a_correction_stands_alone_for_its_question_in_any_words(ledger: Ledger, embedder_path: Path) -> None:
+    """The wrong answer to a paraphrase is not recalled beside it, nor in its place when the weights know it."""
+    asked = ["Which city is the capital of Nigeria?", "What is the capital of Nigeria?", "What is the capital of Peru?"]
+    for number, (question, answer) in enumerate(zip(asked, ("Lagos.", "Lagos.", "Lima."), strict=True), 1):
+        ledger.add_exchange(exchange(f"e{number}", question=question, answer=answer, conversation_id=f"c{number}"))
+    ledger.rate(rating("r1", "e2", correction="Abuja."), lesson("l1", "r1", "e2"))
+    memory = memory_of(ledger, embedder=SentenceEmbedder(embedder_path))
+    for question in (*asked[:2], "Name the capital of Nigeria."):
+        assert [r.answer for r in memory.recall(question, k=3)] == ["Abuja."]
+    assert [r.answer for r in memory.recall(asked[2], k=3)] == ["Lima."]
+    verified = LessonEvent(NOON, LessonState.VERIFIED, "v1 answers it right", adapter="v1")
+    ledger.advance_lessons({"l1": verified})
+    assert memory.recall(asked[0], k=3, version="v1") == []
