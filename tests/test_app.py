@@ -451,7 +451,10 @@ def test_memory_is_searched_and_rebuilt(nightschool: Run, ledger: Ledger, home: 
     searched = nightschool("memory", "search", "capital of France", "--json")
     assert (len(searched.json["results"]), searched.err) == (1, "")
     # Made anew once, not with each search.
-    assert json.loads((home / "index" / "manifest.json").read_text())["count"] == 1
+    manifest = (home / "index" / "manifest.json").read_text()
+    assert json.loads(manifest)["embedder"]
+    assert len(nightschool("memory", "search", "capital of France", "--json").json["results"]) == 1
+    assert (home / "index" / "manifest.json").read_text() == manifest
 
 
 @pytest.mark.model
