@@ -76,15 +76,18 @@ def still_in_the_weights(ledger: Ledger) -> int:
     active = ledger.active_adapter()
     if active is None:
         return 0
-    return len(set(active.exam.get("lessons", ())) - {lesson.id for lesson in ledger.lessons()})
+    trained = set(active.exam.get("lessons", ()))
+    return len(trained - ledger.lesson_states(trained).keys())
 
 
 def withdraw_versions(ledger: Ledger, home: Path) -> list[str]:
     """Delete the versions that do not serve and were trained on what the ledger no longer knows."""
-    known = {lesson.id for lesson in ledger.lessons()}
+    adapters = ledger.adapters()
+    trained = {adapter.version: set(adapter.exam.get("lessons", ())) for adapter in adapters}
+    known = ledger.lesson_states(set().union(*trained.values())).keys()
     withdrawn = []
-    for adapter in ledger.adapters():
-        if adapter.state is not AdapterState.ACTIVE and not set(adapter.exam.get("lessons", ())) <= known:
+    for adapter in adapters:
+        if adapter.state is not AdapterState.ACTIVE and not trained[adapter.version] <= known:
             shutil.rmtree(adapter_folder(home, adapter.version), ignore_errors=True)
             if adapter.reason != WHY:
                 ledger.withdraw_adapter(adapter.version, WHY)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -240,9 +241,15 @@ def _has_content(path: Path) -> bool:
 # ---------------------------------------------------------------------- from one schema to the next
 
 
+@cache
+def _scripts(folder: Path) -> ScriptDirectory:
+    """The migrations in `folder`, read once."""
+    return ScriptDirectory(str(folder))
+
+
 def _check(engine: sa.Engine, path: Path) -> tuple[str | None, str]:
     """(revision of the database, newest revision known here). Raises: LedgerNewer, LedgerUnreadable."""
-    scripts = ScriptDirectory(str(MIGRATIONS))
+    scripts = _scripts(MIGRATIONS)
     known = {script.revision for script in scripts.walk_revisions()}
     head = str(scripts.get_current_head())
     with engine.connect() as connection:
@@ -259,14 +266,25 @@ def _migrate(engine: sa.Engine, path: Path) -> None:
     current, head = _check(engine, path)
     if current == head:
         return
-    if current is not None:
-        # SQLite's own backup: a whole copy even while another process writes.
-        try:
-            with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(_backup(path, head))) as copy:
-                source.backup(copy)
-        except sqlite3.Error as error:
-            raise OSError(f"no backup could be made before its upgrade: {error}") from error
+    if current is None:
+        return _make(engine, head)
+    # SQLite's own backup: a whole copy even while another process writes.
+    try:
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(_backup(path, head))) as copy:
+            source.backup(copy)
+    except sqlite3.Error as error:
+        raise OSError(f"no backup could be made before its upgrade: {error}") from error
     command.upgrade(_alembic(engine), "head")
+
+
+def _make(engine: sa.Engine, head: str) -> None:
+    """Today's tables in an empty database, in one transaction: migrations are for ledgers that were there before."""
+    with engine.execution_options(nightschool_write=True).begin() as connection:
+        context = MigrationContext.configure(connection)
+        # Another process may have been first; then it is made, and nothing is left to do.
+        if context.get_current_revision() is None:
+            t.metadata.create_all(connection)
+            context.stamp(_scripts(MIGRATIONS), head)
 
 
 def _backup(path: Path, head: str) -> Path:

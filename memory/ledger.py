@@ -7,7 +7,7 @@ stands anywhere else. The ledger does not know what a model, a vector or a page 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -243,6 +243,16 @@ class Ledger(People, Shelf):
         """Lessons in the order in which they were queued, each with its life so far."""
         with self._read() as db:
             return sql.lessons.find(db, states=states, newest_first=newest_first)
+
+    def lessons_named(self, lesson_ids: Collection[str]) -> dict[str, Lesson]:
+        """Id → lesson with its life so far, for those of the ids that there are."""
+        with self._read() as db:
+            return sql.lessons.named(db, lesson_ids)
+
+    def lesson_states(self, lesson_ids: Collection[str]) -> dict[str, LessonState]:
+        """Id → state, for those of the ids that there are."""
+        with self._read() as db:
+            return sql.lessons.states(db, lesson_ids)
 
     def lesson(self, lesson_id: str) -> Lesson:
         """Raises: NotFound."""

@@ -7,7 +7,7 @@ never been, and the same ledger gives the same night.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from memory.ledger import Ledger
@@ -19,6 +19,14 @@ def in_force(ledger: Ledger) -> list[Lesson]:
     kept_out = ledger.not_to_be_trained()
     lessons = ledger.lessons()
     return [x for x in lessons if x.state is not LessonState.UNDONE and x.exchange_id not in kept_out]
+
+
+def all_in_force(ledger: Ledger, lesson_ids: Collection[str]) -> bool:
+    """Whether each of the lessons is `in_force`; asked of a version's few, without reading all that there are."""
+    kept_out, found = ledger.not_to_be_trained(), ledger.lessons_named(lesson_ids)
+    return len(found) == len(set(lesson_ids)) and all(
+        x.state is not LessonState.UNDONE and x.exchange_id not in kept_out for x in found.values()
+    )
 
 
 def unsigned(ledger: Ledger, lessons: Sequence[Lesson], key: bytes) -> dict[str, str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,13 +23,13 @@ from assistant.forgetting import withdraw_versions
 from assistant.local import check_adapter
 from assistant.turn import adapter_files, adapter_folder
 from memory.errors import NotRemembered
-from memory.records import BASE, Adapter, AdapterState, LessonState, Night, NightStatus
+from memory.records import BASE, Adapter, AdapterState, Lesson, LessonState, Night, NightStatus
 from training import bisect, gate, outcome, report
 from training.attempt import Attempt, Given, at_strength, remove_weights, teach
 from training.candidates import race
 from training.clean import Decision
 from training.lease import heartbeat
-from training.lessons import in_force as lessons_in_force
+from training.lessons import all_in_force
 from training.outcome import Outcome
 from training.paper import Exam, Item, pushback_items
 from training.progress import Progress
@@ -82,7 +82,7 @@ def night_school(school: School, asked: Night) -> Outcome:
     try:
         attempt = race(school, night, syllabus, given, done, stage)
     except Diverged as error:
-        why, known = f"training diverged: {error}", school.ledger.lessons()
+        why, known = f"training diverged: {error}", _left_out(school, syllabus)
         ended = outcome.rejected(syllabus, [why], known, night, school.clock())
         return settle(school, watch, ended, stage("publish"))
     attempt = _without_culprits(school, attempt, given, stage("bisect"))
@@ -166,9 +166,14 @@ def _collect(school: School, seed: int) -> Syllabus:
     return bisect.leave_out(syllabus, bisect.blamed(school.ledger.lessons(states=[LessonState.REJECTED])))
 
 
+def _left_out(school: School, syllabus: Syllabus) -> Mapping[str, Lesson]:
+    """What the ledger says now of the lessons that have no place in this night."""
+    return school.ledger.lessons_named(syllabus.dropped)
+
+
 def _nothing_to_learn(school: School, syllabus: Syllabus, active: Adapter | None, night: Night) -> Outcome | None:
     """The night's end, where it could change nothing: no lessons, or the very ones that were tried already."""
-    known, at = school.ledger.lessons(), school.clock()
+    known, at = _left_out(school, syllabus), school.clock()
     in_force = {lesson.id for lesson in syllabus.kept} | set(syllabus.dropped)
     if active is not None and not syllabus.kept and in_force.isdisjoint(active.exam.get("lessons", ())):
         return outcome.all_taken_back(syllabus, active, known, night, at)
@@ -217,7 +222,7 @@ def _taken_back(school: School, active: Adapter | None) -> bool:
     """Whether the version that serves was trained on a lesson that was undone since."""
     if active is None:
         return False
-    return not set(active.exam.get("lessons", ())) <= {lesson.id for lesson in lessons_in_force(school.ledger)}
+    return not all_in_force(school.ledger, active.exam.get("lessons", ()))
 
 
 def _never_serving_what_was_taken_back(school: School, ended: Outcome) -> Outcome:
@@ -309,7 +314,7 @@ def _without_culprits(school: School, whole: Attempt, given: Given, progress: Pr
 def _publish(school: School, night: Night, attempt: Attempt, given: Given) -> Outcome:
     """The night's end by its verdict, with the adapter in its place."""
     adapter = _place(school, night, attempt)
-    syllabus, verdict, known = attempt.syllabus, attempt.verdict, school.ledger.lessons()
+    syllabus, verdict, known = attempt.syllabus, attempt.verdict, _left_out(school, attempt.syllabus)
     facts = outcome.facts(attempt, given, stages=attempt.folder.relative_to(_folder(school, night)).as_posix())
     if verdict.promote:
         facts["graduated"] = outcome.graduated(syllabus, attempt.after, school.teacher.tokens)
@@ -348,7 +353,8 @@ def _end(school: School, night_id: str, ended: Outcome) -> Night:
     night, at = school.ledger.night(night_id), school.clock()
     folder, written = _folder(school, night), True
     try:
-        report.write(folder, night, ended, lessons=school.ledger.lessons(), at=at)
+        told = school.ledger.lessons_named(report.mentioned(ended.facts))
+        report.write(folder, night, ended, lessons=told, at=at)
     except OSError as error:
         ended, written = Outcome(NightStatus.FAILED, (f"its report can't be written: {error}",)), False
     night = school.ledger.end_night(

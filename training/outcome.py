@@ -31,12 +31,14 @@ class Outcome:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def idle(syllabus: Syllabus, reason: str, known: Sequence[Lesson], night: Night, at: datetime) -> Outcome:
+def idle(syllabus: Syllabus, reason: str, known: Mapping[str, Lesson], night: Night, at: datetime) -> Outcome:
     """There was nothing to learn."""
     return Outcome(NightStatus.NOTHING_TO_LEARN, (reason,), lessons=_left_out(syllabus, known, night, at))
 
 
-def all_taken_back(syllabus: Syllabus, active: Adapter, known: Sequence[Lesson], night: Night, at: datetime) -> Outcome:
+def all_taken_back(
+    syllabus: Syllabus, active: Adapter, known: Mapping[str, Lesson], night: Night, at: datetime
+) -> Outcome:
     """Nothing is in force that the active version was trained on: it must not serve on."""
     why = f"every lesson behind {active.version} was taken back: the base serves again"
     lessons = _left_out(syllabus, known, night, at)
@@ -44,7 +46,12 @@ def all_taken_back(syllabus: Syllabus, active: Adapter, known: Sequence[Lesson],
 
 
 def promoted(
-    syllabus: Syllabus, adapter: Adapter, after: Exam, facts: Mapping[str, Any], known: Sequence[Lesson], night: Night
+    syllabus: Syllabus,
+    adapter: Adapter,
+    after: Exam,
+    facts: Mapping[str, Any],
+    known: Mapping[str, Lesson],
+    night: Night,
 ) -> Outcome:
     """The candidate serves; each lesson is verified by its exam, or not learned."""
     at, version = adapter.created_at, adapter.version
@@ -68,7 +75,7 @@ def promoted(
 def rejected(
     syllabus: Syllabus,
     reasons: Sequence[str],
-    known: Sequence[Lesson],
+    known: Mapping[str, Lesson],
     night: Night,
     at: datetime,
     *,
@@ -131,9 +138,9 @@ def graduated(syllabus: Syllabus, after: Exam, tokens: Callable[[Lesson], int]) 
     return {"lessons": len(known), "prompt_tokens": sum(recalled)}
 
 
-def _left_out(syllabus: Syllabus, known: Sequence[Lesson], night: Night, at: datetime) -> Events:
+def _left_out(syllabus: Syllabus, known: Mapping[str, Lesson], night: Night, at: datetime) -> Events:
     """Events of the lessons that cleaning left out, where they say something new."""
-    held = {lesson.id: (lesson.state, lesson.reason) for lesson in known}
+    held = {lesson_id: (lesson.state, lesson.reason) for lesson_id, lesson in known.items()}
     return tuple(
         (lesson_id, LessonEvent(at, decision.state, decision.reason, night.id))
         for lesson_id, decision in syllabus.dropped.items()

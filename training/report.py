@@ -41,11 +41,11 @@ ACTIONS = {
 """What the drift watch did → what a reader is told."""
 
 
-def write(folder: Path, night: Night, outcome: Outcome, *, lessons: Sequence[Lesson], at: datetime) -> None:
+def write(folder: Path, night: Night, outcome: Outcome, *, lessons: Mapping[str, Lesson], at: datetime) -> None:
     """Write both reports into the night's folder."""
     report = as_json(night, outcome, at=at)
     write_json(folder / "report.json", report)
-    write_text(folder / "report.md", as_markdown(report, {lesson.id: lesson for lesson in lessons}))
+    write_text(folder / "report.md", as_markdown(report, lessons))
 
 
 def as_json(night: Night, outcome: Outcome, *, at: datetime) -> dict[str, Any]:
@@ -63,6 +63,11 @@ def as_json(night: Night, outcome: Outcome, *, at: datetime) -> dict[str, Any]:
         "settings": dict(night.settings),
         **outcome.facts,
     }
+
+
+def mentioned(facts: Mapping[str, Any]) -> set[str]:
+    """Ids of the lessons that `as_markdown` tells by their questions: those that were left out."""
+    return {*facts.get("lessons_out", ()), *(i for one in facts.get("bisect", ()) for i in one["without"])}
 
 
 def as_markdown(report: Mapping[str, Any], lessons: Mapping[str, Lesson]) -> str:

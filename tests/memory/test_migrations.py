@@ -49,6 +49,17 @@ def next_version(folder: Path, then: str = "pass") -> Path:
     return migrations
 
 
+def migrated(path: Path, revision: str = "head") -> None:
+    """A ledger at `path` as that revision's Nightschool left it, come there by every migration."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["engine"] = engine
+    upgrade(config, revision)
+    engine.dispose()
+
+
 def schema(path: Path) -> dict[str, str]:
     """Each table's and index's SQL, without Alembic's own."""
     with closing(sqlite3.connect(path)) as db:
@@ -63,7 +74,7 @@ def in_tables(name: str | None, kind: str, _parents: object) -> bool:
 
 def test_migrated_ledger_is_the_schema_of_tables(path: Path) -> None:
     """Alembic finds no difference between a migrated database and tables.metadata."""
-    Ledger.open(path).close()
+    migrated(path)
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path))
     with engine.connect() as connection:
         options = {"compare_type": True, "compare_server_default": True, "include_name": in_tables}
@@ -80,23 +91,15 @@ def clauses(path: Path) -> dict[str, list[str]]:
 
 def test_migrated_schema_is_that_of_tables_to_the_letter(path: Path, tmp_path: Path) -> None:
     """Keys, constraints' names and AUTOINCREMENT, which Alembic does not compare, are the same as well."""
-    Ledger.open(path).close()
+    migrated(path)
     made = tmp_path / "made.db"
-    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(made))
-    metadata.create_all(engine)
-    engine.dispose()
+    Ledger.open(made).close()
     assert clauses(path) == clauses(made)
 
 
-def test_the_first_ledger_is_taken_along(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_ledger_is_taken_along(path: Path) -> None:
     """A ledger of the first schema keeps its conversations and lessons; none has a title or is held back."""
-    first = Path(shutil.copytree(MIGRATIONS, tmp_path / "first", ignore=shutil.ignore_patterns("__pycache__")))
-    for script in (first / "versions").glob("*.py"):
-        if not script.name.startswith("0001"):
-            script.unlink()
-    with monkeypatch.context() as earlier:
-        earlier.setattr("memory.database.MIGRATIONS", first)
-        Ledger.open(path).close()
+    migrated(path, "0001")
     with closing(sqlite3.connect(path)) as db:
         db.execute(
             "INSERT INTO conversations (id, user, created_at) VALUES ('c1', 'local', '2026-11-23T12:00:00+00:00')"
@@ -112,15 +115,10 @@ def test_the_first_ledger_is_taken_along(path: Path, tmp_path: Path, monkeypatch
 
 def test_the_first_ledger_is_upgraded(path: Path) -> None:
     """One of the first schema gets the tables that came since, and keeps its rows; the backup lies beside it."""
-    path.parent.mkdir()
-    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path))
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["engine"] = engine
-    upgrade(config, "0001")
-    with engine.begin() as db:
-        db.exec_driver_sql("INSERT INTO conversations VALUES ('c1', 'local', '2026-11-23T12:00:00.000000+00:00')")
-    engine.dispose()
+    migrated(path, "0001")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("INSERT INTO conversations VALUES ('c1', 'local', '2026-11-23T12:00:00.000000+00:00')")
+        db.commit()
     before = schema(path)
     assert "study_log" not in before
     assert "accounts" not in before
@@ -211,17 +209,11 @@ def test_migration_that_fails_half_way_leaves_the_old_schema(
     ledger.close()
 
 
-def test_a_ledger_of_before_the_lexicon_is_read_into_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_of_before_the_lexicon_is_read_into_it(path: Path) -> None:
     """What an older ledger holds is found by its words after the upgrade, with the answer that holds."""
     from memory.lexicon import query
 
-    path.parent.mkdir(parents=True)
-    older = shutil.copytree(
-        MIGRATIONS, path.parent / "older", ignore=shutil.ignore_patterns("__pycache__", "000[2-9]*")
-    )
-    with monkeypatch.context() as earlier:
-        earlier.setattr("memory.database.MIGRATIONS", older)
-        Ledger.open(path).close()
+    migrated(path, "0001")
     with closing(sqlite3.connect(path)) as db:
         db.execute("INSERT INTO conversations VALUES ('c1', 'ann', '2026-05-03T12:00:00.000000+00:00')")
         for seq, parent in ((1, None), (2, "e1")):
