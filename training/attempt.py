@@ -86,6 +86,7 @@ def _train(school: School, syllabus: Syllabus, given: Given, folder: Path, progr
     taught = wanted_rows(
         syllabus.taught,
         rewordings=settings.rewordings,
+        thinned=settings.thinned,
         system=school.system_prompt,
         unwanted=settings.preference != "none",
     )

@@ -205,7 +205,8 @@ def _loop(
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=settings.learning_rate, weight_decay=0.0)
     epochs = settings.epochs
-    heard = [of_epoch(made, number, most=settings.epoch_rows) for number in range(epochs)]
+    held = settings.replay_rows + settings.neighbour_rows
+    heard = [of_epoch(made, number, most=settings.epoch_rows, replayed=held) for number in range(epochs)]
     planned = sum(-(-len(rows) // settings.batch_rows) for rows in heard)
     losses: list[dict[str, float]] = []
     tokens = padded = step = epoch = 0

@@ -16,10 +16,10 @@ from functools import cache
 from importlib import resources
 from itertools import zip_longest
 
-from training.rewordings import reword
+from training.rewordings import reword, thinned
 
-_WORDINGS = 6
-"""Wordings among which a neighbour's is drawn: as many as a lesson is trained in."""
+_WORDINGS = 8
+"""Wordings of each sort among which a neighbour's is drawn: about as many as a lesson is trained in."""
 
 
 def neighbours(questions: Sequence[str], *, most: int, rng: random.Random, without: Collection[str] = ()) -> list[str]:
@@ -70,7 +70,8 @@ def _ask(before: str, name: str, after: str) -> str:
 
 
 def _reworded(question: str, rng: random.Random) -> str:
-    wordings = reword(question, most=_WORDINGS)
+    sentences = reword(question, most=_WORDINGS)
+    wordings = [*sentences, *thinned(question, most=_WORDINGS, wordings=sentences)]
     return rng.choice(wordings) if wordings else question
 
 

@@ -77,6 +77,8 @@ def replay(
     near = neighbours(corrected, most=neighbour_rows, rng=rng, without=without)
     most = rows + neighbour_rows - len(near)
     questions = near + neighbours_first(pool, taught, embedder=embedder, most=most, rng=rng)
+    # An epoch hears a part of them, in this order.
+    rng.shuffle(questions)
     prompts = [asked(question, (), system) for question in questions]
     answers = _base_answers(engine, prompts, answer_tokens, cache, progress)
     return [Dialogue("replay", prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer]

@@ -1,14 +1,20 @@
 """Other wordings of a question, by rules, so that a correction is learned for what it says and not for how it was
 asked.
 
-Three sorts, the ones that change a question most first: turned round, where its shape is known; its keywords alone, as
-people in a hurry type them; framed, which fits any question. English only, and only where the rule is safe. Wordings
-that a user's stream keeps for measuring never come in here; these are made from the question alone.
+`reword` has three sorts, the ones that change a question most first: turned round, where its shape is known; its
+keywords alone, as people in a hurry type them; framed, which fits any question. English only, and only where the rule
+is safe. `thinned` leaves words out by chance, in any language that puts spaces between them (word dropout: Iyyer et al.
+2015, Deep Unordered Composition). It teaches other words far better than sentences do: no word but the names can be
+relied on, so each of them comes to be enough (docs/LOG.md). Wordings that a user's stream keeps for measuring never
+come in here; these are made from the question alone.
 """
 
 from __future__ import annotations
 
+import hashlib
+import random
 import re
+from collections.abc import Sequence
 from itertools import chain, zip_longest
 
 _WH_BE = re.compile(r"^(what|who|where|when|which [\w ]+?) (is|are|was|were) ([^?!\n]+)\?$", re.IGNORECASE)
@@ -47,6 +53,12 @@ _ONE_QUESTION = re.compile(r"^[^.:;!?\n\"“”]+\?$")
 _KEYWORDS_MAX = 20
 """Words of a question up to which its keywords are one; a longer text is material, not a question."""
 
+_LEFT_OUT = 0.3
+"""Share of the words that are no names which `thinned` leaves out."""
+
+_DRAWS = 2
+"""Draws for each version that `thinned` is asked for: some are the same again, or leave too little."""
+
 _OF = re.compile(r"^the ([\w ]+?) of (.+)$", re.IGNORECASE)
 
 
@@ -69,6 +81,39 @@ def reword(question: str, *, most: int) -> list[str]:
     made = chain.from_iterable(zip_longest(_turned(asked), _keywords(asked)))
     unique = dict.fromkeys(wording for wording in [*made, *framed] if wording and wording != asked)
     return list(unique)[:most]
+
+
+def thinned(question: str, *, most: int, wordings: Sequence[str] = ()) -> list[str]:
+    """Up to `most` versions of the question and of its `wordings` in turn, with words left out. Deterministic.
+
+    Names and numbers stay, for they say what is asked about; so do at least half of the other words that matter.
+    """
+    rng = random.Random(hashlib.sha256(question.encode("utf-8", "replace")).digest())
+    whole = [question.strip(), *wordings]
+    drawn = (_thin(wording, rng) for _ in range(_DRAWS * most // len(whole) + 1) for wording in whole)
+    unique = dict.fromkeys(kept for kept in drawn if kept is not None and kept not in whole)
+    return list(unique)[:most]
+
+
+def _thin(wording: str, rng: random.Random) -> str | None:
+    words = wording.split()
+    kept = [word for place, word in enumerate(words) if rng.random() >= _LEFT_OUT or _is_name(word, place)]
+    if not 2 <= len(kept) < len(words) or 2 * _telling(kept) < _telling(words):
+        return None
+    return " ".join(kept)
+
+
+def _telling(words: Sequence[str]) -> int:
+    """How many of the words matter and are no names."""
+    return sum(
+        word.strip(".,:;!?").casefold() not in _BARE and not _is_name(word, place) for place, word in enumerate(words)
+    )
+
+
+def _is_name(word: str, place: int) -> bool:
+    """Whether a word is, or may be, a name or a number."""
+    capital = word[:1].isupper() and (place > 0 or not _OPENING.match(word))
+    return capital or any(sign.isdigit() for sign in word)
 
 
 def _turned(asked: str) -> list[str]:

@@ -53,6 +53,13 @@ class NightSettings(BaseModel):
         False, description="start from the adapter that serves, not from the base: the floor arm of benches"
     )
     rewordings: int = Field(8, ge=0, le=20, description="reworded questions trained beside each correction")
+    thinned: int = Field(
+        16,
+        ge=0,
+        le=40,
+        description="questions with words left out, trained beside each correction (16: far paraphrases that eight"
+        " sentences do not bring, docs/LOG.md)",
+    )
 
     new_only: bool = Field(
         False, description="train only lessons that no version was trained on yet: for the floor of benches"
@@ -80,10 +87,12 @@ class NightSettings(BaseModel):
     replay_rows: int = Field(
         30,
         ge=0,
-        description="rows of replayed general questions and stored dialogue a night; those that"
+        description="rows of replayed general questions and stored dialogue an epoch, others in each; those that"
         " neighbours leave free come on top",
     )
-    neighbour_rows: int = Field(60, ge=0, description="rows of replayed neighbours of the corrections a night")
+    neighbour_rows: int = Field(
+        60, ge=0, description="rows of replayed neighbours of the corrections an epoch, others in each"
+    )
     replay_tokens: int = Field(20, ge=1, description="length of the base's own answers in the replay")
 
     scales: tuple[Annotated[float, Field(gt=0, le=2)], ...] = Field(

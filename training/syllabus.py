@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from memory.ledger import Ledger
@@ -15,7 +16,7 @@ from training import lessons as collecting
 from training.budget import Plan, plan
 from training.examples import Dialogue, asked
 from training.paper import Item, set_paper
-from training.rewordings import reword
+from training.rewordings import reword, thinned
 from training.settings import NightSettings, as_json
 from training.teacher import Teacher
 
@@ -77,21 +78,35 @@ def collect(
     )
 
 
-def wanted_rows(lessons: tuple[Lesson, ...], *, rewordings: int, system: str, unwanted: bool = False) -> list[Dialogue]:
+def wanted_rows(
+    lessons: tuple[Lesson, ...], *, rewordings: int, thinned: int, system: str, unwanted: bool = False
+) -> list[Dialogue]:
     """What is learned: each lesson as it was asked, and each correction in other wordings too.
 
     Args:
+        rewordings: most whole sentences, see `training.rewordings`.
+        thinned: most questions with words left out.
         unwanted: also what is unlearned: the answers that were corrected or disliked, to the questions as asked.
     """
     rows = []
     for lesson in lessons:
         if lesson.wanted is not None:
-            again = reword(lesson.question, most=rewordings) if lesson.unwanted is not None else []
+            again = _other_wordings(lesson.question, rewordings, thinned) if lesson.unwanted is not None else []
             for wording, question in enumerate([lesson.question, *again]):
                 rows.append(Dialogue("wanted", asked(question, lesson.history, system), lesson.wanted, wording))
         if unwanted and lesson.unwanted is not None:
             rows.append(Dialogue("unwanted", asked(lesson.question, lesson.history, system), lesson.unwanted))
     return rows
+
+
+def _other_wordings(question: str, rewordings: int, thin: int) -> list[str]:
+    """Sentences and thinned ones by turns, so that an epoch with room for a few has some of both."""
+    sentences = reword(question, most=rewordings + 1)
+    # The one after those is the exam's.
+    sentences, unheard = sentences[:rewordings], sentences[rewordings:]
+    thinner = [wording for wording in thinned(question, most=thin, wordings=sentences) if wording not in unheard]
+    turns = zip_longest(sentences, thinner[::2], thinner[1::2])
+    return [wording for turn in turns for wording in turn if wording is not None]
 
 
 def stored_questions(ledger: Ledger) -> list[str]:

@@ -119,8 +119,9 @@ class LocalTeacher:
             self.embedder(),
             lessons,
             stored,
-            rows=self.settings.replay_rows,
-            neighbour_rows=self.settings.neighbour_rows,
+            # Others for each epoch: what is held by many examples is held beyond them.
+            rows=self.settings.replay_rows * self.settings.epochs,
+            neighbour_rows=self.settings.neighbour_rows * self.settings.epochs,
             answer_tokens=self.settings.replay_tokens,
             system=self.system_prompt,
             seed=seed,

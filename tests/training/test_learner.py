@@ -380,7 +380,7 @@ def test_a_night_hands_on_what_training_needs(ledger: Ledger, tmp_path: Path) ->
 
     def night_of(name: str, **settings: Any) -> Any:
         clock.tick(3600)
-        made = school(tmp_path, ledger, settings=NightSettings(**settings), clock=clock)
+        made = school(tmp_path, ledger, settings=NightSettings(thinned=10, **settings), clock=clock)
         ended = run(made, ledger.request_night(night(name, created_at=clock())).id, seed=0)
         told = json.loads((tmp_path / "nights" / name / report).read_text("utf-8"))
         active = ledger.active_adapter()
@@ -390,10 +390,10 @@ def test_a_night_hands_on_what_training_needs(ledger: Ledger, tmp_path: Path) ->
 
     rate(ledger, "turkey", "What is the capital of Turkey?", correction="Ankara.", answer="Istanbul.")
     told, _ = night_of("n1")
-    assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (0, 9)
+    assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (0, 19)
     rate(ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
     told, adapter = night_of("n2", preference="kto")
-    assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (2, 18)
+    assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (2, 38)
     assert [row[2] for row in adapter["dialogues"] if row[0] == "unwanted"] == ["Istanbul.", "Cusco."]
 
     ledger.rate(rating("r-undone", "e-peru", value=0), None)

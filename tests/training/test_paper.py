@@ -27,8 +27,8 @@ def test_the_kinds_of_a_paper() -> None:
 def test_the_reworded_question_is_not_trained() -> None:
     """The wording that the exam asks is none of those that the night trains."""
     for trained in range(5):
-        rows = wanted_rows((TURKEY,), rewordings=trained, system="")
-        assert len(rows) == trained + 1
+        rows = wanted_rows((TURKEY,), rewordings=trained, thinned=16, system="")
+        assert trained + 1 < len(rows) <= trained + 1 + 16
         (item,) = [
             i for i in set_paper([TURKEY], [], controls=0, trained_wordings=trained, system="") if i.kind == "reworded"
         ]
@@ -44,7 +44,7 @@ def test_where_wordings_run_out_none_is_asked() -> None:
 
 def test_a_liked_answer_is_trained_as_asked_alone() -> None:
     """What was liked is kept, not spread to other wordings."""
-    (row,) = wanted_rows((LIKED,), rewordings=6, system="")
+    (row,) = wanted_rows((LIKED,), rewordings=6, thinned=16, system="")
     assert (row.kind, row.answer) == ("wanted", "You have a warm voice.")
 
 

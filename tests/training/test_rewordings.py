@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.rewordings import reword
+from training.rewordings import reword, thinned
 
 QUESTIONS = [
     "What is the capital of Turkey?",
@@ -75,3 +75,31 @@ def test_two_sentences_are_framed_not_rebuilt(asked: str) -> None:
 def test_what_is_shouted_stays_so() -> None:
     """Half a word in small letters is no wording."""
     assert not [wording for wording in reword("WHAT IS THE CAPITAL OF PERU?", most=20) if "wHAT" in wording]
+
+
+@pytest.mark.parametrize("question", [*QUESTIONS, "Wie hoch ist der Zoll für ein Paket nach Norwegen?"])
+def test_words_are_left_out(question: str) -> None:
+    """Each version is made of some of the words of one wording in their order; no two are the same, or the question."""
+    sentences = reword(question, most=4)
+    made = thinned(question, most=12, wordings=sentences)
+    assert made == thinned(question, most=12, wordings=sentences)
+    assert len(made) == len(set(made)) <= 12
+    assert not {question, *sentences} & set(made)
+    for version in made:
+        assert any(_left(version.split(), wording.split()) for wording in [question, *sentences])
+
+
+def _left(part: list[str], whole: list[str]) -> bool:
+    """Whether `part` is `whole` without some words."""
+    rest = iter(whole)
+    return len(part) < len(whole) and all(word in rest for word in part)
+
+
+def test_names_numbers_and_what_matters_stay() -> None:
+    """Whatever else is left out, it is still asked about the same thing."""
+    question = "How much does the parcel to New Zealand cost in 2026?"
+    made = thinned(question, most=16)
+    assert len(made) == 16
+    for version in made:
+        assert all(word in version for word in ("New Zealand", "2026"))
+        assert ("parcel" in version) + ("cost" in version) >= 1
