@@ -203,7 +203,8 @@ def _loop(
     progress: Progress,
 ) -> dict[str, Any]:
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=settings.learning_rate, weight_decay=0.0)
+    highest = _learning_rate(made, settings)
+    optimizer = torch.optim.AdamW(trainable, lr=highest, weight_decay=0.0)
     epochs = settings.epochs
     held = settings.replay_rows + settings.neighbour_rows
     heard = [of_epoch(made, number, most=settings.epoch_rows, replayed=held) for number in range(epochs)]
@@ -213,7 +214,7 @@ def _loop(
     while epoch < epochs:
         for batches in steps(heard[epoch], size=settings.batch_rows, pad=pad, rng=rng):
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * _schedule(step, planned, settings.warmup)
+                group["lr"] = highest * _schedule(step, planned, settings.warmup)
             loss, terms = _loss(model, batches, anchors, settings, pad)
             if not math.isfinite(sum(terms.values())):
                 raise Diverged(f"the loss was {loss.item()} at step {step + 1} of {planned}")
@@ -243,6 +244,12 @@ def _loop(
         "peak_mb": peak_mb(),
         "losses": losses,
     }
+
+
+def _learning_rate(made: Sequence[Row], settings: NightSettings) -> float:
+    """The highest rate of a night: it grows with the root of the number of lessons, within bounds."""
+    lessons = len({row.prompt for row in made if row.kind == "wanted" and row.wording == 0})
+    return settings.learning_rate * min(2.0, max(1.0, math.sqrt(lessons / settings.learning_rate_lessons)))
 
 
 def _loss(

@@ -25,7 +25,13 @@ class NightSettings(BaseModel):
     rank: int = Field(16, ge=1, le=256)
     alpha: int = Field(32, ge=1)
     learning_rate: float = Field(
-        1e-3, gt=0, le=1, description="high, which the KL term affords: it teaches other wordings (docs/LOG.md)"
+        1e-3, gt=0, le=1, description="of a small night; high, which the KL term affords: it teaches other wordings"
+    )
+    learning_rate_lessons: int = Field(
+        10,
+        ge=1,
+        description="lessons of a small night; with more, the rate grows with the root of their number, to twice as"
+        " much at most (10: at twice the rate five lessons lose general answers, and forty learn more, docs/LOG.md)",
     )
     epochs: int = Field(4, ge=1, le=100)
     compute: Literal["auto", "float32", "bfloat16"] = Field(

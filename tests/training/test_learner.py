@@ -21,7 +21,7 @@ from memory.errors import ModelUnavailable
 from memory.testing import Clock, HashingEmbedder, night, rating
 from training.evaluate import WORST, perplexity, sit
 from training.examples import Dialogue, Row, asked, collate, rows, steps
-from training.learner import _anchors, _answers, _loss, _to_train, _used, _with_adapter, scale, train
+from training.learner import _anchors, _answers, _learning_rate, _loss, _to_train, _used, _with_adapter, scale, train
 from training.nightly import run
 from training.paper import Item
 from training.settings import NightSettings
@@ -464,3 +464,12 @@ def test_perplexity(engine: LocalEngine) -> None:
         assert perplexity(engine, [text], None) == pytest.approx(torch.tensor(WORST, dtype=torch.float64).exp().item())
     finally:
         weight.data.copy_(kept)
+
+
+@pytest.mark.parametrize(("lessons", "highest"), [(1, 1e-3), (10, 1e-3), (22, 1.483e-3), (40, 2e-3), (400, 2e-3)])
+def test_larger_nights_take_larger_steps(lessons: int, highest: float) -> None:
+    """With the root of the number of lessons, whatever wordings and replayed rows come beside them."""
+    made = [Row("wanted", (1, lesson, wording), 3, wording) for lesson in range(lessons) for wording in range(3)]
+    made += [Row("replay", (2, n), 1) for n in range(50)]
+    found = _learning_rate(made, NightSettings(learning_rate=1e-3, learning_rate_lessons=10))
+    assert found == pytest.approx(highest, rel=1e-3)
