@@ -119,28 +119,20 @@ def rows(engine: LocalEngine, dialogues: Sequence[Dialogue]) -> list[Row]:
     return made
 
 
-def of_epoch(rows: Sequence[Row], epoch: int, *, most: int, replayed: int) -> list[Row]:
-    """What epoch number `epoch` trains of `rows`: all that is neither a rewording nor replayed, as many rewordings as
-    `most` leaves, and `replayed` of the replayed rows.
+def of_epoch(rows: Sequence[Row], epoch: int, *, most: int) -> list[Row]:
+    """What epoch number `epoch` trains of `rows`: all that is not a rewording, and as many rewordings as `most` leaves.
 
-    They take turns, epoch by epoch: so a night with many lessons costs no more an epoch and every lesson gets its
-    share, and what is replayed is as many things as there are epochs to hear them in.
+    Rewordings take turns, epoch by epoch and lesson by lesson, so that a night with many lessons costs no more an epoch
+    and every lesson gets its share.
     """
-    held = [place for place, row in enumerate(rows) if row.kind == "replay"]
     # By wording, then by lesson: a window over it holds each lesson about as often as any other.
-    reworded = [place for _, place in sorted((row.wording, place) for place, row in enumerate(rows) if row.wording > 0)]
+    reworded = sorted((row.wording, place) for place, row in enumerate(rows) if row.wording > 0)
     spare = most - sum(row.wording == 0 and row.kind != "replay" for row in rows)
-    heard = _turn(reworded, epoch, spare) | _turn(held, epoch, replayed)
-    alternating = {*reworded, *held}
-    return [row for place, row in enumerate(rows) if place in heard or place not in alternating]
-
-
-def _turn(places: Sequence[int], number: int, size: int) -> set[int]:
-    """The window of `size` that comes at turn `number`, over and over through `places`; all, if there are no more."""
-    if len(places) <= size:
-        return set(places)
-    window = max(0, size)
-    return {places[(number * window + i) % len(places)] for i in range(window)}
+    if len(reworded) <= spare:
+        return list(rows)
+    window = max(0, spare)
+    heard = {reworded[(epoch * window + i) % len(reworded)][1] for i in range(window)}
+    return [row for place, row in enumerate(rows) if row.wording == 0 or place in heard]
 
 
 def mismatched(rows: Sequence[Row]) -> dict[Row, Row]:

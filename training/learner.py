@@ -206,8 +206,7 @@ def _loop(
     highest = _learning_rate(made, settings)
     optimizer = torch.optim.AdamW(trainable, lr=highest, weight_decay=0.0)
     epochs = settings.epochs
-    held = settings.replay_rows + settings.neighbour_rows
-    heard = [of_epoch(made, number, most=settings.epoch_rows, replayed=held) for number in range(epochs)]
+    heard = [of_epoch(made, number, most=settings.epoch_rows) for number in range(epochs)]
     planned = sum(-(-len(rows) // settings.batch_rows) for rows in heard)
     losses: list[dict[str, float]] = []
     tokens = padded = step = epoch = 0

@@ -15,7 +15,7 @@ import hashlib
 import random
 import re
 from collections.abc import Sequence
-from itertools import chain, zip_longest
+from itertools import chain, groupby, zip_longest
 
 _WH_BE = re.compile(r"^(what|who|where|when|which [\w ]+?) (is|are|was|were) ([^?!\n]+)\?$", re.IGNORECASE)
 _WHO_DID = re.compile(r"^(who|which [\w ]+?) (?!is |are |was |were |do |does |did )(\w+ [^?!\n]+)\?$", re.IGNORECASE)
@@ -59,6 +59,8 @@ _LEFT_OUT = 0.3
 _DRAWS = 2
 """Draws for each version that `thinned` is asked for: some are the same again, or leave too little."""
 
+_SIGNS = ".,:;!?\"'()"
+
 _OF = re.compile(r"^the ([\w ]+?) of (.+)$", re.IGNORECASE)
 
 
@@ -86,7 +88,8 @@ def reword(question: str, *, most: int) -> list[str]:
 def thinned(question: str, *, most: int, wordings: Sequence[str] = ()) -> list[str]:
     """Up to `most` versions of the question and of its `wordings` in turn, with words left out. Deterministic.
 
-    Names and numbers stay, for they say what is asked about; so do at least half of the other words that matter.
+    Names and numbers stay, for they say what is asked about. What is asked of it may go: so an answer comes to belong
+    to the name, and `training.neighbours.contrasts` says to which questions it does not.
     """
     rng = random.Random(hashlib.sha256(question.encode("utf-8", "replace")).digest())
     whole = [question.strip(), *wordings]
@@ -98,16 +101,26 @@ def thinned(question: str, *, most: int, wordings: Sequence[str] = ()) -> list[s
 def _thin(wording: str, rng: random.Random) -> str | None:
     words = wording.split()
     kept = [word for place, word in enumerate(words) if rng.random() >= _LEFT_OUT or _is_name(word, place)]
-    if not 2 <= len(kept) < len(words) or 2 * _telling(kept) < _telling(words):
-        return None
-    return " ".join(kept)
+    matters = any(_is_name(word, place) or _bare(word) not in _BARE for place, word in enumerate(kept))
+    return " ".join(kept) if matters and 2 <= len(kept) < len(words) else None
 
 
-def _telling(words: Sequence[str]) -> int:
-    """How many of the words matter and are no names."""
-    return sum(
-        word.strip(".,:;!?").casefold() not in _BARE and not _is_name(word, place) for place, word in enumerate(words)
-    )
+def telling(text: str) -> set[str]:
+    """The words of a text that matter and are no names, in lower case."""
+    words = text.split()
+    return {_bare(w) for place, w in enumerate(words) if not _is_name(w, place) and _bare(w) not in _BARE | {"", "{}"}}
+
+
+def names_in(question: str) -> list[str]:
+    """What looks like a name: runs of words with a capital; the first word is one unless questions open with it."""
+    words = question.split()
+    runs = groupby(enumerate(words), key=lambda pair: _is_name(pair[1], pair[0]) and pair[1] != "I")
+    found = (" ".join(word for _, word in run).strip(_SIGNS).removesuffix("'s") for is_name, run in runs if is_name)
+    return [name for name in found if name]
+
+
+def _bare(word: str) -> str:
+    return word.strip(_SIGNS).casefold()
 
 
 def _is_name(word: str, place: int) -> bool:

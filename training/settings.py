@@ -93,11 +93,17 @@ class NightSettings(BaseModel):
     replay_rows: int = Field(
         30,
         ge=0,
-        description="rows of replayed general questions and stored dialogue an epoch, others in each; those that"
-        " neighbours leave free come on top",
+        description="rows of replayed general questions and stored dialogue a night; those that neighbours leave free"
+        " come on top",
     )
     neighbour_rows: int = Field(
-        60, ge=0, description="rows of replayed neighbours of the corrections an epoch, others in each"
+        60, ge=0, description="rows of replayed neighbours of the corrections a night: the same question, another name"
+    )
+    contrast_rows: int = Field(
+        60,
+        ge=0,
+        description="rows of replayed contrasts a night: the same name, other questions. Without them a correction that"
+        " is learned in many wordings becomes the answer to everything about its name",
     )
     replay_tokens: int = Field(20, ge=1, description="length of the base's own answers in the replay")
 

@@ -119,9 +119,9 @@ class LocalTeacher:
             self.embedder(),
             lessons,
             stored,
-            # Others for each epoch: what is held by many examples is held beyond them.
-            rows=self.settings.replay_rows * self.settings.epochs,
-            neighbour_rows=self.settings.neighbour_rows * self.settings.epochs,
+            rows=self.settings.replay_rows,
+            neighbour_rows=self.settings.neighbour_rows,
+            contrast_rows=self.settings.contrast_rows,
             answer_tokens=self.settings.replay_tokens,
             system=self.system_prompt,
             seed=seed,

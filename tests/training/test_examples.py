@@ -297,7 +297,7 @@ def test_no_rows_no_steps() -> None:
 def test_within_the_budget_every_epoch_trains_everything() -> None:
     """In the order in which it came."""
     made = [Row("wanted", (1, 2, n), 2, n % 3) for n in range(9)] + [Row("replay", (1, 9), 1)] * 50
-    assert of_epoch(made, 0, most=9, replayed=50) == of_epoch(made, 5, most=9, replayed=50) == made
+    assert of_epoch(made, 0, most=9) == of_epoch(made, 5, most=9) == made
 
 
 def test_past_the_budget_rewordings_take_turns() -> None:
@@ -307,7 +307,7 @@ def test_past_the_budget_rewordings_take_turns() -> None:
     """
     made = [Row("wanted", (1, lesson, wording), 2, wording) for lesson in range(10) for wording in range(7)]
     made.append(Row("replay", (1, 99), 1))
-    epochs = [of_epoch(made, number, most=31, replayed=50) for number in range(3)]
+    epochs = [of_epoch(made, number, most=31) for number in range(3)]
     assert [len(rows) for rows in epochs] == [32, 32, 32]
     assert all(row.wording != 0 or row in rows for rows in epochs for row in made)
     assert {row for rows in epochs for row in rows} == set(made)
@@ -317,23 +317,14 @@ def test_past_the_budget_rewordings_take_turns() -> None:
 def test_the_budget_is_filled_whatever_the_number_of_lessons(lessons: int) -> None:
     """Each epoch has exactly so many rows, and no lesson is heard much more than another."""
     made = [Row("wanted", (1, lesson, wording), 2, wording) for lesson in range(lessons) for wording in range(7)]
-    epochs = [of_epoch(made, number, most=240, replayed=50) for number in range(3)]
+    epochs = [of_epoch(made, number, most=240) for number in range(3)]
     assert [len(rows) for rows in epochs] == [240] * 3
     visits = Counter(row.ids[1] for rows in epochs for row in rows)
     assert len(visits) == lessons
     assert max(visits.values()) - min(visits.values()) <= 1
 
 
-def test_replayed_rows_take_turns() -> None:
-    """Ten of them, four an epoch: each is heard as often as any other, and the lessons every time."""
-    made = [Row("wanted", (1, 2, 3), 2), *(Row("replay", (1, n), 1) for n in range(10))]
-    epochs = [of_epoch(made, number, most=9, replayed=4) for number in range(5)]
-    assert [len(rows) for rows in epochs] == [5] * 5
-    assert Counter(row for rows in epochs for row in rows) == Counter(dict.fromkeys(made[1:], 2) | {made[0]: 5})
-    assert of_epoch(made, 0, most=9, replayed=0) == made[:1]
-
-
 def test_lessons_are_never_left_out_for_the_budget() -> None:
     """More lessons than rows: each as it was asked, none reworded."""
     made = [Row("wanted", (1, lesson, wording), 2, wording) for lesson in range(10) for wording in range(3)]
-    assert [row.wording for row in of_epoch(made, 1, most=4, replayed=50)] == [0] * 10
+    assert [row.wording for row in of_epoch(made, 1, most=4)] == [0] * 10

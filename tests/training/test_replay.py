@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -53,12 +54,20 @@ def lesson(question: str, unwanted: str | None = "wrong") -> Any:
     return SimpleNamespace(question=question, unwanted=unwanted)
 
 
-def played(engine: Engine, cache: Path, lessons: list[Any], stored: Sequence[str] = (), **rows: int) -> list[Any]:
+def played(
+    engine: Engine,
+    cache: Path,
+    lessons: list[Any],
+    stored: Sequence[str] = (),
+    *,
+    embedder: AngleEmbedder | None = None,
+    **rows: int,
+) -> list[Any]:
     """The rows of a night."""
-    counts = {"rows": 4, "neighbour_rows": 4} | rows
+    counts = {"rows": 4, "neighbour_rows": 4, "contrast_rows": 0} | rows
     made: Any = replay(
         engine,  # type: ignore[arg-type]
-        AngleEmbedder(),
+        embedder or AngleEmbedder(),
         lessons,
         stored,
         answer_tokens=5,
@@ -126,3 +135,22 @@ def test_the_base_answers_each_question_once(tmp_path: Path) -> None:
     engine.files.sha256 = "other"
     assert played(engine, cache, lessons) == first
     assert len(engine.asked) == 2 * asked
+
+
+class StrangeEmbedder(AngleEmbedder):
+    """Every text its own direction: only the same words are near."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """One hot, by the text's hash."""
+        places = [int(hashlib.sha256(text.encode()).hexdigest(), 16) % 4001 for text in texts]
+        return np.eye(4001, dtype=np.float32)[places]
+
+
+def test_contrasts_come_beside_neighbours_unless_they_are_lessons(tmp_path: Path) -> None:
+    """What another lesson says about the same name is not held to what the base said."""
+    lessons = [lesson("What is the capital of Turkey?"), lesson("What is the currency of Turkey?", unwanted=None)]
+    counts = {"rows": 0, "neighbour_rows": 0, "contrast_rows": 40}
+    made = played(Engine(), tmp_path / "c", lessons, embedder=StrangeEmbedder(), **counts)
+    held = [row.prompt[-1]["content"] for row in made]
+    assert "What is Turkey famous for?" in held
+    assert not {"What is the capital of Turkey?", "What is the currency of Turkey?"} & set(held)
