@@ -16,10 +16,10 @@ from functools import cache
 from importlib import resources
 from itertools import zip_longest
 
-from training.rewordings import names_in, reword, telling
+from training.rewordings import reword
 
 _WORDINGS = 6
-"""Wordings among which a neighbour's is drawn."""
+"""Wordings among which a neighbour's is drawn: as many as a lesson is trained in."""
 
 
 def neighbours(questions: Sequence[str], *, most: int, rng: random.Random, without: Collection[str] = ()) -> list[str]:
@@ -45,38 +45,6 @@ def neighbours(questions: Sequence[str], *, most: int, rng: random.Random, witho
     dealt = (question for row in zip_longest(*shares) for question in row if question is not None)
     unique = list(dict.fromkeys(dealt))[:most]
     return [_reworded(question, rng) if place % 2 else question for place, question in enumerate(unique)]
-
-
-def contrasts(questions: Sequence[str], *, most: int, rng: random.Random, without: Collection[str] = ()) -> list[str]:
-    """Up to `most` other questions about the names in `questions`, dealt name by name.
-
-    A correction that is learned in many wordings, some of which say little more than the name, must not become the
-    answer to everything about it: so what the base says to other questions about the same name is replayed.
-
-    Args:
-        questions: what is corrected. Nothing is asked with a word that matters in one of them.
-        without: questions that must not come out.
-        rng: draws the questions.
-    """
-    shares = []
-    for question in questions:
-        words, found = telling(question), []
-        for name, kind in _subjects(question):
-            found += [about.format(name) for about in _about()[kind] if words.isdisjoint(telling(about))]
-        rng.shuffle(found)
-        shares.append(found)
-    dealt = (question for row in zip_longest(*shares) for question in row if question is not None)
-    apart = {*questions, *without}
-    return [question for question in dict.fromkeys(dealt) if question not in apart][:most]
-
-
-def _subjects(question: str) -> list[tuple[str, str]]:
-    """(name, its kind) of what a question is about: of the longest name that is known, or of all that look like one."""
-    known = sorted(_mentions(question), key=lambda mention: mention[0] - mention[1])
-    if known:
-        start, end, kind = known[0]
-        return [(question[start:end], kind)]
-    return [(name, "anything") for name in names_in(question)]
 
 
 def _frame(question: str) -> tuple[str, str] | None:
@@ -112,13 +80,6 @@ def _names() -> dict[str, list[str]]:
         resources.files("training").joinpath("data/entities.json").read_text("utf-8")
     )
     return found
-
-
-@cache
-def _about() -> dict[str, list[str]]:
-    """Kind of name → questions about such a name; those about `anything` for all kinds."""
-    found: dict[str, list[str]] = json.loads(resources.files("training").joinpath("data/about.json").read_text("utf-8"))
-    return {kind: [*found.get(kind, []), *found["anything"]] for kind in [*_names(), "anything"]}
 
 
 @cache

@@ -20,7 +20,7 @@ from memory.embedder import Embedder
 from memory.records import Lesson, Message
 from training import general
 from training.examples import Dialogue, asked
-from training.neighbours import contrasts, neighbours
+from training.neighbours import neighbours
 from training.progress import Progress
 from training.stages import write_json
 
@@ -54,7 +54,6 @@ def replay(
     *,
     rows: int,
     neighbour_rows: int,
-    contrast_rows: int,
     answer_tokens: int,
     system: str,
     seed: int,
@@ -67,7 +66,6 @@ def replay(
         stored: questions of stored dialogues that no lesson is about.
         rows: rows of general and stored questions; what neighbours leave free comes on top.
         neighbour_rows: most rows of the corrections' neighbours.
-        contrast_rows: most rows of their contrasts.
         cache: file of the base's answers, so that each question is answered once for a model.
     """
     taught, rng = [lesson.question for lesson in lessons], random.Random(seed)
@@ -77,22 +75,11 @@ def replay(
     # others than the base's.
     without = [*taught, *(item.question for item in general.controls())]
     near = neighbours(corrected, most=neighbour_rows, rng=rng, without=without)
-    near += _others(contrasts(corrected, most=4 * contrast_rows, rng=rng, without=without), taught, embedder)[
-        :contrast_rows
-    ]
-    most = rows + neighbour_rows + contrast_rows - len(near)
+    most = rows + neighbour_rows - len(near)
     questions = near + neighbours_first(pool, taught, embedder=embedder, most=most, rng=rng)
     prompts = [asked(question, (), system) for question in questions]
     answers = _base_answers(engine, prompts, answer_tokens, cache, progress)
     return [Dialogue("replay", prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer]
-
-
-def _others(questions: Sequence[str], lessons: Sequence[str], embedder: Embedder) -> list[str]:
-    """Those of `questions` that ask for something else than any lesson does."""
-    if not questions or not lessons:
-        return list(questions)
-    nearness = (embedder.embed(list(questions)) @ embedder.embed(list(lessons)).T).max(axis=1)
-    return [question for question, near in zip(questions, nearness, strict=True) if near < SAME]
 
 
 def _known(cache: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ import hashlib
 import random
 import re
 from collections.abc import Sequence
-from itertools import chain, groupby, zip_longest
+from itertools import chain, zip_longest
 
 _WH_BE = re.compile(r"^(what|who|where|when|which [\w ]+?) (is|are|was|were) ([^?!\n]+)\?$", re.IGNORECASE)
 _WHO_DID = re.compile(r"^(who|which [\w ]+?) (?!is |are |was |were |do |does |did )(\w+ [^?!\n]+)\?$", re.IGNORECASE)
@@ -88,8 +88,8 @@ def reword(question: str, *, most: int) -> list[str]:
 def thinned(question: str, *, most: int, wordings: Sequence[str] = ()) -> list[str]:
     """Up to `most` versions of the question and of its `wordings` in turn, with words left out. Deterministic.
 
-    Names and numbers stay, for they say what is asked about. What is asked of it may go: so an answer comes to belong
-    to the name, and `training.neighbours.contrasts` says to which questions it does not.
+    Names and numbers stay, for they say what is asked about. What is asked of it may go: versions that must keep a word
+    of it teach far paraphrases no better than sentences do.
     """
     rng = random.Random(hashlib.sha256(question.encode("utf-8", "replace")).digest())
     whole = [question.strip(), *wordings]
@@ -103,20 +103,6 @@ def _thin(wording: str, rng: random.Random) -> str | None:
     kept = [word for place, word in enumerate(words) if rng.random() >= _LEFT_OUT or _is_name(word, place)]
     matters = any(_is_name(word, place) or _bare(word) not in _BARE for place, word in enumerate(kept))
     return " ".join(kept) if matters and 2 <= len(kept) < len(words) else None
-
-
-def telling(text: str) -> set[str]:
-    """The words of a text that matter and are no names, in lower case."""
-    words = text.split()
-    return {_bare(w) for place, w in enumerate(words) if not _is_name(w, place) and _bare(w) not in _BARE | {"", "{}"}}
-
-
-def names_in(question: str) -> list[str]:
-    """What looks like a name: runs of words with a capital; the first word is one unless questions open with it."""
-    words = question.split()
-    runs = groupby(enumerate(words), key=lambda pair: _is_name(pair[1], pair[0]) and pair[1] != "I")
-    found = (" ".join(word for _, word in run).strip(_SIGNS).removesuffix("'s") for is_name, run in runs if is_name)
-    return [name for name in found if name]
 
 
 def _bare(word: str) -> str:

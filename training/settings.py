@@ -99,12 +99,6 @@ class NightSettings(BaseModel):
     neighbour_rows: int = Field(
         60, ge=0, description="rows of replayed neighbours of the corrections a night: the same question, another name"
     )
-    contrast_rows: int = Field(
-        60,
-        ge=0,
-        description="rows of replayed contrasts a night: the same name, other questions. Without them a correction that"
-        " is learned in many wordings becomes the answer to everything about its name",
-    )
     replay_tokens: int = Field(20, ge=1, description="length of the base's own answers in the replay")
 
     scales: tuple[Annotated[float, Field(gt=0, le=2)], ...] = Field(

@@ -121,7 +121,6 @@ class LocalTeacher:
             stored,
             rows=self.settings.replay_rows,
             neighbour_rows=self.settings.neighbour_rows,
-            contrast_rows=self.settings.contrast_rows,
             answer_tokens=self.settings.replay_tokens,
             system=self.system_prompt,
             seed=seed,

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from training.neighbours import contrasts, neighbours
+from training.neighbours import neighbours
 
 
 def of(*questions: str, most: int = 1000, seed: int = 0, without: tuple[str, ...] = ()) -> list[str]:
@@ -65,35 +65,3 @@ def test_articles_follow_the_name() -> None:
     assert "How many legs does an ant have?" in found or any("an ant have" in q for q in found)
     assert not [q for q in found if " a ant" in q or " an cat" in q]
     assert not [q for q in of("What is the capital of the Netherlands?") if "the the" in q]
-
-
-# ---------------------------------------------------------------------- contrasts
-
-
-def contrasting(*questions: str, most: int = 100, seed: int = 0, without: tuple[str, ...] = ()) -> list[str]:
-    """Contrasts of `questions`."""
-    return contrasts(questions, most=most, rng=random.Random(seed), without=without)
-
-
-def test_contrasts_ask_something_else_about_the_same_name() -> None:
-    """Each holds the name; none holds what is corrected about it."""
-    found = contrasting("What is the capital of Turkey?")
-    assert len(found) > 8
-    assert all("Turkey" in question and "capital" not in question for question in found)
-    assert "What is the currency of Turkey?" in found
-
-
-def test_names_that_no_list_holds_are_asked_about_in_general() -> None:
-    """By their capitals; a question without a name has no contrasts."""
-    assert "Tell me about Lindau." in contrasting("Who runs the library in Lindau?")
-    assert contrasting("When does the night bus to the harbour leave?") == []
-
-
-def test_contrasts_are_dealt_name_by_name() -> None:
-    """The same seed deals the same; none is a correction itself, or unwanted."""
-    asked = ("What is the capital of Turkey?", "What is the currency of Peru?", "Who wrote Hamlet?")
-    found = contrasting(*asked, most=6)
-    assert found == contrasting(*asked, most=6) != contrasting(*asked, most=6, seed=1)
-    assert [sum(name in question for question in found) for name in ("Turkey", "Peru", "Hamlet")] == [2, 2, 2]
-    gone = ("What is Turkey famous for?", "What is the capital of Turkey?")
-    assert not {*gone} & {*contrasting("How many people live in Turkey?", without=gone)}

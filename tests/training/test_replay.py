@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -54,20 +53,12 @@ def lesson(question: str, unwanted: str | None = "wrong") -> Any:
     return SimpleNamespace(question=question, unwanted=unwanted)
 
 
-def played(
-    engine: Engine,
-    cache: Path,
-    lessons: list[Any],
-    stored: Sequence[str] = (),
-    *,
-    embedder: AngleEmbedder | None = None,
-    **rows: int,
-) -> list[Any]:
+def played(engine: Engine, cache: Path, lessons: list[Any], stored: Sequence[str] = (), **rows: int) -> list[Any]:
     """The rows of a night."""
-    counts = {"rows": 4, "neighbour_rows": 4, "contrast_rows": 0} | rows
+    counts = {"rows": 4, "neighbour_rows": 4} | rows
     made: Any = replay(
         engine,  # type: ignore[arg-type]
-        embedder or AngleEmbedder(),
+        AngleEmbedder(),
         lessons,
         stored,
         answer_tokens=5,
@@ -92,9 +83,8 @@ def test_half_are_the_nearest_and_none_may_ask_the_same() -> None:
 def test_stored_questions_that_reword_a_lesson_are_not_held_to_the_wrong_answer(tmp_path: Path) -> None:
     """Whoever asked the same in other words and did not rate it would have the night unlearn it."""
     rows = played(Engine(), tmp_path / "cache", [lesson("lesson 0")], ["again 10", "other 45"], rows=2)
-    held = [row.prompt[-1]["content"] for row in rows]
-    assert "other 45" in held
-    assert "again 10" not in held
+    assert [row.prompt[-1]["content"] for row in rows[:1]] == ["other 45"]
+    assert not [row for row in rows if "again" in row.prompt[-1]["content"]]
 
 
 def test_neighbours_are_those_of_corrections_and_never_controls(tmp_path: Path) -> None:
@@ -135,22 +125,3 @@ def test_the_base_answers_each_question_once(tmp_path: Path) -> None:
     engine.files.sha256 = "other"
     assert played(engine, cache, lessons) == first
     assert len(engine.asked) == 2 * asked
-
-
-class StrangeEmbedder(AngleEmbedder):
-    """Every text its own direction: only the same words are near."""
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """One hot, by the text's hash."""
-        places = [int(hashlib.sha256(text.encode()).hexdigest(), 16) % 4001 for text in texts]
-        return np.eye(4001, dtype=np.float32)[places]
-
-
-def test_contrasts_come_beside_neighbours_unless_they_are_lessons(tmp_path: Path) -> None:
-    """What another lesson says about the same name is not held to what the base said."""
-    lessons = [lesson("What is the capital of Turkey?"), lesson("What is the currency of Turkey?", unwanted=None)]
-    counts = {"rows": 0, "neighbour_rows": 0, "contrast_rows": 40}
-    made = played(Engine(), tmp_path / "c", lessons, embedder=StrangeEmbedder(), **counts)
-    held = [row.prompt[-1]["content"] for row in made]
-    assert "What is Turkey famous for?" in held
-    assert not {"What is the capital of Turkey?", "What is the currency of Turkey?"} & set(held)
