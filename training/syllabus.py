@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 from memory.ledger import Ledger
@@ -100,13 +99,12 @@ def wanted_rows(
 
 
 def _other_wordings(question: str, rewordings: int, thin: int) -> list[str]:
-    """Sentences and thinned ones by turns, so that an epoch with room for a few has some of both."""
+    """Sentences, then thinned ones: whoever hears both in the other order, or mixed, learns less (docs/LOG.md)."""
     sentences = reword(question, most=rewordings + 1)
     # The one after those is the exam's.
     sentences, unheard = sentences[:rewordings], sentences[rewordings:]
     thinner = [wording for wording in thinned(question, most=thin, wordings=sentences) if wording not in unheard]
-    turns = zip_longest(sentences, thinner[::2], thinner[1::2])
-    return [wording for turn in turns for wording in turn if wording is not None]
+    return [*sentences, *thinner]
 
 
 def stored_questions(ledger: Ledger) -> list[str]:

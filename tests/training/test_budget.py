@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from memory import tables as t
 from memory.ledger import Ledger
-from memory.records import Lesson, LessonEvent, LessonState, NightStatus
+from memory.records import Lesson, LessonEvent, LessonState, NightStatus, sign
 from memory.testing import KEY, NOON, Clock, exchange, lesson, night
 from training.budget import Plan, choose, limit, plan
 from training.nightly import run
@@ -268,26 +268,31 @@ RATED, NEW = 100_000, 1_000
 def large_ledger(path: Path) -> Ledger:
     """A ledger on disk of `RATED` rated exchanges, all verified but the `NEW` newest, two in three corrected."""
     opened = Ledger.open(path)
-    tables = t.exchanges, t.ratings, t.lessons, t.lesson_events
-    rows: tuple[list[dict[str, Any]], ...] = [], [], [], []
-    said, ratings, queued, events = rows
+    made = exchange()
+    alike = {name: _stored(getattr(made, name)) for name in made.__dataclass_fields__}
+    rows: dict[sa.Table, list[dict[str, Any]]] = {
+        table: [] for table in (t.exchanges, t.ratings, t.lessons, t.lesson_events)
+    }
     for n, x in enumerate(lessons(RATED, verified=RATED - NEW)):
-        made = exchange(f"e{n}", question=x.question, answer=x.unwanted or x.wanted or "")
-        at, mine = (NOON + timedelta(seconds=n)).isoformat(timespec="microseconds"), {"exchange_id": made.id}
-        fields = {name: getattr(made, name) for name in made.__dataclass_fields__} | {"created_at": at}
-        said.append({name: _stored(value) for name, value in fields.items()})
-        corrected = {"value": -1, "correction": x.wanted} if x.unwanted else {"value": 1, "correction": None}
-        common = {"created_at": at, "user": "local"}
-        ratings.append({"id": f"r{n}", "reasons": "[]", "comment": "", **common, **mine, **corrected})
-        night_id = "n0" if x.adapter else None
-        standing = {"state": str(x.state), "reason": "so", "night_id": night_id, "adapter": x.adapter}
+        at = (NOON + timedelta(seconds=n)).isoformat(timespec="microseconds")
+        prompt, answer = [{"role": "user", "content": x.question}], x.unwanted or x.wanted or ""
+        said = {"question": x.question, "answer": answer, "prompt": json.dumps(prompt)}
+        rows[t.exchanges].append(
+            alike | said | {"id": f"e{n}", "created_at": at, "signature": sign(KEY, prompt, answer)}
+        )
+        mine = {"created_at": at, "user": "local", "exchange_id": f"e{n}"}
+        thumb = {"value": -1, "correction": x.wanted} if x.unwanted else {"value": 1, "correction": None}
+        rows[t.ratings].append({"id": f"r{n}", "reasons": "[]", "comment": "", **mine, **thumb})
+        life = {"state": str(x.state), "reason": "so", "night_id": "n0" if x.adapter else None, "adapter": x.adapter}
         words = {"question": x.question, "history": "[]", "wanted": x.wanted, "unwanted": x.unwanted}
-        queued.append({"id": x.id, "rating_id": f"r{n}", **common, **mine, **words, **standing})
+        rows[t.lessons].append({"id": x.id, "rating_id": f"r{n}", **mine, **words, **life})
         first = {"state": "queued", "reason": "waits", "night_id": None, "adapter": None}
-        events += [{"lesson_id": x.id, "at": at, **life} for life in ([first, standing] if x.adapter else [first])]
+        rows[t.lesson_events] += [
+            {"lesson_id": x.id, "at": at, **step} for step in ([first, life] if x.adapter else [first])
+        ]
     with opened._write() as db:
         db.execute(sa.insert(t.conversations).values(id="c1", user="local", created_at=NOON))
-        for table, made_of in zip(tables, rows, strict=True):
+        for table, made_of in rows.items():
             # The driver's own statement: SQLAlchemy's would take four times as long over half a million rows.
             names = list(made_of[0])
             columns, places = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
@@ -327,7 +332,7 @@ def test_a_hundred_thousand_rated_exchanges(tmp_path: Path, capsys: pytest.Captu
     assert ended.status is NightStatus.PROMOTED
     assert len(report["lessons_in"]) == 400
     assert (kinds["tonight"], kinds["earlier"]) == (200, 200)
-    assert report["training"]["wanted_rows"] <= 400 * 7
+    assert report["training"]["wanted_rows"] <= 400 * (1 + 8 + 16)
     assert states == {VERIFIED: RATED - NEW + 200, QUEUED: NEW - 200}
     assert built < 20
     assert moments["train"] < 30
