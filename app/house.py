@@ -1,0 +1,171 @@
+"""What every command is built from: settings → `build` → the collaborators that a home holds, made when asked for."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from assistant.keys import keep_key, secret_key
+from assistant.settings import load
+from memory.errors import BadInput, ModelUnavailable
+from memory.ledger import Ledger
+from training.settings import Settings
+
+if TYPE_CHECKING:
+    from assistant.accounts import Accounts
+    from assistant.local import LocalEngine, Weights
+    from assistant.remote import RemoteEngine
+    from assistant.turn import Assistant
+    from memory.embedder import Embedder
+    from memory.recall import Memory
+    from memory.reranker import Reranker
+    from training.nightly import School, Tell
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs")]
+
+
+@dataclass
+class Nightschool:
+    """Everything that a home holds, made when it is first asked for."""
+
+    settings: Settings
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger.open(self.settings.home / "ledger.db")
+
+    @cached_property
+    def key(self) -> bytes:
+        path = self.settings.home / "secret.key"
+        key = secret_key(path)
+        # What is signed with it is stored no earlier than the key is.
+        self.ledger.before_writing_again = lambda: keep_key(path, key)
+        return key
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        from assistant.models import embedder_path
+        from memory.embedder import SentenceEmbedder
+
+        return SentenceEmbedder(embedder_path(self.settings.models))
+
+    @cached_property
+    def memory(self) -> Memory:
+        from memory.recall import Memory
+
+        settings = self.settings
+        return Memory(
+            self.ledger,
+            self.embedder,
+            settings.home / "index",
+            min_score=settings.recall_min_score,
+            min_score_corrected=settings.recall_min_score_corrected,
+            reranker=self.reranker,
+        )
+
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        if not self.settings.recall_reranker:
+            return None
+        from memory.reranker import CrossEncoder
+
+        return CrossEncoder(self.settings.recall_reranker)
+
+    @cached_property
+    def engine(self) -> LocalEngine | RemoteEngine:
+        """Who computes the words of the day."""
+        return self.remote() if self.settings.engine == "remote" else self.local
+
+    @cached_property
+    def local(self) -> LocalEngine:
+        """The engine in this process, whoever serves: benches and exams look into its weights."""
+        return self._engine(self.settings.weights)
+
+    def remote(self) -> RemoteEngine:
+        """An engine over the server of `remote_url`. Raises: BadInput where none is named."""
+        from assistant.models import name_of, resolve
+        from assistant.remote import RemoteEngine
+        from assistant.upstream import Upstream
+
+        settings = self.settings
+        if not settings.remote_url:
+            raise BadInput("setting 'remote_url' is empty: it names the server that answers, like http://host:8000/v1")
+        try:
+            files = resolve(settings.model, settings.models)
+        except ModelUnavailable:
+            # Chatting needs no weights here; nights do, and say so.
+            files = None
+        key = settings.remote_key.get_secret_value()
+        return RemoteEngine(
+            Upstream(settings.remote_url, key=key, patience=settings.remote_timeout),
+            name_of(settings.model),
+            files=files,
+            name=settings.remote_model,
+            adapters=settings.remote_adapters,
+        )
+
+    @cached_property
+    def assistant(self) -> Assistant:
+        from assistant.turn import Assistant
+
+        return Assistant(self.settings, self.ledger, self.memory, self.engine, self.key, now, new_id)
+
+    def accounts(self, *, trusting: bool = True) -> Accounts:
+        from assistant.accounts import Accounts
+
+        return Accounts(self.ledger, now, new_id, trusting=trusting)
+
+    def school(self, tell: Tell, engine: LocalEngine | None = None) -> School:
+        """The collaborators of a night in this process, on `engine` or one of its own."""
+        from training.lease import this_process
+        from training.nightly import School
+        from training.teacher import LocalTeacher
+
+        settings = self.settings
+        # On a CPU the night pays for unpacking once instead of at every step, for the same values; a GPU keeps 4 bits.
+        engine = engine or self._engine("unpacked")
+        cache = settings.home / "nights" / "base-answers.json"
+        teacher = LocalTeacher(engine, lambda: self.embedder, settings.night, settings.system_prompt, cache)
+        return School(
+            home=settings.home,
+            ledger=self.ledger,
+            teacher=teacher,
+            settings=settings.night,
+            system_prompt=settings.system_prompt,
+            key=self.key,
+            clock=now,
+            holder=this_process(),
+            tell=tell,
+        )
+
+    def _engine(self, weights: Weights) -> LocalEngine:
+        from assistant.local import LocalEngine
+        from assistant.models import resolve
+
+        models = self.settings.models
+        return LocalEngine(resolve(self.settings.model, models), weights=weights, copies=models / "unpacked")
+
+
+def build(**overrides: Any) -> Nightschool:
+    """Settings from all sources, `overrides` first, and what is built from them. Raises: BadInput."""
+    return Nightschool(load(Settings, **overrides))
+
+
+def now() -> datetime:
+    """The clock of everything that runs from here."""
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """A new id, in no order and impossible to guess."""
+    return uuid.uuid4().hex
+
+
+def house_of(context: typer.Context) -> Nightschool:
+    """What a command works on: the home that its options name."""
+    return build(home=context.obj)
