@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,6 +20,7 @@ from training.settings import Settings
 
 if TYPE_CHECKING:
     from assistant.accounts import Accounts
+    from assistant.engine import AdapterFiles
     from assistant.local import LocalEngine, Weights
     from assistant.remote import RemoteEngine
     from assistant.turn import Assistant
@@ -140,8 +143,27 @@ class Nightschool:
             key=self.key,
             clock=now,
             holder=this_process(),
+            admit=self._admitted,
             tell=tell,
         )
+
+    @property
+    def admit(self) -> Callable[[AdapterFiles], None]:
+        """What looks at a version before it serves: the engine, or where its weights are not here the files alone."""
+        from assistant.local import check_adapter
+
+        try:
+            return self.engine.admit
+        except ModelUnavailable:
+            return check_adapter
+
+    def _admitted(self, files: AdapterFiles) -> None:
+        """Have the server of the day load a version that is about to serve; one that is down does it later."""
+        from assistant.upstream import Down
+
+        if self.settings.engine == "remote":
+            with suppress(Down), closing(self.remote()) as engine:
+                engine.admit(files)
 
     def _engine(self, weights: Weights) -> LocalEngine:
         from assistant.local import LocalEngine

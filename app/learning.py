@@ -108,7 +108,7 @@ def promote(context: typer.Context, version: str, as_json: AsJson = False) -> No
     from assistant import versions
 
     house = house_of(context)
-    versions.promote(house.ledger, house.settings.home, version, model=house.settings.model)
+    versions.promote(house.ledger, house.settings.home, version, model=house.settings.model, admit=house.admit)
     _print_serving(version, as_json=as_json)
 
 
@@ -118,7 +118,7 @@ def rollback(context: typer.Context, as_json: AsJson = False) -> None:
     from assistant import versions
 
     house = house_of(context)
-    version = versions.roll_back(house.ledger, house.settings.home, model=house.settings.model)
+    version = versions.roll_back(house.ledger, house.settings.home, model=house.settings.model, admit=house.admit)
     _print_serving(version, as_json=as_json)
 
 

@@ -81,6 +81,13 @@ class LocalEngine:
     def ready(self) -> bool:
         return self._model is not None
 
+    def admit(self, adapter: AdapterFiles) -> None:
+        """See `Engine.admit`. No weights are loaded for it."""
+        from assistant.fits import check_fit
+
+        check_adapter(adapter)
+        check_fit(adapter, self.files.path)
+
     def load(self) -> None:
         """Read, quantise and place the weights. Raises: ModelUnavailable."""
         with self._loading:
