@@ -56,7 +56,10 @@ def nightly(
     night_id = night or request_night(house.assistant).id
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with night_progress(quiet=as_json or night is not None) as tell:
-        ended = run(house.school(tell), night_id, seed=seed)
+        try:
+            ended = run(house.school(tell), night_id, seed=seed)
+        finally:
+            house.card.give_back()
     if as_json:
         print_json(wire.night(ended))
     else:
