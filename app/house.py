@@ -14,7 +14,7 @@ import typer
 
 from assistant.keys import keep_key, secret_key
 from assistant.settings import load
-from memory.errors import BadInput, ModelUnavailable
+from memory.errors import ModelUnavailable
 from memory.ledger import Ledger
 from training.settings import Settings
 
@@ -105,26 +105,9 @@ class Nightschool:
 
     def remote(self) -> RemoteEngine:
         """An engine over the server of `remote_url`. Raises: BadInput where none is named."""
-        from assistant.models import name_of, resolve
-        from assistant.remote import RemoteEngine
-        from assistant.upstream import Upstream
+        from assistant.remote import over
 
-        settings = self.settings
-        if not settings.remote_url:
-            raise BadInput("setting 'remote_url' is empty: it names the server that answers, like http://host:8000/v1")
-        try:
-            files = resolve(settings.model, settings.models)
-        except ModelUnavailable:
-            # Chatting needs no weights here; nights do, and say so.
-            files = None
-        key = settings.remote_key.get_secret_value()
-        return RemoteEngine(
-            Upstream(settings.remote_url, key=key, patience=settings.remote_timeout),
-            name_of(settings.model),
-            files=files,
-            name=settings.remote_model,
-            adapters=settings.remote_adapters,
-        )
+        return over(self.settings)
 
     @cached_property
     def assistant(self) -> Assistant:

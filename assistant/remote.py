@@ -17,13 +17,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from assistant import models
 from assistant.engine import AdapterFiles, Capabilities, FinishReason, Piece, Sampling
 from assistant.fits import check_fit
 from assistant.local import check_adapter
 from assistant.models import ModelFiles, context_of
 from assistant.rendering import read_tokenizer, render
+from assistant.settings import Settings
 from assistant.upstream import Down, UnknownThere, Upstream
-from memory.errors import ModelUnavailable, NightschoolError
+from memory.errors import BadInput, ModelUnavailable, NightschoolError
 from memory.records import Message
 
 T = TypeVar("T")
@@ -324,6 +326,25 @@ class RemoteEngine:
             assert self._files is not None  # noqa: S101 - asked for by those who have looked
             self._tokenizer = read_tokenizer(self._files.path)
         return self._tokenizer
+
+
+def over(settings: Settings) -> RemoteEngine:
+    """An engine over the server that the settings name. Raises: BadInput where they name none."""
+    if not settings.remote_url:
+        raise BadInput("setting 'remote_url' is empty: it names the server that answers, like http://host:8000/v1")
+    try:
+        files = models.resolve(settings.model, settings.models)
+    except ModelUnavailable:
+        # Chatting needs no weights here; nights do, and say so.
+        files = None
+    key = settings.remote_key.get_secret_value()
+    return RemoteEngine(
+        Upstream(settings.remote_url, key=key, patience=settings.remote_timeout),
+        models.name_of(settings.model),
+        files=files,
+        name=settings.remote_model,
+        adapters=settings.remote_adapters,
+    )
 
 
 def name_of(adapter: AdapterFiles) -> str:
