@@ -83,7 +83,7 @@ def test_the_chat_says_that_it_studies_and_comes_back(tmp_path: Path, environmen
             assert night["status"] in ("promoted", "rejected"), night["reasons"]
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(300)
 
 
 def wait_for(true: Any, complaint: str, *, seconds: float = 120.0) -> None:

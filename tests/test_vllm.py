@@ -76,7 +76,7 @@ def serving(home: Path, environment: dict[str, str]) -> Iterator[httpx.Client]:
             yield http
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(300)
 
 
 def ask(http: httpx.Client, question: str) -> tuple[str, dict[str, Any]]:
