@@ -105,6 +105,8 @@ class SharedEngine:
             self._night = night
             self._changed.notify_all()
             if night is not None and self._engine is not None and not self._under_way:
+                # One with threads of its own would be held by them.
+                getattr(self._engine, "close", lambda: None)()
                 self._engine = None
                 _collect()
         if night is not None and self._engine is None and not takeover.is_free(self._ledger, night.night_id):

@@ -28,9 +28,13 @@ class Loaded(testing.ScriptedEngine):
     """An engine that is loaded when it is told to."""
 
     ready: bool = False
+    closed: bool = False
 
     def load(self) -> None:
         self.ready = True
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @dataclass
@@ -104,6 +108,7 @@ def test_a_night_gets_the_card_and_gives_it_back(
     engine.look()
     assert takeover.is_free(ledger, "n1")
     assert not engine.ready
+    assert made.engines[0].closed
     assert engine.trouble == "studying, back in about 6 minutes"
     for ask in (said, lambda e: e.count_tokens(PROMPT)):
         with pytest.raises(Studying, match="studying, back in about 6 minutes") as told:
