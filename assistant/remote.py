@@ -324,7 +324,12 @@ class RemoteEngine:
     def _reads(self) -> Any:
         if self._tokenizer is None:
             assert self._files is not None  # noqa: S101 - asked for by those who have looked
-            self._tokenizer = read_tokenizer(self._files.path)
+            try:
+                self._tokenizer = read_tokenizer(self._files.path)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                told = f"the tokenizer in {self._files.path} can't be loaded: {lines[0]}"
+                raise ModelUnavailable(told) from error
         return self._tokenizer
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memory.errors import BadInput, ModelUnavailable
+from memory.errors import BadInput
 from memory.records import Message
 
 if TYPE_CHECKING:
@@ -27,15 +27,11 @@ PLAIN_TEMPLATE = (
 def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of the model in `path`, complete with a chat template and a token to pad with.
 
-    Raises: ModelUnavailable.
+    Raises: OSError, ValueError, KeyError, TypeError: the files are damaged or none of a tokenizer.
     """
     import transformers
 
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(path), local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelUnavailable(f"the tokenizer in {path} can't be loaded: {text[0]}") from error
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(path), local_files_only=True)
     if tokenizer.chat_template is None:
         tokenizer.chat_template = PLAIN_TEMPLATE
     if tokenizer.pad_token_id is None:

@@ -105,9 +105,7 @@ class Upstream:
                 f"{self._it} can't load adapters while it runs: start vLLM with --enable-lora and"
                 " VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, or let the base serve"
             )
-        raise ModelUnavailable(
-            f"{self._it} refuses the adapter {name} ({why}): roll back to another version or the base"
-        )
+        raise ModelUnavailable(f"{self._it} refuses the adapter {name} ({why}): let another version serve")
 
     async def unload_adapter(self, name: str) -> None:
         """Have vLLM drop an adapter. One that is not there is no matter. Raises: ModelUnavailable."""
