@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -44,6 +45,7 @@ def examine(settings: Settings) -> list[Finding]:
         "hardware": _hardware,
         "disk": _disk,
         "model": _model,
+        "engine": _engine,
         "ledger": _ledger,
         "adapter": _adapter,
         "index": _index,
@@ -98,6 +100,20 @@ def _model(settings: Settings) -> Iterator[Finding]:
     files = resolve(settings.model, settings.models)
     yield Finding("model", True, f"{files.model_id} in {files.path}, sha256 {files.sha256[:12]}")
     yield Finding("embedder", True, f"{embedder_path(settings.models)}")
+
+
+def _engine(settings: Settings) -> Iterator[Finding]:
+    if settings.engine == "local":
+        yield Finding("engine", True, "local: this machine answers")
+        return
+    from assistant.remote import over
+
+    with closing(over(settings)) as engine:
+        engine.look()
+        can = engine.capabilities
+    tokens = "counted" if can.counts_exactly else "estimated: the weights are not here"
+    told = f"remote: {settings.remote_url} answers, context {can.context or 'not told'}, tokens are {tokens}"
+    yield Finding("engine", True, told)
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:

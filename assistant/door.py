@@ -12,16 +12,17 @@ from html import escape
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qs, quote
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.accounts import LOCAL, SESSION_LASTS, Accounts
+from assistant.routes.errors import refusal
 from assistant.texts import language, text
 from memory.accounts import Account, Role
 from memory.errors import BadInput, NightschoolError, NotAllowed
@@ -56,6 +57,10 @@ def me(request: Request) -> Account:
     return who
 
 
+Me = Annotated[Account, Depends(me)]
+"""Who asks; the door has found out."""
+
+
 class Door:
     """Middleware: nobody gets behind it who must log in first, and each request bears who it is from."""
 
@@ -78,18 +83,18 @@ class Door:
         if not self._accounts.needed and not _is_loopback(headers.get("host", "")):
             # Without a login, a name of somebody else's that resolves to this machine must not reach it (DNS
             # rebinding). With one, another name has no cookie.
-            return refusal(400, "without accounts only this machine is served, under its own name", "BadInput")
+            return refusal(400, "without accounts only this machine is served, under its own name", "bad_host")
         if path in OPEN or path.startswith(FIRST):
             return None
         if who is None:
             if "text/html" in headers.get("accept", "") and not path.startswith("/v1/"):
                 return RedirectResponse(f"/login?next={quote(path)}", status_code=303)
-            return refusal(401, "log in first, or send an API key: Authorization: Bearer ns-…", "NotAllowed")
+            return refusal(401, "log in first, or send an API key: Authorization: Bearer ns-…", "invalid_api_key")
         least = PAGES.get(path.rstrip("/"))
         if least and not who.role.may(least):
             return RedirectResponse("/", status_code=303)
         if path.endswith("/queue/data") and not self._is_own(who, query):
-            return refusal(403, "this is another account's page", "NotAllowed")
+            return refusal(403, "this is another account's page", "not_allowed")
         return None
 
     def _is_own(self, who: Account, query: bytes) -> bool:
@@ -116,16 +121,11 @@ class SameOrigin:
             # Old browsers send no Origin with some requests, and new ones say more than that.
             across = headers.get("sec-fetch-site") == "cross-site" and scope.get("method") not in ("GET", "HEAD")
             if foreign or across:
-                await refusal(403, "requests from pages of another origin are refused", "forbidden")(
+                await refusal(403, "requests from pages of another origin are refused", "other_origin")(
                     scope, receive, send
                 )
                 return
         await self._app(scope, receive, send)
-
-
-def refusal(status: int, message: str, kind: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The one shape of everything that is refused over HTTP."""
-    return JSONResponse({"error": {"message": message, "type": kind, "code": status}}, status, headers)
 
 
 # ---------------------------------------------------------------------- the pages of the door

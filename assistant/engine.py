@@ -27,6 +27,8 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
+    stop: tuple[str, ...] = ()
+    """Texts before which the answer ends; see `assistant.until`, which keeps to them whatever the engine does."""
 
     @property
     def greedy(self) -> bool:
@@ -53,6 +55,25 @@ class Piece:
     answer_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do, as far as it knows.
+
+    Attributes:
+        adapters: whether versions can answer, and not the base alone.
+        seeds: whether the same seed draws the same answer.
+        counts_exactly: whether `count_tokens` is the model's own tokenizer; otherwise it is an estimate from above.
+        context: most tokens of prompt and answer together; None: nobody has said.
+        at_once: answers that are computed together; more wait for their turn.
+    """
+
+    adapters: bool
+    seeds: bool
+    counts_exactly: bool
+    context: int | None
+    at_once: int
+
+
 class Engine(Protocol):
     """A language model that serves. Safe to call from several threads."""
 
@@ -61,15 +82,29 @@ class Engine(Protocol):
         """What identifies the base weights."""
         ...
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do. Cheap to ask: no weights are loaded for it, and no server is waited for."""
+        ...
+
+    def admit(self, adapter: AdapterFiles) -> None:
+        """Look whether it could answer with `adapter`, before anybody is answered with it.
+
+        Raises: ModelUnavailable: its files are missing, damaged or not for this model, or the server refuses it.
+        """
+        ...
+
     def generate(
         self, prompt: Sequence[Message], sampling: Sampling, *, adapter: AdapterFiles | None, stop: Event
     ) -> Iterator[Piece]:
         """Stream the answer to `prompt` with `adapter` (None: the base), until it ends or `stop` is set.
 
-        Closing the iterator stops as well. One adapter serves a whole answer.
+        Closing the iterator stops as well. One adapter serves a whole answer. Where it raises in the middle, what was
+        said before stands.
 
         Raises:
-            ModelUnavailable: the adapter's files are missing or not the ones that were published.
+            ModelUnavailable: the adapter's files are missing or not the ones that were published; or who computes the
+                words is down, too slow, or is not what the settings say.
         """
         ...
 

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from assistant import unpacked
-from assistant.engine import AdapterFiles, FinishReason, Piece, Sampling
-from assistant.models import ModelFiles, sha256_of
+from assistant.engine import AdapterFiles, Capabilities, FinishReason, Piece, Sampling
+from assistant.models import ModelFiles, context_of, sha256_of
 from assistant.prefix import key_values, may_share, shared
-from memory.errors import BadInput, ModelUnavailable
+from assistant.rendering import read_tokenizer, render
+from memory.errors import ModelUnavailable
 from memory.records import Message
 
 if TYPE_CHECKING:
@@ -42,14 +43,6 @@ MANIFEST = "manifest.json"
 
 ADAPTERS_LOADED = 2
 """Versions kept in memory at once: the active one, and one that somebody compares it with."""
-
-PLAIN_TEMPLATE = (
-    "{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] + '\n\n' }}"
-    "{% elif m['role'] == 'user' %}{{ 'Question: ' + m['content'] + '\n' }}"
-    "{% else %}{{ 'Answer: ' + m['content'] + eos_token + '\n' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'Answer: ' }}{% endif %}"
-)
-"""For base models that come without a chat template of their own."""
 
 
 class GivenUp(Exception):
@@ -80,8 +73,20 @@ class LocalEngine:
         return self.files.model_id
 
     @property
+    def capabilities(self) -> Capabilities:
+        context = context_of(self.files.path)
+        return Capabilities(adapters=True, seeds=True, counts_exactly=True, context=context, at_once=1)
+
+    @property
     def ready(self) -> bool:
         return self._model is not None
+
+    def admit(self, adapter: AdapterFiles) -> None:
+        """See `Engine.admit`. No weights are loaded for it."""
+        from assistant.fits import check_fit
+
+        check_adapter(adapter)
+        check_fit(adapter, self.files.path)
 
     def load(self) -> None:
         """Read, quantise and place the weights. Raises: ModelUnavailable."""
@@ -215,27 +220,7 @@ class LocalEngine:
 
     def render(self, prompt: Sequence[Message]) -> str:
         """The prompt as the model reads it, with the turn opened for the assistant."""
-        from jinja2 import TemplateError
-
-        messages = [{**message, "content": self._as_text(message["content"])} for message in prompt]
-        try:
-            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        except TemplateError:
-            # Some templates know no system role: what it says then opens the first user message.
-            system, *rest = messages
-            if system["role"] == "system" and rest:
-                messages = [rest[0] | {"content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
-        try:
-            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        except TemplateError as error:
-            raise BadInput(f"the chat template of {self.model_id} does not take this dialogue: {error}") from error
-
-    def _as_text(self, content: str) -> str:
-        """What is said, in which tokens of the template's stand apart: nobody ends a turn by quoting one."""
-        for token in self.tokenizer.all_special_tokens:
-            if len(token) > 1 and token in content:
-                content = content.replace(token, f"{token[0]} {token[1:]}")
-        return content
+        return render(self.tokenizer, self.model_id, prompt)
 
     @property
     def end_ids(self) -> list[int]:
@@ -401,7 +386,7 @@ def _load(files: ModelFiles, weights: Weights, copies: Path | None) -> tuple[Any
     transformers.utils.logging.set_verbosity_error()
     on_cpu = not torch.cuda.is_available()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(files.path), local_files_only=True)
+        tokenizer = read_tokenizer(files.path)
         if not on_cpu or weights == "packed":
             model = _quantised(files, "cpu" if on_cpu else "cuda")
             _compute_exactly(model)
@@ -417,10 +402,6 @@ def _load(files: ModelFiles, weights: Weights, copies: Path | None) -> tuple[Any
         raise ModelUnavailable(
             f"the weights of {files.model_id} can't be loaded from {files.path}: {text[0]}"
         ) from error
-    if tokenizer.chat_template is None:
-        tokenizer.chat_template = PLAIN_TEMPLATE
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     model.eval()
     return tokenizer, model
 

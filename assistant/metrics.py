@@ -1,27 +1,47 @@
-"""What Prometheus scrapes: how the assistant stands, read from the ledger when it is asked.
+"""What Prometheus scrapes: how the assistant stands, read from the ledger when it is asked, and how this process does.
 
-Nothing is counted as it happens: the ledger has it all, and several processes write there. What is only known as it
-happens (how long an answer takes) can be added to the registry that `registry` returns.
+What the ledger has is not counted as it happens: several processes write there. What is only known as it happens (how
+long an answer takes) comes from `assistant.meter`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from threading import active_count
 
-from prometheus_client import CollectorRegistry, Metric
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
+from assistant.meter import Meter
 from assistant.versions import number
 from memory.ledger import Ledger
 from memory.records import BASE, AdapterState, LessonState, NightStatus
 
 
-def registry(ledger: Ledger) -> CollectorRegistry:
-    """A registry of its own, with all that the ledger tells."""
+def registry(ledger: Ledger, meter: Meter | None = None) -> CollectorRegistry:
+    """A registry of its own, with all that the ledger tells, and with a meter what it has counted and this process."""
     made = CollectorRegistry()
     made.register(_Standing(ledger))
+    if meter is not None:
+        made.register(_Process(meter))
+        ProcessCollector(registry=made)
     return made
+
+
+class _Process(Collector):
+    """What a meter has counted, and the threads of its process."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: whoever registers this need not have it counted."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._meter.registry.collect()
+        yield GaugeMetricFamily("nightschool_threads", "Threads of this process that Python knows", active_count())
 
 
 class _Standing(Collector):

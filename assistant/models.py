@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -123,6 +124,23 @@ def resolve(name: str, models_dir: Path) -> ModelFiles:
         f"there is no model {name[:80]!r}: allowed are {EMBEDDED!r}, a folder with config.json and safetensors,"
         " or a model of the hub as owner/name"
     )
+
+
+def name_of(model: str) -> str:
+    """The `model_id` that `resolve` gives for a name in the settings, without looking for its weights."""
+    folder = Path(model).expanduser() if model.startswith("~/") else Path(model)
+    return str(folder.resolve()) if model != EMBEDDED and _is_model_folder(folder) else model
+
+
+@cache
+def context_of(folder: Path) -> int | None:
+    """Most tokens that the model in `folder` was made for, or None where its config does not say."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        most = config.get("text_config", config).get("max_position_embeddings")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return most if isinstance(most, int) and most > 0 else None
 
 
 def embedder_path(models_dir: Path) -> Path:

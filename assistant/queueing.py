@@ -17,6 +17,7 @@ from time import monotonic
 
 from starlette.requests import Request
 
+from assistant.meter import Meter
 from assistant.turn import Ask, Assistant, TurnEvent, turn
 from memory.errors import Busy
 
@@ -26,10 +27,12 @@ class Turns:
 
     Args:
         most: how many of them there may be; who comes then is refused, and told when to come back.
+        meter: counts those who are.
     """
 
-    def __init__(self, *, most: int) -> None:
-        self._most = most
+    def __init__(self, *, most: int, meter: Meter) -> None:
+        self._most, self._meter = most, meter
+        meter.room(most)
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="turn")
         self._lock = threading.Lock()
         self._under_way = 0
@@ -42,6 +45,7 @@ class Turns:
         """
         with self._lock:
             if self._under_way >= self._most:
+                self._meter.refused()
                 raise Busy(self._under_way, seconds=max(1, math.ceil(self._last_took)))
             self._under_way += 1
         loop = asyncio.get_running_loop()

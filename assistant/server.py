@@ -117,4 +117,7 @@ class Server:
     def _why_not_ready(self) -> str | None:
         if self._failure:
             return self._failure
-        return None if self._engine.ready else "the model is being loaded"
+        if self._engine.ready:
+            return None
+        # An engine over another program knows what is amiss there.
+        return getattr(self._engine, "trouble", None) or "the model is being loaded"

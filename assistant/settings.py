@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_origin
 
 import platformdirs
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from memory.errors import BadInput
@@ -40,6 +40,18 @@ class Settings(BaseSettings):
         description="how NF4 weights are held: packed (small), unpacked once into float (the same values, faster on a"
         " CPU), auto: packed on a GPU, unpacked on a CPU",
     )
+    engine: Literal["local", "remote"] = Field(
+        "local",
+        description="who computes the words: this process, or the server of `remote_url`; nights train `model` here"
+        " either way, so `model` must be the weights that the server has",
+    )
+    remote_url: str = Field("", description="an OpenAI-compatible server, like http://127.0.0.1:8000/v1")
+    remote_model: str = Field("", description="what that server calls `model`; empty: the first that it lists")
+    remote_key: SecretStr = Field(SecretStr(""), description="the key that it wants, if any")
+    remote_timeout: float = Field(60, gt=0, le=3600, description="seconds without a word after which it is given up")
+    remote_adapters: Path | None = Field(
+        None, description="where that server finds the folder `adapters` of the home; None: under the same path"
+    )
     host: str = "127.0.0.1"
     port: int = Field(7860, ge=0, le=65535)
     nightly_at: str | None = Field(None, pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="HH:MM, local time")
@@ -49,6 +61,9 @@ class Settings(BaseSettings):
     system_prompt: str = Field("", description="empty: what the model's own chat template says")
     prompt_tokens: int = Field(1536, ge=64, description="budget of a whole prompt")
     answer_tokens: int = Field(192, ge=1, le=8192, description="longest answer")
+    answer_seconds: float = Field(
+        900, gt=0, le=86_400, description="an answer that is not finished by then, waiting included, is ended"
+    )
     temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy: the same question gets the same answer")
     top_p: float = Field(0.95, gt=0, le=1)
     message_chars: int = Field(20_000, ge=1, description="longest message")
@@ -66,6 +81,13 @@ class Settings(BaseSettings):
     )
     graduation: bool = Field(True, description="what is verified in the weights that answer leaves the prompt")
     recall_share: float = Field(0.4, ge=0, le=1, description="share of the prompt's budget that memory may take")
+
+    @field_validator("remote_url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError("it must begin with http:// or https://")
+        return url
 
     @field_validator("home", "models_dir", mode="before")
     @classmethod

@@ -8,19 +8,22 @@ a night trains.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 from time import perf_counter
 from typing import Any
 
 from assistant import prompt as prompts
 from assistant.engine import AdapterFiles, Engine, FinishReason, Piece, Sampling
+from assistant.meter import Measured, Meter
 from assistant.prompt import Prompt
 from assistant.settings import Settings
 from assistant.stops import Stops
-from memory.errors import BadInput, NotRemembered
+from assistant.until import until
+from memory.errors import BadInput, ModelUnavailable, NightschoolError, NotRemembered
 from memory.ledger import Ledger
 from memory.recall import Memory
 from memory.records import BASE, Adapter, Exchange, Message, Recollection, sign
@@ -40,6 +43,8 @@ class Assistant:
     new_id: Callable[[], str]
     stops: Stops = field(default_factory=Stops)
     """Of the turns under way; whoever ends the process ends them first."""
+    meter: Meter = field(default_factory=Meter)
+    """What is only known as it happens: how long answers take, how many are under way, what fails."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,16 @@ class Ask:
 
 @dataclass(frozen=True)
 class Recalled:
-    """First of a turn's events: what was found, and which version answers."""
+    """First of a turn's events: what was found, and which version answers.
+
+    `left_out` counts the exchanges of the dialogue, its oldest, that the prompt had no room for.
+    """
 
     exchange_id: str
     recollections: tuple[Recollection, ...]
     adapter: str
     adapter_sha256: str | None
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,12 +91,17 @@ class Words:
 
 @dataclass(frozen=True)
 class Answered:
-    """Last of a turn's events. `warning` says in one line why the exchange was not stored, where it wasn't."""
+    """Last of a turn's events.
+
+    `warning` says in one line what the asker should know: that the exchange was not stored, that the dialogue was too
+    long to be read whole, that the answer broke off. In the last case `broke` is why; what was said by then stands.
+    """
 
     exchange: Exchange
     prompt_tokens: int
     answer_tokens: int
     warning: str | None = None
+    broke: Exception | None = None
 
 
 TurnEvent = Recalled | Words | Answered
@@ -131,38 +145,61 @@ class Said:
 def turn(assistant: Assistant, ask: Ask) -> Iterator[TurnEvent]:
     """Answer one question, streamed, and store the exchange with everything that made it, unless it is temporary.
 
-    Setting `ask.stop` ends the answer early; what was said by then is stored. A ledger that can't be written does not
-    stop the answer: the last event carries the warning.
+    Setting `ask.stop` ends the answer early, and so does its time (`answer_seconds`); what was said by then is stored.
+    So it is where the engine fails in the middle. A ledger that can't be written does not stop the answer: the last
+    event carries the warning.
 
     Raises:
         BadInput: an empty or too long message.
         NotFound: no such parent exchange or adapter.
-        ModelUnavailable: the adapter's files are damaged.
+        ModelUnavailable: the adapter's files are damaged, or not a word came.
     """
+    with assistant.meter.turn() as measured:
+        yield from _turn(assistant, ask, measured)
+
+
+def _turn(assistant: Assistant, ask: Ask, measured: Measured) -> Iterator[TurnEvent]:
     ready = prepare(assistant, ask)
+    measured.recalled(ready.recalled_at - ready.began)
     adapter = ready.adapter
     yield Recalled(
         ready.exchange_id,
         ready.prompt.used,
         adapter.version if adapter else BASE,
         adapter.sha256 if adapter else None,
+        ready.prompt.left_out,
     )
-    said = Said()
+    said, patience = Said(), assistant.settings.answer_seconds
+    broke: Exception | None = None
     try:
-        with assistant.stops.under_way(ask.stop):
+        with assistant.stops.under_way(ask.stop), _within(patience, ask.stop) as late:
             pieces = assistant.engine.generate(ready.prompt.messages, ready.sampling, adapter=adapter, stop=ask.stop)
-            for piece in pieces:
+            for piece in until(pieces, ready.sampling.stop, ask.stop):
                 said.take(piece)
                 if piece.text:
+                    measured.said(ready.began)
                     yield Words(piece.text)
+        if late.is_set():
+            broke = ModelUnavailable(f"the answer was not finished within {patience:g} s (answer_seconds)")
+            if not said.words:
+                raise broke
     except GeneratorExit:
         # The reader has gone away. What was said by then is stored all the same, so that it can be rated.
+        measured.answered(said.finish, said.prompt_tokens, said.answer_tokens)
         if not ask.temporary:
             store(assistant, exchange_of(assistant, ready, said))
         raise
+    except Exception as error:
+        # Whatever it is: where something was said, that stands, and the last event says what happened.
+        if not said.words:
+            raise
+        broke = error
     exchange = exchange_of(assistant, ready, said)
-    warning = None if ask.temporary else store(assistant, exchange)
-    yield Answered(exchange, said.prompt_tokens, said.answer_tokens, warning=warning)
+    measured.answered(said.finish, said.prompt_tokens, said.answer_tokens, broke)
+    not_stored = None if ask.temporary else store(assistant, exchange)
+    broken = f"the answer broke off: {one_line(broke)}" if broke else None
+    warning = "; ".join(filter(None, [not_stored, _left_out(ready.prompt), broken]))
+    yield Answered(exchange, said.prompt_tokens, said.answer_tokens, warning=warning or None, broke=broke)
 
 
 def prepare(assistant: Assistant, ask: Ask) -> Prepared:
@@ -181,16 +218,21 @@ def prepare(assistant: Assistant, ask: Ask) -> Prepared:
     found = assistant.memory.recall(question, k=wanted, user=ask.user, version=version) if ask.memory else []
     found = [r for r in found if r.exchange_id not in ask.not_recalled][: settings.recall_k]
     recalled_at = perf_counter()
+    sampling = ask.sampling or Sampling(settings.answer_tokens, settings.temperature, settings.top_p)
+    context = assistant.engine.capabilities.context
+    # A quarter of what the model reads at once is the answer's at least, if it may be so long.
+    room = context - min(sampling.max_tokens, context // 4) if context else settings.prompt_tokens
     built = prompts.build(
         question,
         count=assistant.engine.count_tokens,
-        budget=settings.prompt_tokens,
+        budget=min(settings.prompt_tokens, room),
         history=history,
         recollections=found,
         recall_share=settings.recall_share,
         system=settings.system_prompt,
     )
-    sampling = ask.sampling or Sampling(settings.answer_tokens, settings.temperature, settings.top_p)
+    if context:
+        sampling = replace(sampling, max_tokens=max(1, min(sampling.max_tokens, context - built.tokens)))
     return Prepared(ask, assistant.new_id(), question, history, built, adapter, sampling, began, recalled_at)
 
 
@@ -213,7 +255,7 @@ def exchange_of(assistant: Assistant, ready: Prepared, said: Said) -> Exchange:
         adapter=adapter.version if adapter else BASE,
         adapter_sha256=adapter.sha256 if adapter else None,
         recollections=tuple(_used(r) for r in used),
-        sampling={k: v for k, v in asdict(ready.sampling).items() if v is not None},
+        sampling={k: v for k, v in asdict(ready.sampling).items() if v not in (None, ())},
         timings={
             "recall_s": round(ready.recalled_at - ready.began, 4),
             "first_token_s": round((said.first_word_at or ended) - ready.began, 4),
@@ -234,6 +276,40 @@ def store(assistant: Assistant, exchange: Exchange) -> str | None:
         return str(error)
     assistant.memory.remember()
     return None
+
+
+@contextmanager
+def _within(seconds: float, stop: Event) -> Iterator[Event]:
+    """After `seconds` both `stop` and what is yielded are set, unless the block has ended."""
+    late = Event()
+
+    def give_up() -> None:
+        late.set()
+        stop.set()
+
+    timer = Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
+
+
+def _left_out(prompt: Prompt) -> str | None:
+    many = prompt.left_out
+    if not many:
+        return None
+    first = "its first message and the answer to it" if many == 1 else f"its first {many} messages and their answers"
+    return f"the conversation is longer than the model reads at once: {first} were left out"
+
+
+def one_line(error: Exception) -> str:
+    """What is told of an error: its own line where it is one of ours, else its kind and its first line."""
+    if isinstance(error, NightschoolError):
+        return str(error)
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def clean(text: str, *, limit: int, what: str = "message") -> str:

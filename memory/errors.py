@@ -11,11 +11,14 @@ NightschoolError
 ├── Busy                 as many turns as there may be are under way; the message says when to come back
 ├── NotAllowed           nobody is logged in, or the account may not do that; nothing was changed
 ├── BadInput             a message, rating or setting that can't be taken; nothing was changed
-└── ModelUnavailable     weights that are missing, damaged, or that nobody here can fetch
+│   └── TooLong          a message that no prompt of the model can hold
+└── ModelUnavailable     weights that are missing, damaged, or that nobody here can fetch; a server that can't answer
+    └── Studying         a night has the model's card; the message says for about how long
 """
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from pathlib import Path
 
@@ -97,6 +100,10 @@ class BadInput(NightschoolError):
     """Something a person or program sent that can't be taken; nothing was changed."""
 
 
+class TooLong(BadInput):
+    """A message that no prompt of the model can hold."""
+
+
 class NotAllowed(NightschoolError):
     """Who asks may not do that; nothing was changed. `status` tells nobody (401) from somebody of too low a role."""
 
@@ -106,4 +113,13 @@ class NotAllowed(NightschoolError):
 
 
 class ModelUnavailable(NightschoolError):
-    """No usable weights under that name."""
+    """No usable weights under that name, or nobody who computes with them now."""
+
+
+class Studying(ModelUnavailable):
+    """A night has taken the card over. `seconds` is about how long it will be."""
+
+    def __init__(self, seconds: float) -> None:
+        minutes = max(1, round(seconds / 60))
+        super().__init__(f"studying, back in about {minutes} minute{'s' * (minutes > 1)}")
+        self.seconds = max(1, math.ceil(seconds))

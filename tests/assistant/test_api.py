@@ -71,8 +71,10 @@ def chunks(body: str) -> list[dict[str, Any]]:
 def refusal(response: httpx.Response) -> str:
     """The one line of a refused request."""
     error = response.json()["error"]
-    assert set(error) == {"message", "type", "code"}
-    assert error["code"] == response.status_code
+    assert set(error) == {"message", "type", "param", "code"}
+    status = response.status_code
+    kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    assert error["type"] == kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
     assert "\n" not in error["message"]
     return str(error["message"])
 
@@ -154,6 +156,52 @@ def test_sampling_is_handed_on(client: TestClient, engine: testing.ScriptedEngin
     ]
 
 
+def test_an_answer_ends_at_a_stop_text(client: TestClient, engine: testing.ScriptedEngine) -> None:
+    """Which is not in it, also where it comes in pieces; the finish reason is `stop`, plain and streamed."""
+    engine.script = lambda prompt: "one two three four five"
+    for stop, said in [("three", "one two"), (["wo th", "five"], "one t"), ("six", "one two three four five")]:
+        reply = client.post(CHAT, json=hello(stop=stop, memory=False)).json()
+        assert reply["choices"][0]["message"]["content"] == said
+        assert reply["choices"][0]["finish_reason"] == "stop"
+        streamed = chunks(client.post(CHAT, json=hello(stop=stop, memory=False, stream=True)).text)
+        assert "".join(c["choices"][0]["delta"].get("content", "") for c in streamed).strip() == said
+    assert engine.calls[0][1].stop == ("three",)
+
+
+def test_turns_that_find_no_room_are_told(assistant: Assistant) -> None:
+    """The oldest go; the reply says how many, plain and streamed."""
+    small = replace(assistant, settings=assistant.settings.model_copy(update={"prompt_tokens": 64}))
+    client = TestClient(api.create(small, ready=lambda: None), base_url=HOST)
+    said: list[dict[str, str]] = []
+    for i in range(6):
+        said += [{"role": "user", "content": f"question {i} " + "x " * 8}, {"role": "assistant", "content": "yes " * 8}]
+    body = {"messages": [*said, {"role": "user", "content": "and now?"}], "memory": False}
+    told = client.post(CHAT, json=body).json()["nightschool"]
+    assert told["left_out"] == 4
+    line = "its first 4 messages and their answers were left out"
+    assert told["warning"] == f"the conversation is longer than the model reads at once: {line}"
+    streamed = chunks(client.post(CHAT, json=body | {"stream": True}).text)[-1]["nightschool"]
+    assert (streamed["left_out"], streamed["warning"]) == (told["left_out"], told["warning"])
+
+
+def test_one_message_that_is_too_long_is_refused(assistant: Assistant) -> None:
+    """With OpenAI's code for it, by which clients know."""
+    small = replace(assistant, settings=assistant.settings.model_copy(update={"prompt_tokens": 64}))
+    client = TestClient(api.create(small, ready=lambda: None), base_url=HOST)
+    response = client.post(CHAT, json=hello("word " * 100))
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "context_length_exceeded")
+    assert refusal(response) == "the message is 104 tokens long, the prompt holds 64: shorten it"
+
+
+def test_an_answer_fits_in_the_context(assistant: Assistant, engine: testing.ScriptedEngine) -> None:
+    """What may be said is what the prompt leaves of the model's context; the model list tells it."""
+    engine.capabilities = replace(engine.capabilities, context=100)
+    client = TestClient(api.create(assistant, ready=lambda: None), base_url=HOST)
+    assert client.get("/v1/models").json()["data"][0]["max_model_len"] == 100
+    client.post(CHAT, json=hello(max_tokens=8192, memory=False))
+    assert engine.calls[-1][1].max_tokens == 100 - 6
+
+
 def test_an_answer_that_was_cut_says_so(client: TestClient) -> None:
     """`length`, as OpenAI calls it."""
     reply = client.post(CHAT, json=hello(max_tokens=2)).json()
@@ -229,7 +277,7 @@ def test_an_unknown_model_is_refused(client: TestClient, model: str, stream: boo
     """With a status, in a stream too: nothing has been sent yet. The line says which names there are."""
     response = client.post(CHAT, json=hello(model=model, stream=stream))
     assert response.status_code == 404
-    assert response.json()["error"]["type"] == "NotFound"
+    assert (response.json()["error"]["code"], response.json()["error"]["param"]) == ("model_not_found", "model")
     assert refusal(response) == (
         f"there is no model '{model}': name 'nightschool' (the version that serves), 'nightschool@vN' or 'vN'"
         " (that one), or 'base' (none); GET /v1/models lists them"
@@ -250,12 +298,55 @@ def test_adapters_are_listed(client: TestClient, assistant: Assistant) -> None:
 # ---------------------------------------------------------------------- refused
 
 
-@pytest.mark.parametrize("field", ["tools", "logprobs", "stop", "response_format", "nonsense"])
+@pytest.mark.parametrize("field", ["tools", "logprobs", "functions", "response_format", "nonsense"])
 def test_what_is_not_supported_is_refused_by_name(client: TestClient, field: str) -> None:
     """Never ignored: the client would believe that it was heeded."""
     response = client.post(CHAT, json=hello(**{field: []}))
     assert response.status_code == 400
     assert refusal(response) == f"'{field}' is not supported"
+    error = response.json()["error"]
+    assert (error["param"], error["code"]) == (field, "unsupported_parameter")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("logprobs", True),
+        ("top_logprobs", 3),
+        ("frequency_penalty", 0.5),
+        ("presence_penalty", True),
+        ("logit_bias", {"50256": -100}),
+        ("response_format", {"type": "json_object"}),
+        ("tool_choice", "required"),
+        ("store", True),
+    ],
+)
+def test_what_would_change_the_answer_is_refused(client: TestClient, field: str, value: Any) -> None:
+    """Fields of OpenAI's that nothing here heeds."""
+    response = client.post(CHAT, json=hello(**{field: value}))
+    assert (response.status_code, refusal(response)) == (400, f"'{field}' is not supported")
+
+
+def test_what_asks_for_nothing_is_taken(client: TestClient) -> None:
+    """Clients send every field they know, at what it is without it, and labels of their own."""
+    as_ever = {
+        "logprobs": False,
+        "frequency_penalty": 0,
+        "presence_penalty": 0.0,
+        "logit_bias": {},
+        "n": 1,
+        "response_format": {"type": "text"},
+        "store": False,
+        "tools": None,
+        "tool_choice": "auto",
+        "stop": None,
+        "seed": None,
+        "max_tokens": None,
+        "stream": None,
+        "user": "somebody",
+        "metadata": {"of": "mine"},
+    }
+    assert client.post(CHAT, json=hello(**as_ever)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -267,16 +358,31 @@ def test_what_is_not_supported_is_refused_by_name(client: TestClient, field: str
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role: "),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages.0.content."),
         ({"temperature": 3}, "temperature: "),
-        ({"n": 2}, "n: "),
-        ({"max_tokens": 0}, "max_tokens: "),
+        ({"temperature": "0.5"}, "temperature: "),
+        ({"temperature": float("1e999")}, "temperature: "),
+        ({"n": 2}, "n: Input should be 1"),
+        ({"max_tokens": 0}, "max_tokens: Input should be greater than or equal to 1"),
+        ({"max_tokens": -1}, "max_tokens: Input should be greater than or equal to 1"),
+        ({"max_tokens": 10**9}, "max_tokens: Input should be less than or equal to 8192"),
+        ({"max_completion_tokens": 0}, "max_completion_tokens: "),
+        ({"max_tokens": 1.5}, "max_tokens: "),
+        ({"max_tokens": True}, "max_tokens: "),
         ({"seed": -1}, "seed: "),
+        ({"stop": ""}, "stop."),
+        ({"stop": 7}, "stop."),
+        ({"stop": ["x"] * 17}, "stop."),
+        ({"stream": "yes"}, "stream: "),
+        ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage: "),
+        ({"model": 7}, "model: "),
+        ({"messages": [None]}, "messages.0: "),
     ],
 )
 def test_what_is_ill_typed_is_refused_by_name(client: TestClient, fields: dict[str, Any], named: str) -> None:
     """The line says which field, and what it should be."""
-    response = client.post(CHAT, json=hello() | fields)
-    assert response.status_code == 422
+    response = client.post(CHAT, content=json.dumps(hello() | fields), headers={"content-type": "application/json"})
+    assert response.status_code == 400
     assert refusal(response).startswith(named)
+    assert response.json()["error"]["param"]
 
 
 def test_another_kind_of_part_is_named(client: TestClient) -> None:
@@ -297,7 +403,7 @@ def test_the_last_message_must_be_the_users(client: TestClient, role: str) -> No
 def test_a_body_that_is_no_request_is_refused(client: TestClient, body: bytes) -> None:
     """Whatever the bytes are."""
     response = client.post(CHAT, content=body, headers={"content-type": "application/json"})
-    assert response.status_code in (400, 422)
+    assert response.status_code == 400
     assert refusal(response)
 
 
@@ -369,7 +475,7 @@ def test_a_rating_is_taken_back(client: TestClient) -> None:
     assert client.post("/v1/feedback", json={"exchange_id": exchange_id, "value": 0}).json()["lesson"] is None
     assert [x["state"] for x in client.get("/v1/lessons").json()["lessons"]] == ["undone"]
     assert client.get("/v1/lessons", params={"state": "queued"}).json() == {"lessons": []}
-    assert client.get("/v1/lessons", params={"state": "nonsense"}).status_code == 422
+    assert client.get("/v1/lessons", params={"state": "nonsense"}).status_code == 400
 
 
 def test_taking_back_what_was_never_given_names_no_rating(client: TestClient) -> None:
@@ -425,10 +531,10 @@ def test_feedback_on_what_was_never_said_is_refused(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
-        ({"value": 2}, 422),
-        ({"value": "up"}, 422),
+        ({"value": 2}, 400),
+        ({"value": "up"}, 400),
         ({"reasons": ["ugly"]}, 400),
-        ({"reasons": "inaccurate"}, 422),
+        ({"reasons": "inaccurate"}, 400),
         ({"correction": "You asked: hello there"}, 400),
         ({"correction": "x" * 200_000}, 400),
         ({"rating": 1}, 400),
@@ -514,9 +620,9 @@ def test_memory_is_searched(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("params", "status"),
     [
-        ({}, 422),
-        ({"q": "x", "k": 0}, 422),
-        ({"q": "x", "k": 10**9}, 422),
+        ({}, 400),
+        ({"q": "x", "k": 0}, 400),
+        ({"q": "x", "k": 10**9}, 400),
         ({"q": " "}, 400),
         ({"q": "x" * 60_000}, 400),
     ],
@@ -575,10 +681,10 @@ def test_what_nobody_foresaw_is_told_in_the_same_shape(tmp_path: Path) -> None:
     client = TestClient(made, base_url=HOST, raise_server_exceptions=False)
     body = {"messages": [{"role": "user", "content": "hi"}]}
     answered = client.post("/v1/chat/completions", json=body)
-    told = {"message": "RuntimeError: CUDA out of memory", "type": "ServerError"}
-    assert (answered.status_code, answered.json()) == (500, {"error": told | {"code": 500}})
+    told = {"message": "RuntimeError: CUDA out of memory", "type": "server_error", "param": None}
+    assert (answered.status_code, answered.json()) == (500, {"error": told | {"code": "server_error"}})
     *_, error, end = client.post("/v1/chat/completions", json=body | {"stream": True}).text.strip().split("\n\n")
-    assert json.loads(error.removeprefix("data: ")) == {"error": told}
+    assert json.loads(error.removeprefix("data: ")) == {"error": told | {"code": "server_error"}}
     assert end == "data: [DONE]"
 
 
@@ -645,8 +751,17 @@ def test_the_client_of_openai_gets_on_with_it(address: str, assistant: Assistant
     assert received[-1].usage is not None
 
     assert [model.id for model in client.models.list()] == ["nightschool", "base", "nightschool@v1"]
+    assert client.models.retrieve("nightschool@v1").created == int(nouns.NOON.timestamp())
+    cut = client.chat.completions.create(
+        model="base", messages=messages, stop=["there"], max_tokens=20, seed=1, extra_body={"memory": False}
+    )
+    assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == ("You asked: hello", "stop")
     with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-9': name 'nightschool' "):
         client.chat.completions.create(model="gpt-9", messages=messages)
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model="base", messages=messages, max_tokens=0)
+    assert (refused.value.param, refused.value.code) == ("max_tokens", "invalid_value")
+    assert refused.value.type == "invalid_request_error"
     with pytest.raises(openai.BadRequestError, match="'logprobs' is not supported"):
         client.chat.completions.create(model="nightschool", messages=messages, logprobs=True)
 

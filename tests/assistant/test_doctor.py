@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from assistant import testing
 from assistant.doctor import FITS, Finding, examine
 from assistant.settings import Settings
 from memory import testing as nouns
@@ -98,3 +99,18 @@ def test_a_whole_home_is_well(tmp_path: Path, models_dir: Path) -> None:
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "meta.json").write_text("{")
     assert [what for what, finding in found(tmp_path, models_dir).items() if not finding.ok] == ["index"]
+
+
+def test_the_server_that_answers_is_looked_at(tmp_path: Path) -> None:
+    """What it can do, or why it can't."""
+    server = testing.ScriptedServer()
+    with server.running() as url:
+        settings = Settings(home=tmp_path, engine="remote", remote_url=url, remote_model="base", model="owner/not-here")
+        (told,) = [finding for finding in examine(settings) if finding.what == "engine"]
+        assert told.told == f"remote: {url} answers, context 4096, tokens are estimated: the weights are not here"
+        server.models = ["llama"]
+        (told,) = [finding for finding in examine(settings) if finding.what == "engine"]
+    assert (told.ok, told.told) == (
+        False,
+        f"the model's server at {url} serves 'llama', not 'base': set remote_model",
+    )

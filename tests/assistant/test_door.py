@@ -24,6 +24,7 @@ HELLO = {"messages": [{"role": "user", "content": "hello there"}]}
 EVERYTHING = [
     ("post", CHAT, HELLO),
     ("get", "/v1/models", None),
+    ("get", "/v1/models/base", None),
     ("post", "/v1/feedback", {"exchange_id": "id1", "value": 1}),
     ("get", "/v1/lessons", None),
     ("get", "/v1/adapters", None),
@@ -100,10 +101,9 @@ def test_metrics_are_the_operators(web: Any, house: Accounts, name: str, status:
 def test_every_route_is_in_that_list(web: Any) -> None:
     """A route that is added must be tried as well."""
     tried = {path.partition("?")[0] for _, path, _ in EVERYTHING}
-    tried = {
-        path.replace("/n1", "/{night_id}").replace("/c1/export.md", "/{conversation_id}/export.{kind}")
-        for path in tried
-    }
+    names = {"/n1": "/{night_id}", "/c1/export.md": "/{conversation_id}/export.{kind}", "/base": "/{name}"}
+    for one, all_of_them in names.items():
+        tried = {path.replace(one, all_of_them) for path in tried}
     open_ones = {"/login", "/first/{link}", "/health", "/ready"}
     paths = {path for route in web.routes for path in _paths(route)}
     assert {"/v1/feedback", "/login"} <= paths

@@ -69,7 +69,7 @@ def test_relative_homes_are_made_absolute(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("prot = 1", "unknown setting 'prot': the settings are answer_tokens, "),
+        ("prot = 1", "unknown setting 'prot': the settings are answer_seconds, "),
         ("[night]\nepocs = 1", "unknown setting 'night.epocs': the settings are alpha, answer_tokens, "),
         ("port = 'x'", "setting 'port' is 'x': input should be a valid integer"),
         ("port = 70000", "setting 'port' is '70000': input should be less than or equal to 65535"),

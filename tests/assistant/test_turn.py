@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
@@ -331,12 +332,43 @@ class FailingEngine(testing.ScriptedEngine):
         raise ModelUnavailable("adapter v1 is damaged")
 
 
-def test_an_engine_that_fails_stores_nothing(tmp_path: Path) -> None:
-    """Half of an answer that nobody asked to stop is no answer."""
+def test_what_was_said_before_an_engine_failed_is_kept(tmp_path: Path) -> None:
+    """As an answer that was stopped, which no night trains as a whole one; the last event says what happened."""
     assistant = testing.assistant(tmp_path, engine=FailingEngine())
+    *_, last = turn(assistant, Ask("hello"))
+    assert isinstance(last, Answered)
+    assert last.warning == "the answer broke off: adapter v1 is damaged"
+    kept = assistant.ledger.exchange(last.exchange.id)
+    assert (kept.answer, kept.finish_reason) == ("Well", "stopped")
+
+
+class SilentEngine(testing.ScriptedEngine):
+    """Fails before its first word."""
+
+    def generate(
+        self, prompt: Sequence[Message], sampling: Sampling, *, adapter: AdapterFiles | None, stop: Event
+    ) -> Iterator[Piece]:
+        raise ModelUnavailable("adapter v1 is damaged")
+        yield
+
+
+def test_where_nothing_was_said_nothing_is_stored(tmp_path: Path) -> None:
+    """The error is the asker's."""
+    assistant = testing.assistant(tmp_path, engine=SilentEngine())
     with pytest.raises(ModelUnavailable, match="adapter v1 is damaged"):
         list(turn(assistant, Ask("hello")))
     assert assistant.ledger.count_exchanges() == 0
+
+
+def test_an_answer_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    """What was said by then is kept, with a line that says so; without a word it is an error."""
+    engine = testing.ScriptedEngine(script=lambda prompt: "word " * 1000, pause=0.01)
+    assistant = testing.assistant(tmp_path, engine=engine)
+    hasty = replace(assistant, settings=assistant.settings.model_copy(update={"answer_seconds": 0.1}))
+    *_, last = turn(hasty, Ask("hello", sampling=Sampling(1000)))
+    assert isinstance(last, Answered)
+    assert last.warning == "the answer broke off: the answer was not finished within 0.1 s (answer_seconds)"
+    assert 1 <= len(last.exchange.answer.split()) < 100
 
 
 def test_of_a_temporary_turn_nothing_is_kept(assistant: Assistant) -> None:

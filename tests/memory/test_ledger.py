@@ -84,10 +84,7 @@ def test_sql_stands_where_it_should() -> None:
     """Nobody but the ledger's own modules imports a database's library."""
     root = Path(__file__).parents[2]
     known = ("memory/database.py", "memory/tables.py", "memory/sql/", "memory/migrations/")
-    files = [
-        root / "app.py",
-        *(file for name in ("memory", "assistant", "training") for file in root.glob(f"{name}/**/*.py")),
-    ]
+    files = [file for name in ("app", "memory", "assistant", "training") for file in root.glob(f"{name}/**/*.py")]
     using = {
         file for file in files if re.search(r"^\s*(import|from) (sqlalchemy|sqlite3|alembic)\b", file.read_text(), re.M)
     }

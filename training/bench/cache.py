@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, MutableMapping, Sequence
 from threading import Event
 
-from assistant.engine import AdapterFiles, Engine, Piece, Sampling
+from assistant.engine import AdapterFiles, Capabilities, Engine, Piece, Sampling
 from memory.records import Message
 
 
@@ -28,6 +28,13 @@ class CachedEngine:
     @property
     def model_id(self) -> str:
         return self._engine.model_id
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._engine.capabilities
+
+    def admit(self, adapter: AdapterFiles) -> None:
+        self._engine.admit(adapter)
 
     def generate(
         self, prompt: Sequence[Message], sampling: Sampling, *, adapter: AdapterFiles | None, stop: Event

@@ -1,0 +1,5 @@
+"""`python -m app` is the command `nightschool`."""
+
+from app import main
+
+main()
