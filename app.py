@@ -41,7 +41,7 @@ from assistant.terminal import (
 from memory.accounts import Account, Role
 from memory.errors import BadInput, NightschoolError, NotRemembered
 from memory.ledger import Ledger
-from memory.records import Night, NightStatus
+from memory.records import Forgotten, Night, NightStatus, Unfinished
 from training.settings import Settings
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ class Nightschool:
 
     def school(self, tell: Tell, engine: LocalEngine | None = None) -> School:
         """The collaborators of a night in this process, on `engine` or one of its own."""
+        from assistant.forgetting import Writing
         from training.lease import this_process
         from training.nightly import School
         from training.teacher import LocalTeacher
@@ -139,7 +140,8 @@ class Nightschool:
         # On a CPU the night pays for unpacking once instead of at every step, for the same values; a GPU keeps 4 bits.
         engine = engine or self._engine("unpacked")
         cache = settings.home / "nights" / "base-answers.json"
-        teacher = LocalTeacher(engine, lambda: self.embedder, settings.night, settings.system_prompt, cache)
+        writing = Writing(self.ledger, settings.home)
+        teacher = LocalTeacher(engine, lambda: self.embedder, settings.night, settings.system_prompt, cache, writing)
         return School(
             home=settings.home,
             ledger=self.ledger,
@@ -149,6 +151,7 @@ class Nightschool:
             key=self.key,
             clock=now,
             holder=this_process(),
+            writing=writing,
             tell=tell,
         )
 
@@ -581,36 +584,56 @@ def memory_forget(
     context: typer.Context,
     exchange: Annotated[str | None, typer.Argument(help="an exchange's id")] = None,
     conversation: Annotated[str | None, typer.Option(help="all of a conversation")] = None,
-    user: Annotated[str | None, typer.Option(help="all of a user")] = None,
+    user: Annotated[str | None, typer.Option(help="all of a user, by name or id")] = None,
     document: Annotated[str | None, typer.Option(help="a document's id")] = None,
     everything: Annotated[bool, typer.Option("--everything", help="all of everybody")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Forget for good: from the ledger, the index and the nights' files now, from the weights with the next night."""
     from assistant.forgetting import forget, still_in_the_weights
+    from memory.recall import folders, forget_in
 
     if sum(x is not None for x in (exchange, conversation, user, document)) + everything != 1:
         raise BadInput("name one: an exchange's id, --conversation, --user, --document or --everything")
     house = _house(context)
+    index = folders(house.settings.home / "index")
     gone = forget(
         house.ledger,
-        lambda: house.memory,
+        # Without an embedder: to forget must not need one.
+        lambda places: forget_in(index, places),
         house.settings.home,
         house.key,
         exchange=exchange,
         conversation=conversation,
-        user=user,
+        user=None if user is None else house.ledger.user_called(user),
         document=document,
         everything=everything,
     )
     left = still_in_the_weights(house.ledger)
+    unfinished = house.ledger.unfinished()
     told = {"exchanges": len(gone.exchanges), "lessons": len(gone.lessons), "passages": len(gone.passages)}
     if as_json:
-        print_json(told | {"lessons_still_in_the_weights": left})
+        more = {"lessons_still_in_the_weights": left, "answered_with_it": list(gone.answered_with)}
+        print_json(told | more | {"index_unfinished": bool(unfinished.places), "log_unfinished": unfinished.log})
         return
+    for line in _still_to_say(gone, unfinished):
+        err.print(line, style="yellow", highlight=False)
     out.print("forgotten: " + ", ".join(f"{count} {name}" for name, count in told.items()), highlight=False)
     if left:
         out.print(f"{left} of its lessons are still in the weights that serve: the next night trains without them")
+
+
+def _still_to_say(gone: Forgotten, unfinished: Unfinished) -> list[str]:
+    """What who had something forgotten should know beyond that it is."""
+    lines = []
+    if gone.answered_with:
+        ids = ", ".join(gone.answered_with[:5]) + (", …" if len(gone.answered_with) > 5 else "")
+        lines.append(f"{len(gone.answered_with)} exchanges that stay were answered with it and may repeat it: {ids}")
+    if unfinished.places:
+        lines.append("another process holds the index: its vectors are removed from it with the next question")
+    if unfinished.log:
+        lines.append("another process reads the ledger: its log keeps older pages until the next question")
+    return lines
 
 
 @memory_cli.command("rebuild")

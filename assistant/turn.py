@@ -20,7 +20,7 @@ from assistant.engine import AdapterFiles, Engine, FinishReason, Piece, Sampling
 from assistant.prompt import Prompt
 from assistant.settings import Settings
 from assistant.stops import Stops
-from memory.errors import BadInput, NotRemembered
+from memory.errors import BadInput, ForgottenMeanwhile, NotFound, NotRemembered
 from memory.ledger import Ledger
 from memory.recall import Memory
 from memory.records import BASE, Adapter, Exchange, Message, Recollection, sign
@@ -88,6 +88,8 @@ class Answered:
     prompt_tokens: int
     answer_tokens: int
     warning: str | None = None
+    forgotten: bool = False
+    """Whether something that it was answered with was forgotten meanwhile: it must not be gone on with either."""
 
 
 TurnEvent = Recalled | Words | Answered
@@ -107,6 +109,8 @@ class Prepared:
     began: float
     """`perf_counter` at the start, in seconds; so are the times below."""
     recalled_at: float
+    since: int = 0
+    """The ledger's `last_forgetting` at the start."""
 
 
 @dataclass
@@ -158,11 +162,9 @@ def turn(assistant: Assistant, ask: Ask) -> Iterator[TurnEvent]:
     except GeneratorExit:
         # The reader has gone away. What was said by then is stored all the same, so that it can be rated.
         if not ask.temporary:
-            store(assistant, exchange_of(assistant, ready, said))
+            kept(assistant, ready, said)
         raise
-    exchange = exchange_of(assistant, ready, said)
-    warning = None if ask.temporary else store(assistant, exchange)
-    yield Answered(exchange, said.prompt_tokens, said.answer_tokens, warning=warning)
+    yield kept(assistant, ready, said)
 
 
 def prepare(assistant: Assistant, ask: Ask) -> Prepared:
@@ -170,7 +172,7 @@ def prepare(assistant: Assistant, ask: Ask) -> Prepared:
 
     Raises: BadInput, NotFound, as `turn`.
     """
-    began = perf_counter()
+    began, since = perf_counter(), assistant.ledger.last_forgetting()
     settings = assistant.settings
     question = clean(ask.question, limit=settings.message_chars)
     adapter = serving(assistant, ask.adapter)
@@ -191,7 +193,7 @@ def prepare(assistant: Assistant, ask: Ask) -> Prepared:
         system=settings.system_prompt,
     )
     sampling = ask.sampling or Sampling(settings.answer_tokens, settings.temperature, settings.top_p)
-    return Prepared(ask, assistant.new_id(), question, history, built, adapter, sampling, began, recalled_at)
+    return Prepared(ask, assistant.new_id(), question, history, built, adapter, sampling, began, recalled_at, since)
 
 
 def exchange_of(assistant: Assistant, ready: Prepared, said: Said) -> Exchange:
@@ -226,11 +228,26 @@ def exchange_of(assistant: Assistant, ready: Prepared, said: Said) -> Exchange:
     )
 
 
-def store(assistant: Assistant, exchange: Exchange) -> str | None:
-    """Into the ledger, and into recall. Where that can't be, one line that says why; the answer stands all the same."""
+def kept(assistant: Assistant, ready: Prepared, said: Said, *, storing: bool = True) -> Answered:
+    """The turn's last event, with its exchange stored, unless it is temporary."""
+    exchange = exchange_of(assistant, ready, said)
+    warning, forgotten = None, False
+    if storing and not ready.ask.temporary:
+        try:
+            warning = store(assistant, exchange, ready.since)
+        except ForgottenMeanwhile as error:
+            warning, forgotten = str(error), True
+    return Answered(exchange, said.prompt_tokens, said.answer_tokens, warning, forgotten)
+
+
+def store(assistant: Assistant, exchange: Exchange, since: int) -> str | None:
+    """Into the ledger, and into recall. Where that can't be, one line that says why; the answer stands all the same.
+
+    Raises: ForgottenMeanwhile: nothing is stored, nor may it be shown as a part of the dialogue.
+    """
     try:
-        assistant.ledger.add_exchange(exchange)
-    except NotRemembered as error:
+        assistant.ledger.add_exchange(exchange, since=since)
+    except (NotRemembered, NotFound) as error:
         return str(error)
     assistant.memory.remember()
     return None
@@ -285,11 +302,15 @@ def adapter_folder(home: Path, version: str) -> Path:
 def _used(r: Recollection) -> dict[str, Any]:
     """What the ledger keeps of a recollection beside the answer that it was given for."""
     scores = {"score": r.score, "dense": r.dense, "lexical": r.lexical}
-    return {"exchange_id": r.exchange_id, **scores, "reason": r.reason} | ({"source": r.source} if r.source else {})
+    document = {"source": r.source, "document_id": r.document_id} if r.source else {}
+    return {"exchange_id": r.exchange_id, **scores, "reason": r.reason, **document}
 
 
 def _history(assistant: Assistant, ask: Ask) -> list[Message]:
     if ask.history is not None:
+        if ask.parent_id is not None:
+            # Forgotten since: a page that was open meanwhile must not write it back.
+            assistant.ledger.exchange(ask.parent_id)
         return list(ask.history)
     messages: list[Message] = []
     for exchange in assistant.ledger.thread(ask.parent_id):

@@ -53,8 +53,10 @@ class Library:
         if same is not None:
             return same, "known"
         passages = _read(path, content)
-        document = Document(self.new_id(), user, path.name, sha256, self.clock(), len(passages))
         older = next((one for one in held if one.name == path.name), None)
+        # The same document, written anew: what is to be forgotten of it one day is all that ever stood in it.
+        document_id = older.id if older else self.new_id()
+        document = Document(document_id, user, path.name, sha256, self.clock(), len(passages))
         gone = self.ledger.to_forget(document=older.id).passages if older else ()
         self.ledger.add_document(document, passages)
         if gone:

@@ -86,6 +86,7 @@ class Recollection:
     lexical: float | None = None
     """BM25, from 0 up."""
     source: str | None = None
+    document_id: str | None = None
 
     @property
     def kind(self) -> Literal["correction", "exchange", "document"]:
@@ -101,24 +102,38 @@ class Marks:
     passages: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """An exchange as recall finds it. `seq` is its place in the order of writing."""
-
-    seq: int
-    exchange: Exchange
-    rating: Rating | None
+Scope = Literal["exchange", "conversation", "user", "everything", "document"]
+"""What somebody can want forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What goes when somebody wants something forgotten: ids, places in the ledger's order, and every text of it."""
+    """What goes when somebody wants something forgotten: ids, places in the ledger's order, and every text of it.
 
+    `user` is whose it is, None where it is everybody's. `answered_with` are the exchanges that stay and were given
+    something of it: they lose it from their prompts, but what they answered then may repeat it.
+    """
+
+    scope: Scope
+    user: str | None = None
     exchanges: tuple[str, ...] = ()
     lessons: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
     seqs: tuple[int, ...] = ()
     passages: tuple[int, ...] = ()
     texts: frozenset[str] = frozenset()
+    answered_with: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What was forgotten and still lies somewhere: `places` in an index, for what was forgotten up to number
+    `through`; and whether older pages lie in the ledger's log.
+    """
+
+    places: tuple[int, ...] = ()
+    through: int = 0
+    log: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,6 +240,7 @@ drifts = sa.Table(
     sa.Column("night_id", sa.ForeignKey("nights.id"), primary_key=True),
     sa.Column("told", sa.JSON, nullable=False),
 )
+
 documents = sa.Table(
     "documents",
     metadata,
@@ -261,6 +262,27 @@ passages = sa.Table(
     sa.Column("page", sa.Integer, nullable=True),
     sa.Column("question", sa.Text, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+given = sa.Table(
+    "given",
+    metadata,
+    # Which exchange was answered with what in its prompt: an exchange or a document, by its id.
+    sa.Column("recalled", sa.String(64), primary_key=True),
+    sa.Column("exchange_id", sa.ForeignKey("exchanges.id"), primary_key=True, index=True),
+)
+
+forgettings = sa.Table(
+    "forgettings",
+    metadata,
+    # That something was forgotten, without a word of what: so that whoever worked on it meanwhile can tell.
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("scope", sa.String(16), nullable=False),
+    sa.Column("user", sa.String(64), nullable=True),
+    # Places that an index may still hold, and whether the log may still hold older pages.
+    sa.Column("places", sa.JSON, nullable=False),
+    sa.Column("log", sa.Boolean, nullable=False),
     sqlite_autoincrement=True,
 )
 

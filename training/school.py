@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from assistant.forgetting import Writing
 from memory.ledger import Ledger
 from training.settings import NightSettings
 from training.teacher import Teacher
@@ -27,4 +28,6 @@ class School:
     key: bytes
     clock: Callable[[], datetime]
     holder: str
+    writing: Writing
+    """Around each file that holds people's words."""
     tell: Tell = lambda stage, share, detail: None

@@ -182,7 +182,7 @@ class MemoryPage:
         if not any(what.values()):
             gr.Warning(text("memory.choose", language))
             return self._anew(query, kind, who, language)
-        gone = forget(made.ledger, lambda: made.memory, made.settings.home, made.key, **what)  # type: ignore[arg-type]
+        gone = forget(made.ledger, made.memory.forget, made.settings.home, made.key, **what)  # type: ignore[arg-type]
         self._house.note(who, "forgotten", f"{len(gone.exchanges)} exchanges, {len(gone.passages)} passages")
         said = text("memory.forgotten", language, exchanges=len(gone.exchanges), passages=len(gone.passages))
         gr.Info(said)

@@ -17,7 +17,10 @@ CHUNK = 500
 
 
 def add(db: sa.Connection, exchange: Exchange) -> int:
-    """Store an exchange, and its conversation when it opens one; returns its `seq`."""
+    """Store an exchange, and its conversation when it opens one; returns its `seq`. Raises: NotFound: its parent."""
+    parent = sa.select(t.exchanges.c.seq).where(t.exchanges.c.id == exchange.parent_id)
+    if exchange.parent_id is not None and db.execute(parent).first() is None:
+        raise NotFound("exchange", exchange.parent_id)
     row = asdict(exchange)
     row["history"], row["prompt"] = list(exchange.history), list(exchange.prompt)
     row["recollections"] = [dict(r) for r in exchange.recollections]
@@ -27,6 +30,9 @@ def add(db: sa.Connection, exchange: Exchange) -> int:
         .on_conflict_do_nothing()
     )
     result = db.execute(sa.insert(t.exchanges).values(**row))
+    given = {str(r.get("document_id") or r.get("exchange_id") or "") for r in exchange.recollections} - {""}
+    if given:
+        db.execute(sa.insert(t.given), [{"recalled": one, "exchange_id": exchange.id} for one in sorted(given)])
     return int(result.inserted_primary_key[0])  # type: ignore[index]
 
 
@@ -36,6 +42,15 @@ def get(db: sa.Connection, exchange_id: str) -> Exchange:
     if row is None:
         raise NotFound("exchange", exchange_id)
     return _exchange(row)
+
+
+def known(db: sa.Connection, exchange_ids: Sequence[str]) -> set[str]:
+    """Those of the ids that there are."""
+    found = set[str]()
+    for first in range(0, len(exchange_ids), CHUNK):
+        some = t.exchanges.c.id.in_(exchange_ids[first : first + CHUNK])
+        found |= set(db.scalars(sa.select(t.exchanges.c.id).where(some)))
+    return found
 
 
 def thread(db: sa.Connection, exchange_id: str | None) -> list[Exchange]:
@@ -124,10 +139,8 @@ def not_to_be_trained(db: sa.Connection) -> set[str]:
 
 def given(db: sa.Connection, exchange_id: str, *, limit: int) -> list[Exchange]:
     """The newest ones that were answered with `exchange_id` in the prompt."""
-    e = t.exchanges.c
-    used = sa.func.json_each(e.recollections).table_valued("value")
-    recalled = sa.func.json_extract(used.c.value, "$.exchange_id")
-    query = sa.select(t.exchanges).select_from(t.exchanges.join(used, sa.true())).where(recalled == exchange_id)
+    e, g = t.exchanges.c, t.given.c
+    query = sa.select(t.exchanges).join(t.given, g.exchange_id == e.id).where(g.recalled == exchange_id)
     return [_exchange(row) for row in db.execute(query.order_by(e.seq.desc()).limit(limit)).mappings()]
 
 

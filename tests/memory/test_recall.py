@@ -54,7 +54,7 @@ def ledger() -> Ledger:
 
 def memory_of(ledger: Ledger, folder: Path | None = None, **more: object) -> Memory:
     """Recall over `ledger` with the hashing embedder."""
-    options = {"embedder": HashingEmbedder(), "min_score": 0.5} | more
+    options = {"embedder": HashingEmbedder(), "min_score": 0.5, "patience": 60.0} | more
     return Memory(ledger, folder=folder, **options)  # type: ignore[arg-type]
 
 
@@ -162,6 +162,27 @@ def test_equal_questions_are_one(ledger: Ledger) -> None:
     assert found(memory) == ["e2", "e5"]
     ledger.rate(rating("r4", "e2"), None)
     assert found(memory) == ["e3", "e5"]
+
+
+def test_the_newest_word_wins_not_the_newest_row(ledger: Ledger) -> None:
+    """Two answers to one question: that counts which was corrected last, and unrated ones by when they were asked."""
+    for name, at in (("e1", NOON + timedelta(days=9)), ("e2", NOON)):
+        ledger.add_exchange(exchange(name, question=CAPITAL, answer=f"Town of {name}.", created_at=at))
+    memory = memory_of(ledger)
+    # Imported later, said earlier.
+    assert [r.answer for r in memory.recall(CAPITAL, k=3)] == ["Town of e1."]
+    for n, (name, day) in enumerate((("e2", 20), ("e1", 21)), 1):
+        ledger.rate(rating(f"r{n}", name, correction=f"By {name}.", created_at=NOON + timedelta(days=day)), None)
+        assert [r.answer for r in memory.recall(CAPITAL, k=3)] == [f"By {name}."]
+        assert memory.search(CAPITAL, k=3)[0].answer == f"By {name}."
+
+
+@pytest.mark.parametrize("k", [0, 10**9, 10**19])
+def test_any_number_of_recollections_may_be_asked_for(ledger: Ledger, k: int) -> None:
+    """None is none, and more than there are is all of them."""
+    add(ledger, CAPITAL, "what is the capital of italy?")
+    memory = memory_of(ledger)
+    assert len(memory.search(CAPITAL, k=k)) == len(memory.recall(CAPITAL, k=k)) == min(k, 2)
 
 
 def test_one_correction_among_a_thousand_repeats_is_found(ledger: Ledger) -> None:
