@@ -62,6 +62,9 @@ users_cli = typer.Typer(no_args_is_help=True, help="Who may log in: add, list, c
 cli.add_typer(users_cli, name="users")
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs")]
+OfUser = Annotated[
+    str | None, typer.Option("--user", help="whose it is: an account by name or id; without accounts there is one user")
+]
 
 
 # ---------------------------------------------------------------------- what every command is built from
@@ -90,13 +93,16 @@ class Nightschool:
         from assistant.models import embedder_path
         from memory.embedder import SentenceEmbedder
 
-        return SentenceEmbedder(embedder_path(self.settings.models))
+        wanted = self.settings.recall_embedder
+        return SentenceEmbedder(Path(wanted).expanduser() if wanted else embedder_path(self.settings.models))
 
     @cached_property
     def memory(self) -> Memory:
+        from memory.embedder import named
         from memory.recall import Memory
 
         settings = self.settings
+        beside = [Path(settings.recall_embedder).expanduser().parent] if settings.recall_embedder else []
         return Memory(
             self.ledger,
             self.embedder,
@@ -104,6 +110,7 @@ class Nightschool:
             min_score=settings.recall_min_score,
             min_score_corrected=settings.recall_min_score_corrected,
             reranker=self.reranker,
+            earlier=lambda name: named(name, [settings.models, *beside]),
         )
 
     @cached_property
@@ -487,6 +494,7 @@ def import_(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="past dialogues of OpenAI, ShareGPT, ChatGPT, Claude or Open WebUI")],
     into: Annotated[str, typer.Option(help="memory, lessons or both")],
+    user: OfUser = None,
     as_json: AsJson = False,
 ) -> None:
     """Start from past dialogues: to be recalled, to be taught, or both."""
@@ -497,12 +505,18 @@ def import_(
     if into not in get_args(Into):
         raise BadInput(f"--into is {into[:40]!r}: it must be one of {', '.join(get_args(Into))}")
     house = _house(context)
-    found = bring(house.ledger, file, into=cast("Into", into), key=house.key, clock=now)
+    whose = _whose(house, user)
+    found = bring(house.ledger, file, into=cast("Into", into), key=house.key, clock=now, user=whose)
     if as_json:
         print_json(asdict(found))
     else:
         told = "{format}: {dialogues} dialogues, {exchanges} exchanges stored, {lessons} lessons, {known} known already"
         out.print(told.format(**asdict(found)), highlight=False)
+
+
+def _whose(house: Nightschool, user: str | None) -> str:
+    """The id of who is named; by default of who uses this machine. Raises: NotFound."""
+    return "local" if user is None else house.ledger.user_called(user)
 
 
 @memory_cli.command("search")
@@ -549,18 +563,22 @@ def memory_list(
 def memory_add(
     context: typer.Context,
     files: Annotated[list[Path], typer.Argument(help="txt, md, pdf, or csv and jsonl of question and answer")],
+    user: OfUser = None,
     as_json: AsJson = False,
 ) -> None:
     """Remember documents: what is asked about them is answered with their words, and the source is named."""
     from memory.documents import Library
 
     house = _house(context)
-    library = Library(house.ledger, house.memory, now, new_id)
+    library, whose = Library(house.ledger, house.memory, now, new_id), _whose(house, user)
     rows: list[dict[str, Any]] = []
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bars:
         for file in bars.track(files, description="reading"):
-            document, how = library.add(file)
+            document, how = library.add(file, user=whose)
             rows.append({"id": document.id, "name": document.name, "passages": document.passages, "how": how})
+        task = bars.add_task("taking in", total=None)
+        house.memory.refresh(lambda done, total: bars.update(task, completed=done, total=total))
+    house.memory.save()
     if as_json:
         print_json(rows)
         return

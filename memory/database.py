@@ -23,6 +23,7 @@ from alembic.script import ScriptDirectory
 
 from memory import tables as t
 from memory.errors import BadInput, LedgerNewer, LedgerUnreadable, NightschoolError, NotRemembered
+from memory.lexicon import spaced
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -210,6 +211,8 @@ def _sqlite(uri: str, *, wal: bool = True, connections: int = 15) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def _connected(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA foreign_keys=ON")
+        # What the lexicon's triggers call.
+        connection.create_function("spaced", 1, spaced, deterministic=True)
         if wal:
             connection.execute("PRAGMA journal_mode=WAL")
             # FULL: an acknowledged rating outlives a power cut, not only a killed process.

@@ -112,6 +112,7 @@ def _text(path: Path, content: bytes) -> Iterator[Passage]:
 
 def _pdf(path: Path, content: bytes) -> Iterator[Passage]:
     from pypdf import PdfReader
+    from pypdf.errors import DependencyError, FileNotDecryptedError
 
     logging.getLogger("pypdf").setLevel(logging.ERROR)
     try:
@@ -121,6 +122,9 @@ def _pdf(path: Path, content: bytes) -> Iterator[Passage]:
         texts = [page.extract_text() for page in reader.pages]
     except BadInput:
         raise
+    except (DependencyError, FileNotDecryptedError) as error:
+        # AES takes a package more, be it that no password is needed.
+        raise BadInput(f"{path.name} is encrypted: save it without a password") from error
     except Exception as error:
         # pypdf raises whatever a damaged file leads it to.
         raise BadInput(f"{path.name} is no PDF that can be read: {type(error).__name__}") from error

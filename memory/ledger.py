@@ -105,10 +105,10 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
         with self._read() as db:
             return sql.written.there(db, places)
 
-    def find_words(self, query: str, *, limit: int, user: str | None = None) -> list[tuple[int, float]]:
-        """(place, BM25) of what fits a query of `memory.lexicon`, best first."""
+    def find_words(self, terms: Sequence[str], *, limit: int, user: str | None = None) -> list[tuple[int, float]]:
+        """(place, BM25) of what fits any of the terms of `memory.lexicon`, best first."""
         with self._read() as db:
-            return sql.lexicon.search(db, query, limit=limit, user=user)
+            return sql.lexicon.search(db, terms, limit=limit, user=user) if terms else []
 
     def given(self, exchange_id: str, *, limit: int = 20) -> list[Exchange]:
         """The newest exchanges that were answered with this one in the prompt."""

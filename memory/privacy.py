@@ -77,7 +77,8 @@ class Privacy(Database):
 
         Args:
             remove: takes places out of the index; False where it could not be had.
-            patient: whether to wait for others who read the ledger: as long as they do, its log keeps older pages.
+            patient: whether to squeeze all of the lexicon at once, and to wait for others who read the ledger: as long
+                as they do, its log keeps older pages.
         """
         left = self.unfinished()
         if left == Unfinished() or not self.writable():
@@ -85,6 +86,12 @@ class Privacy(Database):
         if left.places and remove(left.places):
             with self._write() as db:
                 sql.forgetting.removed_from_index(db, left.through)
+        while left.words:
+            # A piece at a time: of a million exchanges it takes a minute, and others write in between.
+            with self._write() as db:
+                more = sql.forgetting.squeeze(db, left.through)
+            if not more or not patient:
+                break
         if left.log and self._empty_wal(READERS_MS if patient else 0):
             with self._write() as db:
                 sql.forgetting.log_is_empty(db)

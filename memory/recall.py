@@ -161,8 +161,7 @@ class Memory:
             return None
         vector = keeper.embed([question])[0]
         found = Hits(self._ledger, user=user, version=version, fits=fits)
-        words = lexicon.query(question)
-        found.add_words(self._ledger.find_words(words, limit=4 * k, user=user) if words else [])
+        found.add_words(self._ledger.find_words(lexicon.terms(question), limit=4 * k, user=user))
         fresh = self._ledger.texts_at(found.beyond(keeper.marks, most=NOT_YET))
         if fresh:
             scores = keeper.embed([text for _, text in fresh]) @ vector

@@ -128,11 +128,12 @@ class Forgotten:
 @dataclass(frozen=True, slots=True)
 class Unfinished:
     """What was forgotten and still lies somewhere: `places` in an index, for what was forgotten up to number
-    `through`; and whether older pages lie in the ledger's log.
+    `through`; whether single words lie in a corner of the lexicon; and whether older pages lie in the ledger's log.
     """
 
     places: tuple[int, ...] = ()
     through: int = 0
+    words: bool = False
     log: bool = False
 
 

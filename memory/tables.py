@@ -99,6 +99,8 @@ conversations = sa.Table(
     # Whether recall may bring back what was said in it, and whether a night may train on it.
     sa.Column("remember", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("train", sa.Boolean, nullable=False, server_default=sa.true()),
+    # Few, and looked up by every search.
+    sa.Index("ix_conversations_hidden", "id", sqlite_where=sa.text("NOT remember")),
 )
 
 exchanges = sa.Table(
@@ -283,6 +285,8 @@ forgettings = sa.Table(
     # Places that an index may still hold, and whether the log may still hold older pages.
     sa.Column("places", sa.JSON, nullable=False),
     sa.Column("log", sa.Boolean, nullable=False),
+    # Whether the lexicon's table may still hold words of it in a corner.
+    sa.Column("words", sa.Boolean, nullable=False),
     sqlite_autoincrement=True,
 )
 
@@ -306,17 +310,17 @@ LEXICON = (
     "(before, text, date, user UNINDEXED, tokenize = 'porter unicode61 remove_diacritics 2')",
     "CREATE TRIGGER lexicon_exchange AFTER INSERT ON exchanges BEGIN"
     " INSERT INTO lexicon (rowid, before, text, date, user) VALUES"
-    f" (NEW.{_PLACE}, coalesce((SELECT answer FROM exchanges WHERE id = NEW.parent_id), ''),"
-    f" NEW.question || char(10) || NEW.answer, {_DATE.format(at='NEW.created_at')}, NEW.user); END",
+    f" (NEW.{_PLACE}, spaced(coalesce((SELECT answer FROM exchanges WHERE id = NEW.parent_id), '')),"
+    f" spaced(NEW.question || char(10) || NEW.answer), {_DATE.format(at='NEW.created_at')}, NEW.user); END",
     # The answer that holds is what is found: a correction takes the place of what it corrects.
     "CREATE TRIGGER lexicon_rating AFTER INSERT ON ratings BEGIN"
-    f" UPDATE lexicon SET text = (SELECT e.question || char(10) || {_IN_FORCE} FROM exchanges e"
+    f" UPDATE lexicon SET text = (SELECT spaced(e.question || char(10) || {_IN_FORCE}) FROM exchanges e"
     f" WHERE e.id = NEW.exchange_id) WHERE rowid = (SELECT {_PLACE} FROM exchanges WHERE id = NEW.exchange_id); END",
     f"CREATE TRIGGER lexicon_forgotten AFTER DELETE ON exchanges BEGIN DELETE FROM lexicon WHERE rowid = OLD.{_PLACE};"
     f" UPDATE lexicon SET before = '' WHERE rowid IN (SELECT {_PLACE} FROM exchanges WHERE parent_id = OLD.id); END",
     "CREATE TRIGGER lexicon_passage AFTER INSERT ON passages BEGIN"
     " INSERT INTO lexicon (rowid, before, text, date, user)"
-    f" SELECT NEW.{_PASSAGE}, d.name, NEW.question || char(10) || NEW.text, '', d.user FROM documents d"
+    f" SELECT NEW.{_PASSAGE}, d.name, spaced(NEW.question || char(10) || NEW.text), '', d.user FROM documents d"
     " WHERE d.id = NEW.document_id; END",
     "CREATE TRIGGER lexicon_passage_removed AFTER DELETE ON passages BEGIN"
     f" DELETE FROM lexicon WHERE rowid = OLD.{_PASSAGE}; END",

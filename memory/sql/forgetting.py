@@ -110,10 +110,9 @@ def forget(db: sa.Connection, gone: Forgotten, resign: Resign) -> None:
     db.execute(sa.delete(t.conversations).where(empty))
     for document_id in gone.documents:
         documents.remove(db, document_id)
-    lexicon.squeeze(db)
     places = [place(seq, part) for seq in gone.seqs for part in (Part.QUESTION, Part.ROUND)]
     places += [place(seq, Part.PASSAGE) for seq in gone.passages]
-    db.execute(sa.insert(t.forgettings).values(scope=gone.scope, user=gone.user, places=places, log=True))
+    db.execute(sa.insert(t.forgettings).values(scope=gone.scope, user=gone.user, places=places, log=True, words=True))
 
 
 # ---------------------------------------------------------------------- while others work
@@ -147,10 +146,12 @@ def gone_meanwhile(db: sa.Connection, exchange: Exchange, since: int) -> bool:
 def unfinished(db: sa.Connection) -> Unfinished:
     """What is still to be done. Rows on which nothing is left are few: they cost nothing to look at."""
     f = t.forgettings.c
-    query = sa.select(f.seq, f.places, f.log).where(sa.or_(f.log, sa.func.json_array_length(f.places) > 0))
+    query = sa.select(f.seq, f.places, f.log, f.words)
+    query = query.where(sa.or_(f.log, f.words, sa.func.json_array_length(f.places) > 0))
     rows = db.execute(query.order_by(f.seq)).all()
     places = tuple(found for row in rows for found in row.places)
-    return Unfinished(places, max((row.seq for row in rows), default=0), any(row.log for row in rows))
+    through = max((row.seq for row in rows), default=0)
+    return Unfinished(places, through, any(row.words for row in rows), any(row.log for row in rows))
 
 
 def removed_from_index(db: sa.Connection, through: int) -> None:
@@ -159,6 +160,16 @@ def removed_from_index(db: sa.Connection, through: int) -> None:
     db.execute(
         sa.update(t.forgettings).where(f.seq <= through, sa.func.json_array_length(f.places) > 0).values(places=[])
     )
+
+
+def squeeze(db: sa.Connection, through: int) -> bool:
+    """Take some of what is left of deleted words out of the lexicon; whether there is more to do. Once there is not, of
+    what was forgotten up to that number nothing is left there.
+    """
+    more = lexicon.squeeze(db)
+    if not more:
+        db.execute(sa.update(t.forgettings).where(t.forgettings.c.seq <= through).values(words=False))
+    return more
 
 
 def log_is_empty(db: sa.Connection) -> None:

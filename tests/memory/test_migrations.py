@@ -213,7 +213,7 @@ def test_migration_that_fails_half_way_leaves_the_old_schema(
 
 def test_a_ledger_of_before_the_lexicon_is_read_into_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an older ledger holds is found by its words after the upgrade, with the answer that holds."""
-    from memory.lexicon import query
+    from memory.lexicon import terms
 
     path.parent.mkdir(parents=True)
     older = shutil.copytree(
@@ -235,7 +235,7 @@ def test_a_ledger_of_before_the_lexicon_is_read_into_it(path: Path, monkeypatch:
         db.commit()
     ledger = Ledger.open(path)
     found = {
-        text: [place for place, _ in ledger.find_words(query(text), limit=9)] for text in ("nowhere", "owl", "May 3")
+        text: [place for place, _ in ledger.find_words(terms(text), limit=9)] for text in ("nowhere", "owl", "May 3")
     }
     assert found["nowhere"] == [8]
     assert sorted(found["owl"]) == sorted(found["May 3"]) == [4, 8]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from calendar import month_name
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -17,6 +19,37 @@ GIVEN = (
     "INSERT OR IGNORE INTO given (recalled, exchange_id) SELECT d.id, e.id FROM exchanges e,"
     " json_each(e.recollections) r JOIN documents d ON d.user = e.user AND"
     " substr(json_extract(r.value, '$.source') || ', page ', 1, length(d.name) + 7) = d.name || ', page '",
+)
+
+
+MONTHS = " ".join(f"WHEN '{n:02}' THEN '{month_name[n]}'" for n in range(1, 13))
+DATE = (
+    "CAST(substr({at}, 9, 2) AS INTEGER) || ' ' || CASE substr({at}, 6, 2) "
+    + MONTHS
+    + " END || ' ' || substr({at}, 1, 4)"
+)
+IN_FORCE = (
+    "CASE WHEN NEW.value = 0 THEN e.answer WHEN trim(coalesce(NEW.correction, '')) <> '' THEN NEW.correction"
+    " WHEN NEW.value < 0 THEN '' ELSE e.answer END"
+)
+LEXICON = (
+    "DROP TRIGGER lexicon_exchange",
+    "DROP TRIGGER lexicon_rating",
+    "DROP TRIGGER lexicon_passage",
+    "CREATE TRIGGER lexicon_exchange AFTER INSERT ON exchanges BEGIN"
+    " INSERT INTO lexicon (rowid, before, text, date, user) VALUES"
+    " (NEW.seq * 4, spaced(coalesce((SELECT answer FROM exchanges WHERE id = NEW.parent_id), '')),"
+    f" spaced(NEW.question || char(10) || NEW.answer), {DATE.format(at='NEW.created_at')}, NEW.user); END",
+    "CREATE TRIGGER lexicon_rating AFTER INSERT ON ratings BEGIN"
+    f" UPDATE lexicon SET text = (SELECT spaced(e.question || char(10) || {IN_FORCE}) FROM exchanges e"
+    " WHERE e.id = NEW.exchange_id) WHERE rowid = (SELECT seq * 4 FROM exchanges WHERE id = NEW.exchange_id); END",
+    "CREATE TRIGGER lexicon_passage AFTER INSERT ON passages BEGIN"
+    " INSERT INTO lexicon (rowid, before, text, date, user)"
+    " SELECT NEW.seq * 4 + 2, d.name, spaced(NEW.question || char(10) || NEW.text), '', d.user FROM documents d"
+    " WHERE d.id = NEW.document_id; END",
+    # Most ledgers hold no such text: only rows that change are written.
+    "UPDATE lexicon SET text = spaced(text), before = spaced(before) WHERE rowid IN"
+    " (SELECT rowid FROM lexicon WHERE spaced(text) <> text OR spaced(before) <> before)",
 )
 
 
@@ -37,9 +70,11 @@ def upgrade() -> None:
         sa.Column("user", sa.String(64), nullable=True),
         sa.Column("places", sa.JSON, nullable=False),
         sa.Column("log", sa.Boolean, nullable=False),
+        sa.Column("words", sa.Boolean, nullable=False),
         sa.PrimaryKeyConstraint("seq", name="pk_forgettings"),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_conversations_hidden", "conversations", ["id"], sqlite_where=sa.text("NOT remember"))
     if op.get_bind().dialect.name == "sqlite":
-        for statement in GIVEN:
+        for statement in (*GIVEN, *LEXICON):
             op.get_bind().exec_driver_sql(statement)
