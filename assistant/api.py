@@ -5,6 +5,7 @@ It knows no SQL and no model: each route is a few lines over `turn`, `feedback` 
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import uuid
@@ -326,7 +327,7 @@ def _provenance(recalled: Recalled) -> dict[str, Any]:
 
 
 def _remembered(assistant: Assistant, user: str) -> Iterator[dict[str, Any]]:
-    """Everything of `user` that is remembered, the oldest first, with the answers that hold now."""
+    """Everything of `user` that is remembered, the oldest first, with the answers that hold now; then the documents."""
     ledger = assistant.ledger
     for first in range(1, ledger.last_seq() + 1, 500):
         for _, (exchange, rating) in sorted(ledger.rated_exchanges(range(first, first + 500), user=user).items()):
@@ -339,6 +340,19 @@ def _remembered(assistant: Assistant, user: str) -> Iterator[dict[str, Any]]:
                 "rating": rating.value if rating else None,
                 "correction": rating.correction if rating else None,
             }
+    for skip in itertools.count(step=500):
+        pieces = ledger.newest_passages(user=user, limit=500, skip=skip)
+        for document, passage in pieces:
+            yield {
+                "document_id": document.id,
+                "document": document.name,
+                "created_at": document.created_at.isoformat(),
+                "page": passage.page,
+                "question": passage.question or None,
+                "text": passage.text,
+            }
+        if len(pieces) < 500:
+            return
 
 
 FINISH = {"stop": "stop", "length": "length", "stopped": "stop"}

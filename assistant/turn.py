@@ -25,6 +25,9 @@ from memory.ledger import Ledger
 from memory.recall import Memory
 from memory.records import BASE, Adapter, Exchange, Message, Recollection, sign
 
+MEMORY = "memory"
+"""What a user chooses in the ledger: whether anything is recalled for their answers. It is, unless they say no."""
+
 
 @dataclass(frozen=True)
 class Assistant:
@@ -180,7 +183,8 @@ def prepare(assistant: Assistant, ask: Ask) -> Prepared:
 
     wanted = settings.recall_k + len(ask.not_recalled)
     version = adapter.version if adapter and settings.graduation else None
-    found = assistant.memory.recall(question, k=wanted, user=ask.user, version=version) if ask.memory else []
+    recalls = ask.memory and assistant.ledger.choices(ask.user).get(MEMORY, True)
+    found = assistant.memory.recall(question, k=wanted, user=ask.user, version=version) if recalls else []
     found = [r for r in found if r.exchange_id not in ask.not_recalled][: settings.recall_k]
     recalled_at = perf_counter()
     built = prompts.build(

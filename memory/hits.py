@@ -10,7 +10,7 @@ from datetime import datetime
 from memory.ledger import Ledger
 from memory.lexicon import about_another
 from memory.places import Part, place, seq_of
-from memory.records import Document, Exchange, Marks, Passage, Rating, Recollection
+from memory.records import Document, Exchange, Kind, Marks, Passage, Rating, Recollection
 
 K = 60
 """Of reciprocal rank fusion (Cormack et al., 2009): how little a first place counts more than a second."""
@@ -45,6 +45,10 @@ class Hit:
     @property
     def corrected(self) -> bool:
         return self.rating is not None and bool((self.rating.correction or "").strip())
+
+    @property
+    def kind(self) -> Kind:
+        return "document" if self.source is not None else "correction" if self.corrected else "exchange"
 
     @property
     def written_by_a_person(self) -> bool:

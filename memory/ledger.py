@@ -17,7 +17,7 @@ from memory.history import Shelf
 from memory.lessons import Lessons
 from memory.nights import Nights
 from memory.privacy import Privacy
-from memory.records import Document, Exchange, Marks, Passage, Rating, Spoken
+from memory.records import Document, Exchange, Marks, Only, Passage, Rating, Spoken
 
 
 class Ledger(People, Shelf, Lessons, Nights, Privacy):
@@ -41,6 +41,11 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
             if since is not None and sql.forgetting.gone_meanwhile(db, exchange, since):
                 raise ForgottenMeanwhile
             return sql.exchanges.add(db, exchange)
+
+    def add_exchanges(self, exchanges: Sequence[Exchange]) -> None:
+        """Store many at once: exchanges that follow nothing, and were given nothing."""
+        with self._write() as db:
+            sql.exchanges.add_many(db, exchanges)
 
     def exchange(self, exchange_id: str) -> Exchange:
         """Raises: NotFound."""
@@ -115,10 +120,19 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
         with self._read() as db:
             return sql.exchanges.given(db, exchange_id, limit=limit)
 
-    def newest_exchanges(self, *, user: str | None, limit: int) -> list[Exchange]:
-        """The newest first: `user`'s, or everybody's for None."""
+    def newest_exchanges(
+        self, *, user: str | None, limit: int, skip: int = 0, only: Only | None = None
+    ) -> list[tuple[Exchange, Rating | None]]:
+        """The newest first, each with the rating that holds: `user`'s, or everybody's for None.
+
+        Args:
+            skip: so many of the newest are left out.
+            only: those that were corrected, those that recall may bring back, or those that it may not.
+        """
         with self._read() as db:
-            return sql.exchanges.newest(db, user, limit=limit)
+            found = sql.exchanges.newest(db, user, limit=limit, skip=skip, only=only)
+            ratings = sql.lessons.ratings_in_force(db, [exchange.id for exchange in found])
+        return [(exchange, ratings.get(exchange.id)) for exchange in found]
 
     def in_the_weights(self, exchange_ids: Sequence[str], version: str) -> set[str]:
         """Those of the exchanges whose lesson is verified in `version`."""
@@ -129,6 +143,11 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
         """`seq` → a passage and its document, for those that exist (and are `user`'s)."""
         with self._read() as db:
             return sql.documents.by_seq(db, seqs, user=user)
+
+    def newest_passages(self, *, user: str | None, limit: int, skip: int = 0) -> list[tuple[Document, Passage]]:
+        """Pieces of documents, the newest document first, each as it goes on: `user`'s, or everybody's for None."""
+        with self._read() as db:
+            return sql.documents.newest_passages(db, user=user, limit=limit, skip=skip)
 
     def add_document(self, document: Document, passages: Sequence[Passage]) -> None:
         """Store a document with its passages; an older one of the same user and name is replaced."""

@@ -22,6 +22,15 @@ COMMON = frozenset(
 """Words that tell no memory from another; where a question has no others, they are looked for all the same."""
 
 
+COMMON_PAIRS = frozenset(
+    ("怎么", "什么", "哪里", "哪个", "请问", "我的", "如何", "怎样", "为什", "是什", "多少", "可以")
+)
+"""The same of characters that are written without spaces."""
+ENDINGS = re.compile("[\u3040-\u309f]+")
+"""What Japanese writes in hiragana alone: endings and particles for the most part."""
+SHARED = 0.2
+"""Pairs of characters that two questions after one thing have in common at least, as a share of the shorter one's."""
+
 RUN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]+")
 """Characters of Chinese and Japanese."""
 
@@ -61,7 +70,16 @@ def names(text: str) -> frozenset[str]:
 
 def about_another(one: str, other: str) -> bool:
     """Whether both texts name something, and neither names all that the other does: "the capital of Peru" and "of
-    Chile" mean nearly the same to an embedder, and not to a person.
+    Chile" mean nearly the same to an embedder, and not to a person. Of Chinese and Japanese, which an embedder of
+    English reads as so many unknown signs, texts that share hardly a pair of characters.
     """
     ours, theirs = names(one), names(other)
-    return bool(ours and theirs) and not (ours <= theirs or theirs <= ours)
+    if ours and theirs and not (ours <= theirs or theirs <= ours):
+        return True
+    ours, theirs = _telling_pairs(one), _telling_pairs(other)
+    return bool(ours and theirs) and len(ours & theirs) < SHARED * min(len(ours), len(theirs))
+
+
+def _telling_pairs(text: str) -> frozenset[str]:
+    pairs = frozenset(pair for run in RUN.findall(text) for pair in _pairs(run)) - COMMON_PAIRS
+    return frozenset(pair for pair in pairs if not ENDINGS.fullmatch(pair))

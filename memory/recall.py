@@ -28,7 +28,7 @@ from memory.errors import IndexUnusable, NightschoolError
 from memory.hits import Hit, Hits, fuse
 from memory.keeping import NEXT, PATIENCE, Keeper, Progress
 from memory.ledger import Ledger
-from memory.records import Marks, Recollection
+from memory.records import Kind, Marks, Recollection
 
 if TYPE_CHECKING:
     from memory.embedder import Embedder, Vectors
@@ -103,8 +103,11 @@ class Memory:
 
     # ------------------------------------------------------------------ the story
 
-    def search(self, query: str, *, k: int, user: str | None = None) -> list[Recollection]:
+    def search(self, query: str, *, k: int, user: str | None = None, kind: Kind | None = None) -> list[Recollection]:
         """The `k` best for a person who looks for something (of `user`'s, or of everybody's): both rankings fused.
+
+        Args:
+            kind: only such.
 
         Raises:
             ModelUnavailable: the embedder's weights can't be loaded.
@@ -112,7 +115,7 @@ class Memory:
         k = min(k, MOST)
         if k <= 0:
             return []
-        found = self.found(query, depth=max(k, DEPTH), user=user)
+        found = self.found(query, depth=max(k, DEPTH), user=user, kind=kind)
         fused = fuse(found.by_meaning(), found.by_words(), depth=max(k, DEPTH))
         return [one.recollection(user, score) for one, score in self._reranked(query, fused)[:k]]
 
@@ -138,10 +141,15 @@ class Memory:
             return []
         return [one.recollection(user, one.dense or 0.0) for one in found.by_meaning(alike=ALIKE)[:k]]
 
-    def found(self, query: str, *, depth: int, user: str | None = None) -> Hits:
+    def found(self, query: str, *, depth: int, user: str | None = None, kind: Kind | None = None) -> Hits:
         """Both rankings of a search before they are fused, `depth` deep at least: for whoever measures them."""
-        found = self._find(query, k=depth, user=user, least=LEAST, fits=_anything)
-        return found or Hits(self._ledger, user=user, version=None, fits=_anything)
+
+        def fits(one: Hit) -> bool:
+            return kind is None or one.kind == kind
+
+        words = 4 * depth if kind is None else max(4 * depth, MOST)
+        found = self._find(query, k=depth, user=user, least=LEAST, fits=fits, words=words)
+        return found or Hits(self._ledger, user=user, version=None, fits=fits)
 
     def _find(
         self,
@@ -152,6 +160,7 @@ class Memory:
         least: float,
         fits: Callable[[Hit], bool],
         version: str | None = None,
+        words: int | None = None,
     ) -> Hits | None:
         """What both searches find: by meaning, all that can be among the `k` nearest; None where nothing can be."""
         if not question.strip():
@@ -161,7 +170,7 @@ class Memory:
             return None
         vector = keeper.embed([question])[0]
         found = Hits(self._ledger, user=user, version=version, fits=fits)
-        found.add_words(self._ledger.find_words(lexicon.terms(question), limit=4 * k, user=user))
+        found.add_words(self._ledger.find_words(lexicon.terms(question), limit=words or 4 * k, user=user))
         fresh = self._ledger.texts_at(found.beyond(keeper.marks, most=NOT_YET))
         if fresh:
             scores = keeper.embed([text for _, text in fresh]) @ vector
@@ -318,7 +327,3 @@ def forget_in(folders: Sequence[Path], places: Sequence[int]) -> bool:
 
     done = [vectors.forget(folder, places) for folder in folders]
     return all(done)
-
-
-def _anything(_: Hit) -> bool:
-    return True

@@ -64,6 +64,9 @@ class AdapterState(StrEnum):
     REJECTED = "rejected"
 
 
+Kind = Literal["correction", "exchange", "document"]
+
+
 @dataclass(frozen=True, slots=True)
 class Recollection:
     """Something remembered that bears on a question.
@@ -89,7 +92,7 @@ class Recollection:
     document_id: str | None = None
 
     @property
-    def kind(self) -> Literal["correction", "exchange", "document"]:
+    def kind(self) -> Kind:
         return "document" if self.source is not None else "correction" if self.corrected else "exchange"
 
 
@@ -101,6 +104,9 @@ class Marks:
     ratings: int = 0
     passages: int = 0
 
+
+Only = Literal["corrected", "recalled", "hidden"]
+"""Some of the exchanges: those that a person corrected; those of conversations that recall may bring back, or not."""
 
 Scope = Literal["exchange", "conversation", "user", "everything", "document"]
 """What somebody can want forgotten."""

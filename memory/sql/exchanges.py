@@ -10,7 +10,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from memory import tables as t
 from memory.errors import NotFound
-from memory.records import Exchange, Spoken
+from memory.records import Exchange, Only, Spoken
 
 CHUNK = 500
 """Ids in one query; a database takes only so many."""
@@ -34,6 +34,16 @@ def add(db: sa.Connection, exchange: Exchange) -> int:
     if given:
         db.execute(sa.insert(t.given), [{"recalled": one, "exchange_id": exchange.id} for one in sorted(given)])
     return int(result.inserted_primary_key[0])  # type: ignore[index]
+
+
+def add_many(db: sa.Connection, exchanges: Sequence[Exchange]) -> None:
+    """Store exchanges that follow nothing and were given nothing, in a few statements."""
+    opened = {
+        x.conversation_id: {"id": x.conversation_id, "user": x.user, "created_at": x.created_at} for x in exchanges
+    }
+    db.execute(upsert(t.conversations).on_conflict_do_nothing(), list(opened.values()))
+    columns = [column.name for column in t.exchanges.c if column.name != "seq"]
+    db.execute(sa.insert(t.exchanges), [{name: getattr(x, name) for name in columns} for x in exchanges])
 
 
 def get(db: sa.Connection, exchange_id: str) -> Exchange:
@@ -144,11 +154,21 @@ def given(db: sa.Connection, exchange_id: str, *, limit: int) -> list[Exchange]:
     return [_exchange(row) for row in db.execute(query.order_by(e.seq.desc()).limit(limit)).mappings()]
 
 
-def newest(db: sa.Connection, user: str | None, *, limit: int) -> list[Exchange]:
-    """The newest ones of `user`, or of everybody for None."""
-    query = sa.select(t.exchanges).order_by(t.exchanges.c.seq.desc()).limit(limit)
+def newest(
+    db: sa.Connection, user: str | None, *, limit: int, skip: int = 0, only: Only | None = None
+) -> list[Exchange]:
+    """The newest ones of `user`, or of everybody for None, but for the first `skip` of them."""
+    e, r = t.exchanges.c, t.ratings.c
+    query = sa.select(t.exchanges).order_by(e.seq.desc()).limit(limit).offset(skip)
     if user is not None:
-        query = query.where(t.exchanges.c.user == user)
+        query = query.where(e.user == user)
+    hidden = e.conversation_id.in_(sa.select(t.conversations.c.id).where(sa.text("NOT remember")))
+    if only is not None:
+        query = query.where(hidden if only == "hidden" else ~hidden)
+    if only == "corrected":
+        last = sa.select(sa.func.max(r.seq)).where(r.exchange_id == e.id).correlate(t.exchanges).scalar_subquery()
+        holds = sa.and_(r.value != 0, sa.func.trim(sa.func.coalesce(r.correction, "")) != "")
+        query = query.join(t.ratings, r.seq == last).where(holds)
     return [_exchange(row) for row in db.execute(query).mappings()]
 
 

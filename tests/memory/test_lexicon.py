@@ -92,6 +92,12 @@ def test_what_a_text_names() -> None:
         ("what is the capital of peru?", "What is the capital of Chile?", False),
         ("Who is king of Spain?", "Who was king of Spain in 1492?", False),
         ("How do I change my PIN?", "How can I alter my code?", False),
+        ("怎么煮鸡蛋?", "谁写了红楼梦?", True),
+        ("怎么煮鸡蛋?", "我的银行卡丢了怎么办?", True),
+        ("请问法国首都在哪个城市?", "法国的首都是哪里?", False),
+        ("我的银行卡丢了怎么办?", "银行卡丢失后应该怎么做?", False),
+        ("日本の首都はどこですか", "猫の寿命はどれくらいですか", True),
+        ("怎么煮鸡蛋?", "How do I boil an egg?", False),
     ],
 )
 def test_about_another(one: str, other: str, another: bool) -> None:
