@@ -2,8 +2,8 @@
 
 Recollections stand in the user's message, before the question: what was asked then, and what the answer should have
 been. Small models heed that more than a note in the system message or an earlier exchange. Where the nearest of them is
-a correction, it is handed over as the answer, behind the question: in other words than those that were corrected, a
-small model says it then twice as often (docs/LOG.md).
+a correction, it is handed over as the answer, behind the question: asked in other words than those that were corrected,
+a small model says it then more often (docs/LOG.md).
 """
 
 from __future__ import annotations
