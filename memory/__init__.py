@@ -16,6 +16,7 @@ tables.py      the ledger's schema
 migrations/    from one schema to the next
 errors.py      what can go wrong, as one tree
 embedder.py    text to vectors
+keeping.py     an index, kept level with the ledger beside everything else
 recall.py      a question → ranked recollections, each with why it is there: read this first
 hits.py        what was found, judged by the ratings that hold, folded and fused
 lexicon.py     a question → the words that BM25 looks for; what a text names

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from assistant import feedback
-from assistant.forgetting import forget, still_in_the_weights
+from assistant.forgetting import forget, still_in_the_weights, sweep_uploads
 from assistant.texts import Language, text
 from assistant.turn import MEMORY, clean
 from assistant.ui.markup import both
@@ -222,6 +222,8 @@ class MemoryPage:
             finally:
                 # The ledger has its words now; a copy beside it would outlive their being forgotten.
                 Path(file).unlink(missing_ok=True)
+        # And what somebody sent whose tab was closed before it got here.
+        sweep_uploads(made.settings.home)
         return {self.files: None, **self._anew(query, kind, page, who, language)}
 
     def _forget(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from assistant import ui
 from assistant.feedback import rate
 from assistant.forgetting import forget, still_in_the_weights, withdraw_versions
 from assistant.testing import KEY, assistant
@@ -349,6 +351,17 @@ def test_what_is_sent_to_the_page_and_never_used_goes(house: Assistant) -> None:
     os.utime(page / "a1" / "sent", (0, 0))
     do(house, exchange=say(house, f"dog {NAME} the third", conversation_id="c3").id)
     assert [str(path.relative_to(page)) for path in page.rglob("sent")] == ["a2/sent"]
+
+
+def test_a_server_begins_without_what_an_earlier_one_was_sent(house: Assistant) -> None:
+    """It can't be used any more; what is just being sent to another server of this home stays."""
+    page = house.settings.home / "page"
+    for name, at in (("old", 0), ("new", time.time())):
+        (page / name).mkdir(parents=True)
+        (page / name / "sent").write_text("text")
+        os.utime(page / name / "sent", (at, at))
+    assert ui._temp_dir(house.settings.home) == page
+    assert [path.name for path in page.iterdir()] == ["new"]
 
 
 def test_users_are_named_or_known_by_their_id(house: Assistant) -> None:
