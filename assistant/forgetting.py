@@ -24,7 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from assistant.turn import adapter_folder
-from memory.errors import ForgottenMeanwhile, NotRemembered
+from memory.errors import ForgottenMeanwhile, NotFound, NotRemembered
 from memory.ledger import Ledger
 from memory.records import AdapterState, Forgotten, sign
 
@@ -74,16 +74,26 @@ def forget(
         NotFound: there is no such thing.
         NotRemembered: the ledger can't be written; nothing is forgotten then but what lay in files.
     """
-    gone = ledger.to_forget(
-        exchange=exchange, conversation=conversation, user=user, everything=everything, document=document
-    )
+
+    def chosen() -> Forgotten:
+        return ledger.to_forget(
+            exchange=exchange, conversation=conversation, user=user, everything=everything, document=document
+        )
 
     def resign(prompt: Sequence[Any], answer: str) -> str:
         return sign(key, prompt, answer)
 
-    with _turn(home):
-        clean_files(home, gone)
-        ledger.forget(gone, resign)
+    gone = left = chosen()
+    while left.exchanges or left.documents:
+        with _turn(home):
+            clean_files(home, left)
+            ledger.forget(left, resign)
+        # What was said in it between the look and the deed goes too.
+        try:
+            left = chosen()
+        except NotFound:
+            break
+        gone = gone.plus(left)
     ledger.finish_forgetting(remove)
     withdraw_versions(ledger, home)
     return gone

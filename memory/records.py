@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, TypedDict
@@ -129,6 +129,18 @@ class Forgotten:
     passages: tuple[int, ...] = ()
     texts: frozenset[str] = frozenset()
     answered_with: tuple[str, ...] = ()
+
+    def plus(self, more: Forgotten) -> Forgotten:
+        """This, and what was found of the same later."""
+        return replace(
+            self,
+            exchanges=(*self.exchanges, *more.exchanges),
+            lessons=(*self.lessons, *more.lessons),
+            documents=(*self.documents, *more.documents),
+            seqs=(*self.seqs, *more.seqs),
+            passages=(*self.passages, *more.passages),
+            texts=self.texts | more.texts,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,6 +273,20 @@ def test_a_turn_under_way_stores_nothing_of_it(house: Assistant) -> None:
     assert holding(home) == []
 
 
+def test_what_is_said_between_the_look_and_the_deed_goes_too(house: Assistant) -> None:
+    """Somebody says one thing more while all of theirs is just being forgotten."""
+    real, said = house.ledger.forget, iter([f"{NAME} barks again"])
+
+    def forgets(*what: Any) -> None:
+        for question in said:
+            say(house, question)
+        real(*what)
+
+    house.ledger.forget = forgets  # type: ignore[method-assign]
+    assert len(do(house, user="local").exchanges) == 4
+    assert (house.ledger.count_exchanges(), holding(house.settings.home)) == (0, [])
+
+
 def test_another_forgetting_costs_a_turn_nothing(house: Assistant) -> None:
     """What somebody else had forgotten, or what has nothing to do with it: the exchange is stored."""
     other = say(house, "Larks sing at dawn", user="ann")
