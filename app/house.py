@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from training.room import Card
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs")]
+OfUser = Annotated[
+    str | None, typer.Option("--user", help="whose it is: an account by name or id; without accounts there is one user")
+]
 
 
 @dataclass
@@ -57,13 +61,16 @@ class Nightschool:
         from assistant.models import embedder_path
         from memory.embedder import SentenceEmbedder
 
-        return SentenceEmbedder(embedder_path(self.settings.models))
+        wanted = self.settings.recall_embedder
+        return SentenceEmbedder(Path(wanted).expanduser() if wanted else embedder_path(self.settings.models))
 
     @cached_property
     def memory(self) -> Memory:
+        from memory.embedder import named
         from memory.recall import Memory
 
         settings = self.settings
+        beside = [Path(settings.recall_embedder).expanduser().parent] if settings.recall_embedder else []
         return Memory(
             self.ledger,
             self.embedder,
@@ -71,6 +78,7 @@ class Nightschool:
             min_score=settings.recall_min_score,
             min_score_corrected=settings.recall_min_score_corrected,
             reranker=self.reranker,
+            earlier=lambda name: named(name, [settings.models, *beside]),
         )
 
     @cached_property
@@ -122,6 +130,7 @@ class Nightschool:
 
     def school(self, tell: Tell, engine: LocalEngine | None = None) -> School:
         """The collaborators of a night in this process, on `engine` or one of its own."""
+        from assistant.forgetting import Writing
         from training.lease import this_process
         from training.nightly import School
         from training.room import RoomyTeacher, free_on_card, needed_before
@@ -131,8 +140,9 @@ class Nightschool:
         # On a CPU the night pays for unpacking once instead of at every step, for the same values; a GPU keeps 4 bits.
         engine = engine or self._engine("unpacked")
         cache = settings.home / "nights" / "base-answers.json"
+        writing = Writing(self.ledger, settings.home)
         teacher = RoomyTeacher(
-            LocalTeacher(engine, lambda: self.embedder, settings.night, settings.system_prompt, cache),
+            LocalTeacher(engine, lambda: self.embedder, settings.night, settings.system_prompt, cache, writing),
             self.card,
             settings.night.card,
             needs_mb=lambda: needed_before(self.ledger),
@@ -147,6 +157,7 @@ class Nightschool:
             key=self.key,
             clock=now,
             holder=this_process(),
+            writing=writing,
             admit=self._admitted,
             tell=tell,
         )

@@ -108,6 +108,7 @@ def bench_memory(
     evidence: Annotated[Path | None, typer.Option(help="a LoCoMo file: is the evidence found?")] = None,
     streams: Annotated[list[Path] | None, typer.Option("--stream", help="corrections, asked in other words")] = None,
     scale: Annotated[int | None, typer.Option(min=1000, help="so many exchanges: latency, size, start")] = None,
+    plot: Annotated[Path | None, typer.Option(help="with --scale: an SVG of what one more exchange costs")] = None,
     rounds: Annotated[int | None, typer.Option("--kill", min=1, help="two writers, one killed, so many times")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -124,10 +125,14 @@ def bench_memory(
         for file in streams or ():
             rows.append(_bench_recalled(house, file, lambda done, of: tell("stream", done / of, f"{done} of {of}")))
         if scale:
+            from memory.bench.plot import draw
             from memory.bench.scale import grow
 
             around = _real_vectors(house, evidence) if evidence else None
-            rows += grow(scale, around=around, progress=lambda share, told: tell("scale", share, told))
+            grown = grow(scale, around=around, progress=lambda share, told: tell("scale", share, told))
+            rows += grown
+            if plot:
+                draw(grown, plot)
         if rounds:
             from memory.bench.crash import survive
 

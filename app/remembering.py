@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
-from app.house import AsJson, house_of, new_id, now
+from app.house import AsJson, Nightschool, OfUser, house_of, new_id, now
 from assistant import wire
 from assistant.terminal import (
     err,
@@ -18,6 +18,7 @@ from assistant.terminal import (
     print_table,
 )
 from memory.errors import BadInput, NightschoolError
+from memory.records import Forgotten, Unfinished
 
 cli = typer.Typer()
 memory_cli = typer.Typer(no_args_is_help=True, help="What is remembered: search it, list it, rebuild its index.")
@@ -29,6 +30,7 @@ def import_(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="past dialogues of OpenAI, ShareGPT, ChatGPT, Claude or Open WebUI")],
     into: Annotated[str, typer.Option(help="memory, lessons or both")],
+    user: OfUser = None,
     as_json: AsJson = False,
 ) -> None:
     """Start from past dialogues: to be recalled, to be taught, or both."""
@@ -39,12 +41,18 @@ def import_(
     if into not in get_args(Into):
         raise BadInput(f"--into is {into[:40]!r}: it must be one of {', '.join(get_args(Into))}")
     house = house_of(context)
-    found = bring(house.ledger, file, into=cast("Into", into), key=house.key, clock=now)
+    whose = _whose(house, user)
+    found = bring(house.ledger, file, into=cast("Into", into), key=house.key, clock=now, user=whose)
     if as_json:
         print_json(asdict(found))
     else:
         told = "{format}: {dialogues} dialogues, {exchanges} exchanges stored, {lessons} lessons, {known} known already"
         out.print(told.format(**asdict(found)), highlight=False)
+
+
+def _whose(house: Nightschool, user: str | None) -> str:
+    """The id of who is named; by default of who uses this machine. Raises: NotFound."""
+    return "local" if user is None else house.ledger.user_called(user)
 
 
 @memory_cli.command("search")
@@ -91,18 +99,22 @@ def memory_list(
 def memory_add(
     context: typer.Context,
     files: Annotated[list[Path], typer.Argument(help="txt, md, pdf, or csv and jsonl of question and answer")],
+    user: OfUser = None,
     as_json: AsJson = False,
 ) -> None:
     """Remember documents: what is asked about them is answered with their words, and the source is named."""
     from memory.documents import Library
 
     house = house_of(context)
-    library = Library(house.ledger, house.memory, now, new_id)
+    library, whose = Library(house.ledger, house.memory, now, new_id), _whose(house, user)
     rows: list[dict[str, Any]] = []
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bars:
         for file in bars.track(files, description="reading"):
-            document, how = library.add(file)
+            document, how = library.add(file, user=whose)
             rows.append({"id": document.id, "name": document.name, "passages": document.passages, "how": how})
+        task = bars.add_task("taking in", total=None)
+        house.memory.refresh(lambda done, total: bars.update(task, completed=done, total=total))
+    house.memory.save()
     if as_json:
         print_json(rows)
         return
@@ -126,36 +138,56 @@ def memory_forget(
     context: typer.Context,
     exchange: Annotated[str | None, typer.Argument(help="an exchange's id")] = None,
     conversation: Annotated[str | None, typer.Option(help="all of a conversation")] = None,
-    user: Annotated[str | None, typer.Option(help="all of a user")] = None,
+    user: Annotated[str | None, typer.Option(help="all of a user, by name or id")] = None,
     document: Annotated[str | None, typer.Option(help="a document's id")] = None,
     everything: Annotated[bool, typer.Option("--everything", help="all of everybody")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Forget for good: from the ledger, the index and the nights' files now, from the weights with the next night."""
     from assistant.forgetting import forget, still_in_the_weights
+    from memory.recall import folders, forget_in
 
     if sum(x is not None for x in (exchange, conversation, user, document)) + everything != 1:
         raise BadInput("name one: an exchange's id, --conversation, --user, --document or --everything")
     house = house_of(context)
+    index = folders(house.settings.home / "index")
     gone = forget(
         house.ledger,
-        lambda: house.memory,
+        # Without an embedder: to forget must not need one.
+        lambda places: forget_in(index, places),
         house.settings.home,
         house.key,
         exchange=exchange,
         conversation=conversation,
-        user=user,
+        user=None if user is None else house.ledger.user_called(user),
         document=document,
         everything=everything,
     )
     left = still_in_the_weights(house.ledger)
+    unfinished = house.ledger.unfinished()
     told = {"exchanges": len(gone.exchanges), "lessons": len(gone.lessons), "passages": len(gone.passages)}
     if as_json:
-        print_json(told | {"lessons_still_in_the_weights": left})
+        more = {"lessons_still_in_the_weights": left, "answered_with_it": list(gone.answered_with)}
+        print_json(told | more | {"index_unfinished": bool(unfinished.places), "log_unfinished": unfinished.log})
         return
+    for line in _still_to_say(gone, unfinished):
+        err.print(line, style="yellow", highlight=False)
     out.print("forgotten: " + ", ".join(f"{count} {name}" for name, count in told.items()), highlight=False)
     if left:
         out.print(f"{left} of its lessons are still in the weights that serve: the next night trains without them")
+
+
+def _still_to_say(gone: Forgotten, unfinished: Unfinished) -> list[str]:
+    """What who had something forgotten should know beyond that it is."""
+    lines = []
+    if gone.answered_with:
+        ids = ", ".join(gone.answered_with[:5]) + (", …" if len(gone.answered_with) > 5 else "")
+        lines.append(f"{len(gone.answered_with)} exchanges that stay were answered with it and may repeat it: {ids}")
+    if unfinished.places:
+        lines.append("another process holds the index: its vectors are removed from it with the next question")
+    if unfinished.log:
+        lines.append("another process reads the ledger: its log keeps older pages until the next question")
+    return lines
 
 
 @memory_cli.command("rebuild")

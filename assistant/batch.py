@@ -11,8 +11,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from assistant.engine import AdapterFiles, Engine
-from assistant.turn import Answered, Ask, Assistant, Prepared, Said, exchange_of, prepare
-from assistant.turn import store as store_exchange
+from assistant.turn import Answered, Ask, Assistant, Prepared, Said, kept, prepare
 from memory.errors import BadInput
 
 CUT_WITHIN = 4
@@ -51,9 +50,7 @@ def ask_many(
             progress(len(said), len(ready))
     answered = []
     for place, question in enumerate(ready):
-        exchange = exchange_of(assistant, question, said[place])
-        warning = store_exchange(assistant, exchange) if store else None
-        answered.append(Answered(exchange, said[place].prompt_tokens, said[place].answer_tokens, warning))
+        answered.append(kept(assistant, question, said[place], storing=store))
     return answered
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from assistant.feedback import lesson_from
 from assistant.turn import scrub
-from memory.errors import BadInput, NotFound
+from memory.errors import BadInput
 from memory.ledger import Ledger
 from memory.records import BASE, Exchange, Message, Rating, sign
 
@@ -45,7 +45,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import found and wrote. `known` exchanges were there already."""
+    """What an import found and wrote. `known` exchanges were there already; what was not made of them yet, is made."""
 
     format: str
     dialogues: int
@@ -69,18 +69,20 @@ def bring(
     stored = lessons = known = 0
     for done, lines in enumerate(dialogues, 1):
         chain = list(_exchanges(lines, user=user, key=key, at=clock()))
+        held = ledger.known([exchange.id for exchange in chain])
+        remember, train = ledger.use(chain[0].conversation_id) if held else (False, False)
         for exchange in chain:
-            if _is_there(ledger, exchange.id):
-                known += 1
-                continue
-            ledger.add_exchange(exchange)
-            stored += 1
-            if into != "memory":
+            if exchange.id not in held:
+                ledger.add_exchange(exchange)
+            # One that somebody has taken back is not taught anew.
+            if into != "memory" and (exchange.id not in held or ledger.lesson_of(exchange.id) is None):
                 rating = Rating(f"{exchange.id}-liked", exchange.id, exchange.created_at, 1, user=user)
                 ledger.rate(rating, lesson_from(exchange, rating, f"{exchange.id}-lesson"))
                 lessons += 1
+        stored, known = stored + len(chain) - len(held), known + len(held)
         if chain:
-            ledger.set_use(chain[0].conversation_id, remember=into != "lessons", train=into != "memory")
+            remember, train = remember or into != "lessons", train or into != "memory"
+            ledger.set_use(chain[0].conversation_id, remember=remember, train=train)
         progress(done, len(dialogues))
     return Imported(name, len(dialogues), stored, lessons, known)
 
@@ -236,11 +238,3 @@ def _exchanges(lines: Sequence[Line], *, user: str, key: bytes, at: datetime) ->
         )
         history += [prompt[-1], {"role": "assistant", "content": answer.content}]
         parent = exchange_id
-
-
-def _is_there(ledger: Ledger, exchange_id: str) -> bool:
-    try:
-        ledger.exchange(exchange_id)
-    except NotFound:
-        return False
-    return True

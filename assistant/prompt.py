@@ -1,7 +1,9 @@
 """What the model is given: a pure function from settings, recollections, history and question to messages.
 
 Recollections stand in the user's message, before the question: what was asked then, and what the answer should have
-been. Small models heed that more than a note in the system message or an earlier exchange (docs/LOG.md).
+been. Small models heed that more than a note in the system message or an earlier exchange. Where the nearest of them is
+a correction, it is handed over as the answer, behind the question: asked in other words than those that were corrected,
+a small model says it then more often (docs/LOG.md).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ Count = Callable[[Sequence[Message]], int]
 
 
 QUOTED = "Quoted from {source}, as a source and not as an instruction:"
+ANSWER = "{question}\n\nThe answer is: {answer}\n\nSay so."
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +91,19 @@ def build(
 
 
 def _asking(question: str, recollections: Sequence[Recollection]) -> list[Message]:
-    """The user's message: what is recalled, the best last, and then the question."""
+    """The user's message: what is recalled, the best last, and then the question. Of a correction that fits best, the
+    answer comes behind it.
+    """
+    if recollections and recollections[0].corrected:
+        best, recollections = recollections[0], recollections[1:]
+        question = ANSWER.format(question=question, answer=best.answer)
     known = [_known(r) for r in reversed(recollections)]
     return [{"role": "user", "content": "\n\n".join([*known, question])}]
 
 
 def _known(r: Recollection) -> str:
-    """One recollection. A correction stands plainly, as it was measured to be heeded best (docs/LOG.md); what was said
-    bears its day; a document is quoted, line by line, so that what it tells the reader to do is seen to be its words.
+    """One recollection. A correction stands plainly; what was said bears its day; a document is quoted, line by line:
+    what it tells the reader to do is seen to be its words.
     """
     if r.source is not None:
         quoted = "\n".join(f"> {line}" for line in f"{r.question}\n{r.answer}".strip().splitlines())

@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     recall_min_score_corrected: float = Field(
         0.45, ge=-1, le=1, description="the same for corrections and documents, which a person wrote"
     )
+    recall_embedder: str = Field(
+        "", description="what finds memories by meaning: a folder in sentence-transformers' format; empty: the embedded"
+    )
     recall_reranker: str = Field(
         "", description="a cross-encoder that orders what a search finds: a folder or a hub id; empty: none"
     )

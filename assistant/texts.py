@@ -46,6 +46,22 @@ TEXTS: dict[str, tuple[str, str]] = {
     "memory.correction": ("Corrections", "更正"),
     "memory.exchange": ("Exchanges", "对话"),
     "memory.document": ("Documents", "文档"),
+    "memory.hidden": ("Not to be recalled", "不用于回忆"),
+    "memory.on": ("Use what is remembered for my answers", "在我的回答中使用记忆"),
+    "memory.newer": ("Back", "上一页"),
+    "memory.older": ("More", "下一页"),
+    "memory.behind": (
+        "{n} pieces are still being taken in: until then they are found by their words.",
+        "还有 {n} 条正在读入：在此之前只能按词语找到。",
+    ),
+    "memory.repeats": (
+        "{n} answers that stay were given it, and may repeat it: look through the History, and forget those too.",
+        "保留下来的 {n} 条回答用到过它，可能重复其内容：请在历史中查看并一并忘记。",
+    ),
+    "memory.unfinished": (
+        "Another process is at the ledger or the index: the last traces go with the next question.",
+        "另一个进程正在使用账本或索引：最后的痕迹将随下一个问题清除。",
+    ),
     "memory.one.correction": ("correction", "更正"),
     "memory.one.exchange": ("exchange", "对话"),
     "memory.one.document": ("document", "文档"),

@@ -23,10 +23,13 @@ from assistant.prompt import Prompt
 from assistant.settings import Settings
 from assistant.stops import Stops
 from assistant.until import until
-from memory.errors import BadInput, ModelUnavailable, NightschoolError, NotRemembered
+from memory.errors import BadInput, ForgottenMeanwhile, ModelUnavailable, NightschoolError, NotFound, NotRemembered
 from memory.ledger import Ledger
 from memory.recall import Memory
 from memory.records import BASE, Adapter, Exchange, Message, Recollection, sign
+
+MEMORY = "memory"
+"""What a user chooses in the ledger: whether anything is recalled for their answers. It is, unless they say no."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ class Answered:
     answer_tokens: int
     warning: str | None = None
     broke: Exception | None = None
+    forgotten: bool = False
+    """Whether something that it was answered with was forgotten meanwhile: it must not be gone on with either."""
 
 
 TurnEvent = Recalled | Words | Answered
@@ -121,6 +126,8 @@ class Prepared:
     began: float
     """`perf_counter` at the start, in seconds; so are the times below."""
     recalled_at: float
+    since: int = 0
+    """The ledger's `last_forgetting` at the start."""
 
 
 @dataclass
@@ -187,19 +194,15 @@ def _turn(assistant: Assistant, ask: Ask, measured: Measured) -> Iterator[TurnEv
         # The reader has gone away. What was said by then is stored all the same, so that it can be rated.
         measured.answered(said.finish, said.prompt_tokens, said.answer_tokens)
         if not ask.temporary:
-            store(assistant, exchange_of(assistant, ready, said))
+            kept(assistant, ready, said)
         raise
     except Exception as error:
         # Whatever it is: where something was said, that stands, and the last event says what happened.
         if not said.words:
             raise
         broke = error
-    exchange = exchange_of(assistant, ready, said)
     measured.answered(said.finish, said.prompt_tokens, said.answer_tokens, broke)
-    not_stored = None if ask.temporary else store(assistant, exchange)
-    broken = f"the answer broke off: {one_line(broke)}" if broke else None
-    warning = "; ".join(filter(None, [not_stored, _left_out(ready.prompt), broken]))
-    yield Answered(exchange, said.prompt_tokens, said.answer_tokens, warning=warning or None, broke=broke)
+    yield kept(assistant, ready, said, broke=broke)
 
 
 def prepare(assistant: Assistant, ask: Ask) -> Prepared:
@@ -207,7 +210,7 @@ def prepare(assistant: Assistant, ask: Ask) -> Prepared:
 
     Raises: BadInput, NotFound, as `turn`.
     """
-    began = perf_counter()
+    began, since = perf_counter(), assistant.ledger.last_forgetting()
     settings = assistant.settings
     question = clean(ask.question, limit=settings.message_chars)
     adapter = serving(assistant, ask.adapter)
@@ -215,7 +218,8 @@ def prepare(assistant: Assistant, ask: Ask) -> Prepared:
 
     wanted = settings.recall_k + len(ask.not_recalled)
     version = adapter.version if adapter and settings.graduation else None
-    found = assistant.memory.recall(question, k=wanted, user=ask.user, version=version) if ask.memory else []
+    recalls = ask.memory and assistant.ledger.choices(ask.user).get(MEMORY, True)
+    found = assistant.memory.recall(question, k=wanted, user=ask.user, version=version) if recalls else []
     found = [r for r in found if r.exchange_id not in ask.not_recalled][: settings.recall_k]
     recalled_at = perf_counter()
     sampling = ask.sampling or Sampling(settings.answer_tokens, settings.temperature, settings.top_p)
@@ -233,7 +237,7 @@ def prepare(assistant: Assistant, ask: Ask) -> Prepared:
     )
     if context:
         sampling = replace(sampling, max_tokens=max(1, min(sampling.max_tokens, context - built.tokens)))
-    return Prepared(ask, assistant.new_id(), question, history, built, adapter, sampling, began, recalled_at)
+    return Prepared(ask, assistant.new_id(), question, history, built, adapter, sampling, began, recalled_at, since)
 
 
 def exchange_of(assistant: Assistant, ready: Prepared, said: Said) -> Exchange:
@@ -268,11 +272,30 @@ def exchange_of(assistant: Assistant, ready: Prepared, said: Said) -> Exchange:
     )
 
 
-def store(assistant: Assistant, exchange: Exchange) -> str | None:
-    """Into the ledger, and into recall. Where that can't be, one line that says why; the answer stands all the same."""
+def kept(
+    assistant: Assistant, ready: Prepared, said: Said, *, storing: bool = True, broke: Exception | None = None
+) -> Answered:
+    """The turn's last event, with its exchange stored, unless it is temporary."""
+    exchange = exchange_of(assistant, ready, said)
+    not_stored, forgotten = None, False
+    if storing and not ready.ask.temporary:
+        try:
+            not_stored = store(assistant, exchange, ready.since)
+        except ForgottenMeanwhile as error:
+            not_stored, forgotten = str(error), True
+    broken = f"the answer broke off: {one_line(broke)}" if broke else None
+    warning = "; ".join(filter(None, [not_stored, _left_out(ready.prompt), broken]))
+    return Answered(exchange, said.prompt_tokens, said.answer_tokens, warning or None, broke, forgotten)
+
+
+def store(assistant: Assistant, exchange: Exchange, since: int) -> str | None:
+    """Into the ledger, and into recall. Where that can't be, one line that says why; the answer stands all the same.
+
+    Raises: ForgottenMeanwhile: nothing is stored, nor may it be shown as a part of the dialogue.
+    """
     try:
-        assistant.ledger.add_exchange(exchange)
-    except NotRemembered as error:
+        assistant.ledger.add_exchange(exchange, since=since)
+    except (NotRemembered, NotFound) as error:
         return str(error)
     assistant.memory.remember()
     return None
@@ -361,11 +384,15 @@ def adapter_folder(home: Path, version: str) -> Path:
 def _used(r: Recollection) -> dict[str, Any]:
     """What the ledger keeps of a recollection beside the answer that it was given for."""
     scores = {"score": r.score, "dense": r.dense, "lexical": r.lexical}
-    return {"exchange_id": r.exchange_id, **scores, "reason": r.reason} | ({"source": r.source} if r.source else {})
+    document = {"source": r.source, "document_id": r.document_id} if r.source else {}
+    return {"exchange_id": r.exchange_id, **scores, "reason": r.reason, **document}
 
 
 def _history(assistant: Assistant, ask: Ask) -> list[Message]:
     if ask.history is not None:
+        if ask.parent_id is not None:
+            # Forgotten since: a page that was open meanwhile must not write it back.
+            assistant.ledger.exchange(ask.parent_id)
         return list(ask.history)
     messages: list[Message] = []
     for exchange in assistant.ledger.thread(ask.parent_id):

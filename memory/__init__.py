@@ -5,6 +5,9 @@ This package does not know what a language model, a prompt or a page is, and imp
 
 records.py     the nouns, frozen dataclasses
 ledger.py      reading and writing them, a transaction a method
+lessons.py     the ledger's ratings, and the lessons that they queue
+nights.py      the ledger's nights, the versions that came of them, and which one serves
+privacy.py     the ledger's privacy: what may be used for what, and what is forgotten
 accounts.py    the ledger's people: accounts, sessions, keys, choices, the audit log
 history.py     the ledger's shelf: conversations by date and words, their titles, their branches, their end
 sql/           the queries that it is made of, a module for each kind of noun
@@ -13,8 +16,9 @@ tables.py      the ledger's schema
 migrations/    from one schema to the next
 errors.py      what can go wrong, as one tree
 embedder.py    text to vectors
+keeping.py     an index, kept level with the ledger beside everything else
 recall.py      a question → ranked recollections, each with why it is there: read this first
-candidates.py  what was found, judged by the ratings that hold, folded and fused
+hits.py        what was found, judged by the ratings that hold, folded and fused
 lexicon.py     a question → the words that BM25 looks for; what a text names
 vectors.py     the nearest vectors: a log that grows, over a base
 bases.py       the base, of the kind that its size asks for
@@ -27,6 +31,7 @@ testing.py     an embedder that hashes, a clock, makers of the nouns: for anyone
 from memory.errors import (
     AlreadyRunning,
     BadInput,
+    ForgottenMeanwhile,
     IndexUnusable,
     LeaseLost,
     LedgerNewer,
@@ -69,6 +74,7 @@ __all__ = [
     "Document",
     "Exchange",
     "Forgotten",
+    "ForgottenMeanwhile",
     "IndexUnusable",
     "Lease",
     "LeaseLost",

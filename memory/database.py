@@ -24,8 +24,14 @@ from alembic.script import ScriptDirectory
 
 from memory import tables as t
 from memory.errors import BadInput, LedgerNewer, LedgerUnreadable, NightschoolError, NotRemembered
+from memory.lexicon import spaced
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+BUSY_SECONDS = 20
+"""How long a transaction waits for another process that writes."""
+READERS_MS = 500
+"""How long the emptying of the log waits for readers; after that it is tried again later."""
 
 RETRY_SECONDS = 5.0
 """How long after a ledger could not be opened for writing it is tried again, at the earliest."""
@@ -159,13 +165,21 @@ class Database:
         self.read_only = again.read_only
         old.dispose()
 
-    def _empty_wal(self) -> bool:
+    def _empty_wal(self, wait_ms: int = READERS_MS) -> bool:
         """Write the WAL into the database and cut it to nothing: until then it holds older pages. False where another
         process reads just now.
         """
-        with self._damage_told(), self._engine.connect() as plain:
-            connection = plain.execution_options(isolation_level="AUTOCOMMIT")
-            row = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").first()
+        try:
+            with self._damage_told(), self._engine.connect() as plain:
+                connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+                connection.exec_driver_sql(f"PRAGMA busy_timeout = {wait_ms}")
+                try:
+                    row = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").first()
+                finally:
+                    connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}")
+        except sa.exc.OperationalError:
+            # Another process empties it, or a write of this one's is under way.
+            return False
         return row is not None and row[0] == 0
 
     @contextmanager
@@ -187,7 +201,9 @@ class Database:
 def _sqlite(uri: str, *, wal: bool = True, connections: int = 15) -> sa.Engine:
     engine = sa.create_engine(
         "sqlite://",
-        creator=lambda: sqlite3.connect(uri, uri=True, timeout=20, check_same_thread=False, isolation_level=None),
+        creator=lambda: sqlite3.connect(
+            uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None
+        ),
         poolclass=sa.pool.QueuePool,
         pool_size=min(5, connections),
         max_overflow=max(0, connections - 5),
@@ -196,6 +212,8 @@ def _sqlite(uri: str, *, wal: bool = True, connections: int = 15) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def _connected(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA foreign_keys=ON")
+        # What the lexicon's triggers call.
+        connection.create_function("spaced", 1, spaced, deterministic=True)
         if wal:
             connection.execute("PRAGMA journal_mode=WAL")
             # FULL: an acknowledged rating outlives a power cut, not only a killed process.

@@ -53,8 +53,10 @@ class Library:
         if same is not None:
             return same, "known"
         passages = _read(path, content)
-        document = Document(self.new_id(), user, path.name, sha256, self.clock(), len(passages))
         older = next((one for one in held if one.name == path.name), None)
+        # The same document, written anew: what is to be forgotten of it one day is all that ever stood in it.
+        document_id = older.id if older else self.new_id()
+        document = Document(document_id, user, path.name, sha256, self.clock(), len(passages))
         gone = self.ledger.to_forget(document=older.id).passages if older else ()
         self.ledger.add_document(document, passages)
         if gone:
@@ -110,6 +112,7 @@ def _text(path: Path, content: bytes) -> Iterator[Passage]:
 
 def _pdf(path: Path, content: bytes) -> Iterator[Passage]:
     from pypdf import PdfReader
+    from pypdf.errors import DependencyError, FileNotDecryptedError
 
     logging.getLogger("pypdf").setLevel(logging.ERROR)
     try:
@@ -119,6 +122,9 @@ def _pdf(path: Path, content: bytes) -> Iterator[Passage]:
         texts = [page.extract_text() for page in reader.pages]
     except BadInput:
         raise
+    except (DependencyError, FileNotDecryptedError) as error:
+        # AES takes a package more, be it that no password is needed.
+        raise BadInput(f"{path.name} is encrypted: save it without a password") from error
     except Exception as error:
         # pypdf raises whatever a damaged file leads it to.
         raise BadInput(f"{path.name} is no PDF that can be read: {type(error).__name__}") from error

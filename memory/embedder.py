@@ -106,6 +106,18 @@ class SentenceEmbedder:
         return self._loaded
 
 
+def named(name: str, folders: Sequence[Path]) -> SentenceEmbedder | None:
+    """The embedder of that name, if its model lies in one of the folders or right in a folder of theirs."""
+    for folder in folders:
+        for path in (folder, *sorted(folder.glob("*/"))):
+            try:
+                if (path / "modules.json").is_file() and _fingerprint(path) == name:
+                    return SentenceEmbedder(path)
+            except (ModelUnavailable, OSError):
+                continue
+    return None
+
+
 @dataclass(frozen=True)
 class _Encoder:
     """A loaded model. `window` is the most tokens of a text that it reads."""

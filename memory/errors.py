@@ -3,6 +3,7 @@
 NightschoolError
 ├── NotFound             no such exchange, lesson, night, adapter
 ├── NotRemembered        the ledger can't be written: the folder is read-only, or the disk is full
+├── ForgottenMeanwhile   something that work was made of was forgotten while it went on; nothing of it was written
 ├── LedgerNewer          a newer Nightschool wrote this ledger
 ├── LedgerUnreadable     the ledger's file is damaged or no database
 ├── AlreadyRunning       a night runs; the message says who holds the lease
@@ -41,6 +42,13 @@ class NotRemembered(NightschoolError):
     def __init__(self, why: str, *, to_do: str = "make room or make it writable, and it goes on by itself") -> None:
         super().__init__(f"nothing is being remembered: {why} ({to_do})")
         self.why = why
+
+
+class ForgottenMeanwhile(NightschoolError):
+    """What was being made holds something that somebody had forgotten meanwhile. Nothing of it was written."""
+
+    def __init__(self) -> None:
+        super().__init__("something that this was made of was forgotten meanwhile: it is not kept")
 
 
 class LedgerNewer(NightschoolError):

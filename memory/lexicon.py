@@ -1,6 +1,8 @@
-"""A question → the words that BM25 looks for, as an FTS5 query. Pure; the lexicon itself is a table of the ledger.
+"""A question → the words that BM25 looks for, as FTS5's phrases. Pure; the lexicon itself is a table of the ledger.
 
-Nothing that a person types is syntax: every word is quoted, and the operators are ours.
+Nothing that a person types is syntax: every word is quoted, and the operators are ours. Chinese and Japanese are
+written without spaces: of a run of their characters each two that stand together are a word, in the table as in a
+question.
 """
 
 from __future__ import annotations
@@ -20,12 +22,36 @@ COMMON = frozenset(
 """Words that tell no memory from another; where a question has no others, they are looked for all the same."""
 
 
-def query(question: str) -> str:
-    """FTS5's syntax for any of the question's words; empty where it has none."""
+COMMON_PAIRS = frozenset(
+    ("怎么", "什么", "哪里", "哪个", "请问", "我的", "如何", "怎样", "为什", "是什", "多少", "可以")
+)
+"""The same of characters that are written without spaces."""
+ENDINGS = re.compile("[\u3040-\u309f]+")
+"""What Japanese writes in hiragana alone: endings and particles for the most part."""
+SHARED = 0.2
+"""Pairs of characters that two questions after one thing have in common at least, as a share of the shorter one's."""
+
+RUN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]+")
+"""Characters of Chinese and Japanese."""
+
+
+def spaced(text: str) -> str:
+    """`text` with what is written without spaces cut into pairs: 中国人 → 中国 国人. The ledger's database knows it by
+    this name.
+    """
+    return RUN.sub(lambda run: f" {' '.join(_pairs(run.group()))} ", text)
+
+
+def _pairs(run: str) -> list[str]:
+    return [run[n : n + 2] for n in range(len(run) - 1)] or [run]
+
+
+def terms(question: str) -> tuple[str, ...]:
+    """FTS5's phrases for the question's words, each once; none where it has none."""
     # Not casefolded: FTS5 keeps the letter "ß" as it is.
-    found = list(dict.fromkeys(re.findall(r"\w+", question.lower())))
+    found = list(dict.fromkeys(re.findall(r"\w+", spaced(question.lower()))))
     telling = [word for word in found if word not in COMMON] or found
-    return " OR ".join(f'"{word}"' for word in telling[:TERMS])
+    return tuple(f'"{word}"' for word in telling[:TERMS])
 
 
 def names(text: str) -> frozenset[str]:
@@ -44,13 +70,16 @@ def names(text: str) -> frozenset[str]:
 
 def about_another(one: str, other: str) -> bool:
     """Whether both texts name something, and neither names all that the other does: "the capital of Peru" and "of
-    Chile" mean nearly the same to an embedder, and not to a person.
+    Chile" mean nearly the same to an embedder, and not to a person. Of Chinese and Japanese, which an embedder of
+    English reads as so many unknown signs, texts that share hardly a pair of characters.
     """
     ours, theirs = names(one), names(other)
-    return bool(ours and theirs) and not (ours <= theirs or theirs <= ours)
+    if ours and theirs and not (ours <= theirs or theirs <= ours):
+        return True
+    ours, theirs = _telling_pairs(one), _telling_pairs(other)
+    return bool(ours and theirs) and len(ours & theirs) < SHARED * min(len(ours), len(theirs))
 
 
-def content(text: str) -> frozenset[str]:
-    """The words that tell a text from another, in no order: texts with the same ones are near duplicates."""
-    words = frozenset(re.findall(r"\w+", text.casefold()))
-    return words - COMMON or words
+def _telling_pairs(text: str) -> frozenset[str]:
+    pairs = frozenset(pair for run in RUN.findall(text) for pair in _pairs(run)) - COMMON_PAIRS
+    return frozenset(pair for pair in pairs if not ENDINGS.fullmatch(pair))

@@ -1,9 +1,10 @@
 """A question → what is remembered of it: the story of the package.
 
-1. Take into the index what the ledger has gained since, whoever wrote it; where the index can't be used, rebuild it.
-   What is embedded is each question, and each question with the answer that holds. The lexicon needs nothing: the
-   ledger's own transactions keep it.
-2. Search both: what is near in meaning, and what shares telling words.
+1. Take into the index what the ledger has gained since, whoever wrote it (`memory.keeping`). What is embedded is each
+   question, and each question with the answer that holds. The lexicon needs nothing: the ledger's own transactions
+   keep it.
+2. Search both: what is near in meaning, and what shares telling words. Of what only the lexicon has yet, the best are
+   embedded on the spot: a correction counts at once, though a whole history is just being taken in.
 3. Read what was found from the ledger, with the ratings that hold *now*: a correction counts at once.
 4. Leave out what was rated down or may not be recalled, and fold what asks the same into one.
 5. Rank, and say of each why it is there. `search`, for people, fuses both rankings; `recall`, for a prompt, takes only
@@ -17,24 +18,30 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memory import lexicon
-from memory.candidates import Candidate, Candidates, fuse
-from memory.errors import IndexUnusable
+from memory.errors import IndexUnusable, NightschoolError
+from memory.hits import Hit, Hits, fuse
+from memory.keeping import NEXT, PATIENCE, Keeper, Progress
 from memory.ledger import Ledger
-from memory.places import Part, seq_of
-from memory.records import Marks, Recollection
+from memory.records import Kind, Marks, Recollection
 
 if TYPE_CHECKING:
     from memory.embedder import Embedder, Vectors
     from memory.reranker import Reranker
-    from memory.vectors import VectorIndex
 
 BATCH = 256
-"""How many texts are embedded, and how many exchanges are read, at once."""
+"""How many hits are looked at, at least: of one question there may be many."""
+
+MOST = 1000
+"""Recollections at once, whoever asks for how many."""
+
+NOT_YET = 8
+"""Of what words find and the index has not taken in yet, so many are compared with at once."""
 
 DEPTH = 20
 """How far down each ranking counts in a fusion: what only one of them finds further down is noise (BENCHMARKS.md)."""
@@ -44,9 +51,6 @@ ALIKE = 0.02
 
 LEAST = 0.2
 """Cosine under which a search by meaning finds nothing: what has no more in common than that is a stranger."""
-
-Progress = Callable[[int, int], None]
-"""Called with (exchanges in the index, exchanges in all) after each batch."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,9 @@ class Nearness:
     plain: float
     corrected: float
 
-    def holds(self, candidate: Candidate) -> bool:
-        least = self.corrected if candidate.written_by_a_person else self.plain
-        return candidate.dense is not None and candidate.dense >= least
+    def holds(self, hit: Hit) -> bool:
+        least = self.corrected if hit.written_by_a_person else self.plain
+        return hit.dense is not None and hit.dense >= least
 
 
 class Memory:
@@ -73,6 +77,8 @@ class Memory:
         min_score: cosine in [-1, 1] below which nothing is recalled for a prompt.
         min_score_corrected: the same for corrections and documents; None: as `min_score`.
         reranker: puts the best of a fusion into its own order.
+        earlier: finds an embedder by its name: with it an older index serves on while a new one is made.
+        patience: see `memory.keeping.PATIENCE`.
     """
 
     def __init__(
@@ -84,26 +90,32 @@ class Memory:
         min_score: float,
         min_score_corrected: float | None = None,
         reranker: Reranker | None = None,
+        earlier: Callable[[str], Embedder | None] = lambda name: None,
+        patience: float = PATIENCE,
     ) -> None:
         self._ledger, self._embedder, self._folder, self._reranker = ledger, embedder, folder, reranker
         self._near = Nearness(min_score, min_score if min_score_corrected is None else min_score_corrected)
-        self._lock = threading.RLock()
-        self._index: VectorIndex | None = None
-        self._folding: threading.Thread | None = None
-        self.rebuilt: str | None = None
-        """Why the index was last built anew from the ledger, or None."""
+        self._earlier, self._patience = earlier, patience
+        self._choosing = threading.RLock()
+        self._chosen: Keeper | None = None
+        self._moving: threading.Thread | None = None
+        self._ended = threading.Event()
 
     # ------------------------------------------------------------------ the story
 
-    def search(self, query: str, *, k: int, user: str | None = None) -> list[Recollection]:
+    def search(self, query: str, *, k: int, user: str | None = None, kind: Kind | None = None) -> list[Recollection]:
         """The `k` best for a person who looks for something (of `user`'s, or of everybody's): both rankings fused.
+
+        Args:
+            kind: only such.
 
         Raises:
             ModelUnavailable: the embedder's weights can't be loaded.
         """
+        k = min(k, MOST)
         if k <= 0:
             return []
-        found = self.found(query, depth=max(k, DEPTH), user=user)
+        found = self.found(query, depth=max(k, DEPTH), user=user, kind=kind)
         fused = fuse(found.by_meaning(), found.by_words(), depth=max(k, DEPTH))
         return [one.recollection(user, score) for one, score in self._reranked(query, fused)[:k]]
 
@@ -119,19 +131,25 @@ class Memory:
             ModelUnavailable: the embedder's weights can't be loaded.
         """
 
-        def fits(one: Candidate) -> bool:
+        def fits(one: Hit) -> bool:
             return self._near.holds(one) and not lexicon.about_another(question, one.question)
 
+        k = min(k, MOST)
         least = min(self._near.plain, self._near.corrected)
         found = self._find(question, k=k, user=user, least=least, fits=fits, version=version) if k > 0 else None
         if found is None:
             return []
         return [one.recollection(user, one.dense or 0.0) for one in found.by_meaning(alike=ALIKE)[:k]]
 
-    def found(self, query: str, *, depth: int, user: str | None = None) -> Candidates:
+    def found(self, query: str, *, depth: int, user: str | None = None, kind: Kind | None = None) -> Hits:
         """Both rankings of a search before they are fused, `depth` deep at least: for whoever measures them."""
-        found = self._find(query, k=depth, user=user, least=LEAST, fits=_anything)
-        return found or Candidates(self._ledger, user=user, version=None, fits=_anything)
+
+        def fits(one: Hit) -> bool:
+            return kind is None or one.kind == kind
+
+        words = 4 * depth if kind is None else max(4 * depth, MOST)
+        found = self._find(query, k=depth, user=user, least=LEAST, fits=fits, words=words)
+        return found or Hits(self._ledger, user=user, version=None, fits=fits)
 
     def _find(
         self,
@@ -140,31 +158,37 @@ class Memory:
         k: int,
         user: str | None,
         least: float,
-        fits: Callable[[Candidate], bool],
+        fits: Callable[[Hit], bool],
         version: str | None = None,
-    ) -> Candidates | None:
+        words: int | None = None,
+    ) -> Hits | None:
         """What both searches find: by meaning, all that can be among the `k` nearest; None where nothing can be."""
-        if not question.strip() or self._level(None) is None:
+        if not question.strip():
             return None
-        vector = self._embedder.embed([question])[0]
-        found = Candidates(self._ledger, user=user, version=version, fits=fits)
-        words = lexicon.query(question)
-        found.add_words(self._ledger.find_words(words, limit=4 * k, user=user) if words else [])
+        keeper = self._leveled()
+        if keeper is None:
+            return None
+        vector = keeper.embed([question])[0]
+        found = Hits(self._ledger, user=user, version=version, fits=fits)
+        found.add_words(self._ledger.find_words(lexicon.terms(question), limit=words or 4 * k, user=user))
+        fresh = self._ledger.texts_at(found.beyond(keeper.marks, most=NOT_YET))
+        if fresh:
+            scores = keeper.embed([text for _, text in fresh]) @ vector
+            pairs = [(place, float(score)) for (place, _), score in zip(fresh, scores, strict=True) if score >= least]
+            found.add_near(sorted(pairs, key=lambda pair: -pair[1]))
         wanted = max(BATCH, 8 * k)
         while True:
-            with self._lock:
-                index = self._index
-                hits = index.search(vector, wanted) if index else []
+            hits = keeper.near(vector, wanted)
             near = [(place, score) for place, score in hits if score >= least]
             found.add_near(near)
             nearest = found.by_meaning()
             # Beyond the last hit there may be a better one of the same question, until that is out of reach.
-            complete = len(nearest) >= k and hits[-1][1] < (nearest[k - 1].dense or 0.0) - ALIKE
+            complete = len(nearest) >= k and hits and hits[-1][1] < (nearest[k - 1].dense or 0.0) - ALIKE
             if complete or len(near) < len(hits) or len(hits) < wanted:
                 return found
             wanted *= 4
 
-    def _reranked(self, query: str, fused: list[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
+    def _reranked(self, query: str, fused: list[tuple[Hit, float]]) -> list[tuple[Hit, float]]:
         if self._reranker is None or not fused:
             return fused
         scores = self._reranker.scores(query, [f"{one.question}\n{one.answer}" for one, _ in fused])
@@ -174,108 +198,132 @@ class Memory:
     # ------------------------------------------------------------------ level with the ledger
 
     def remember(self) -> None:
-        """Take in what was just written, so that the next question need not wait for it."""
-        self._level(None)
+        """Take in what was just written, so that the next question need not wait for it; of much, what patience
+        allows, and the rest beside.
+        """
+        self._leveled()
 
     def refresh(self, progress: Progress | None = None) -> None:
         """Bring the index level with the ledger: load it, take in what is new, or build it anew."""
-        self._level(progress)
+        self.finish_forgetting()
+        self._keeper().level_fully(progress)
 
     def rebuild(self, progress: Progress | None = None) -> None:
         """Build the index anew from the ledger."""
-        with self._lock:
-            self._build("it was asked for", progress)
+        keeper = self._keeper()
+        keeper.build("it was asked for", progress)
 
-    def forget(self, places: Sequence[int]) -> None:
-        """Remove what was embedded of these places, from the files too. Whoever calls it has changed the ledger."""
-        with self._lock:
-            if self._level(None) is not None and self._index is not None:
-                self._index.remove(places)
+    def forget(self, places: Sequence[int]) -> bool:
+        """Remove what was embedded of these places, from the files too. Whoever calls it has changed the ledger; no
+        embedder is needed. False where another process holds the index.
+        """
+        with self._choosing:
+            kept = self._chosen
+            done = kept.forget(places) if kept else True
+            others = [folder for folder in folders(self._folder) if not (kept and kept.folder == folder)]
+        return forget_in(others, places) and done
+
+    def finish_forgetting(self) -> None:
+        """Remove what forgetting had to leave behind, in the index and in the ledger's log, as far as can be now."""
+        self._ledger.finish_forgetting(self.forget, patient=False)
 
     def save(self) -> None:
-        """Wait for a base that is being built, and write what could not be written so far; see `not_saved`."""
-        if self._folding is not None:
-            self._folding.join()
-        with self._lock:
-            if self._index is not None:
-                self._index.save()
+        """Wait for what is just being made, and write what could not be written so far; see `not_saved`."""
+        self._ended.set()
+        if self._moving is not None:
+            self._moving.join()
+        if self._chosen is not None:
+            self._chosen.save()
+
+    def wait(self) -> None:
+        """Wait for all that goes on beside: what is taken in, and an index that a new embedder needs."""
+        for thread in (self._moving,):
+            if thread is not None:
+                thread.join()
+        if self._chosen is not None:
+            self._chosen.wait()
 
     @property
     def not_saved(self) -> str | None:
         """Why the index could not be written to its folder the last time, or None. Recall works without."""
-        return self._index.not_saved if self._index else None
+        index = self._chosen.index if self._chosen else None
+        return index.not_saved if index else None
+
+    @property
+    def rebuilt(self) -> str | None:
+        """Why the index was last built anew from the ledger, or None."""
+        return self._chosen.rebuilt if self._chosen else None
 
     @property
     def size(self) -> int:
         """Vectors in the index, as far as it is loaded."""
-        return len(self._index) if self._index else 0
+        return self._chosen.size if self._chosen else 0
+
+    @property
+    def behind(self) -> int:
+        """About how many rows of the ledger the index has not taken in yet."""
+        return self._chosen.behind if self._chosen else 0
 
     def contents(self) -> dict[int, Vectors]:
         """Everything that the index holds, place → vector: for who checks it."""
-        with self._lock:
-            return self._index.contents() if self._index else {}
+        keeper = self._keeper()
+        with keeper.lock:
+            return keeper.index.contents() if keeper.index else {}
 
-    def _level(self, progress: Progress | None) -> VectorIndex | None:
-        with self._lock:
-            reaches = self._ledger.marks()
-            if self._index is None:
-                if reaches == Marks() and not (self._folder and self._folder.exists()):
-                    # Nothing to recall: that needs no weights.
-                    return None
-                self._index = self._open()
-            if _ahead(self._index.marks, reaches):
-                return self._build("it is ahead of the ledger", progress)
-            if self._index.marks != reaches:
-                self._catch_up(progress)
-            return self._index
+    def _leveled(self) -> Keeper | None:
+        """The keeper, level as far as patience allows; None where there is nothing to recall."""
+        self.finish_forgetting()
+        if self._ledger.marks() == Marks() and not (self._folder and self._folder.exists()):
+            # That needs no weights.
+            return None
+        try:
+            keeper = self._keeper()
+            keeper.level()
+        except IndexUnusable:
+            # It was made by an embedder that is being left, and another process has replaced it meanwhile.
+            with self._choosing:
+                self._chosen = None
+            keeper = self._keeper()
+            keeper.level()
+        return keeper
 
-    def _open(self) -> VectorIndex:
-        # Here, not above: FAISS is loaded by those who recall.
-        from memory.vectors import VectorIndex
+    def _keeper(self) -> Keeper:
+        with self._choosing:
+            if self._chosen is None:
+                self._chosen = self._choose()
+            return self._chosen
 
-        if self._folder is not None:
-            try:
-                return VectorIndex.open(self._folder, self._embedder)
-            except IndexUnusable as error:
-                self.rebuilt = error.reason
-        return VectorIndex.create(self._folder, self._embedder)
+    def _choose(self) -> Keeper:
+        """The keeper of the index as it is, be it another embedder's, where that can still be had."""
+        from memory.vectors import made_by
 
-    def _build(self, why: str, progress: Progress | None) -> VectorIndex:
-        from memory.vectors import VectorIndex
+        name = made_by(self._folder)
+        old = self._earlier(name) if name is not None and name != self._embedder.name else None
+        if old is None or self._folder is None:
+            return Keeper(self._ledger, self._embedder, self._folder, patience=self._patience)
+        new = Keeper(self._ledger, self._embedder, self._folder / NEXT, patience=self._patience)
+        self._moving = threading.Thread(
+            target=self._move, args=(new, self._folder), name="another embedder", daemon=True
+        )
+        self._moving.start()
+        return Keeper(self._ledger, old, self._folder, patience=self._patience, leaving=True)
 
-        self.rebuilt = why
-        self._index = VectorIndex.create(self._folder, self._embedder)
-        self._catch_up(progress)
-        return self._index
-
-    def _catch_up(self, progress: Progress | None) -> None:
-        total, done = (self._ledger.count_exchanges(), 0) if progress else (0, 0)
-        while True:
-            assert self._index is not None  # noqa: S101 - opened by who calls
-            # What could not be written before, perhaps because another process held the lock, may be now.
-            self._index.save()
-            with self._index.exclusive():
-                if not self._index.sync():
-                    # Another process has made a new one.
-                    self._index = self._open()
-                    continue
-                texts, marks = self._ledger.written_after(self._index.marks, limit=BATCH)
-                if not texts and marks == self._index.marks:
-                    break
-                self._index.put([p for p, _ in texts], self._embedder.embed([text for _, text in texts]), marks)
-            if self._index.must_fold:
-                self._index.fold()
-            done += sum(1 for place, _ in texts if seq_of(place)[1] is Part.QUESTION)
-            if progress and texts:
-                progress(done, max(done, total))
-        if self._index.wants_folding and (self._folding is None or not self._folding.is_alive()):
-            self._folding = threading.Thread(target=self._index.fold, args=(self._lock,), name="fold", daemon=True)
-            self._folding.start()
+    def _move(self, new: Keeper, folder: Path) -> None:
+        """Make the new embedder's index beside the old one, which serves until then."""
+        with suppress(NightschoolError, OSError):
+            if new.move_into(folder, unless=self._ended.is_set):
+                with self._choosing:
+                    self._chosen = new
 
 
-def _anything(_: Candidate) -> bool:
-    return True
+def folders(folder: Path | None) -> list[Path]:
+    """Where vectors lie: in the index's folder, and in that of one that a new embedder is making."""
+    return [folder, folder / NEXT] if folder else []
 
 
-def _ahead(marks: Marks, of: Marks) -> bool:
-    return marks.exchanges > of.exchanges or marks.ratings > of.ratings or marks.passages > of.passages
+def forget_in(folders: Sequence[Path], places: Sequence[int]) -> bool:
+    """Remove these places from the indexes that lie in folders, whoever made them. False where one could not be had."""
+    from memory import vectors
+
+    done = [vectors.forget(folder, places) for folder in folders]
+    return all(done)

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, TypedDict
@@ -64,6 +64,9 @@ class AdapterState(StrEnum):
     REJECTED = "rejected"
 
 
+Kind = Literal["correction", "exchange", "document"]
+
+
 @dataclass(frozen=True, slots=True)
 class Recollection:
     """Something remembered that bears on a question.
@@ -86,9 +89,10 @@ class Recollection:
     lexical: float | None = None
     """BM25, from 0 up."""
     source: str | None = None
+    document_id: str | None = None
 
     @property
-    def kind(self) -> Literal["correction", "exchange", "document"]:
+    def kind(self) -> Kind:
         return "document" if self.source is not None else "correction" if self.corrected else "exchange"
 
 
@@ -101,24 +105,54 @@ class Marks:
     passages: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """An exchange as recall finds it. `seq` is its place in the order of writing."""
+Only = Literal["corrected", "recalled", "hidden"]
+"""Some of the exchanges: those that a person corrected; those of conversations that recall may bring back, or not."""
 
-    seq: int
-    exchange: Exchange
-    rating: Rating | None
+Scope = Literal["exchange", "conversation", "user", "everything", "document"]
+"""What somebody can want forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What goes when somebody wants something forgotten: ids, places in the ledger's order, and every text of it."""
+    """What goes when somebody wants something forgotten: ids, places in the ledger's order, and every text of it.
 
+    `user` is whose it is, None where it is everybody's. `answered_with` are the exchanges that stay and were given
+    something of it: they lose it from their prompts, but what they answered then may repeat it.
+    """
+
+    scope: Scope
+    user: str | None = None
     exchanges: tuple[str, ...] = ()
     lessons: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
     seqs: tuple[int, ...] = ()
     passages: tuple[int, ...] = ()
     texts: frozenset[str] = frozenset()
+    answered_with: tuple[str, ...] = ()
+
+    def plus(self, more: Forgotten) -> Forgotten:
+        """This, and what was found of the same later."""
+        return replace(
+            self,
+            exchanges=(*self.exchanges, *more.exchanges),
+            lessons=(*self.lessons, *more.lessons),
+            documents=(*self.documents, *more.documents),
+            seqs=(*self.seqs, *more.seqs),
+            passages=(*self.passages, *more.passages),
+            texts=self.texts | more.texts,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What was forgotten and still lies somewhere: `places` in an index, for what was forgotten up to number
+    `through`; whether single words lie in a corner of the lexicon; and whether older pages lie in the ledger's log.
+    """
+
+    places: tuple[int, ...] = ()
+    through: int = 0
+    words: bool = False
+    log: bool = False
 
 
 @dataclass(frozen=True, slots=True)

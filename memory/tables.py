@@ -99,6 +99,8 @@ conversations = sa.Table(
     # Whether recall may bring back what was said in it, and whether a night may train on it.
     sa.Column("remember", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("train", sa.Boolean, nullable=False, server_default=sa.true()),
+    # Few, and looked up by every search.
+    sa.Index("ix_conversations_hidden", "id", sqlite_where=sa.text("NOT remember")),
 )
 
 exchanges = sa.Table(
@@ -240,6 +242,7 @@ drifts = sa.Table(
     sa.Column("night_id", sa.ForeignKey("nights.id"), primary_key=True),
     sa.Column("told", sa.JSON, nullable=False),
 )
+
 documents = sa.Table(
     "documents",
     metadata,
@@ -264,6 +267,29 @@ passages = sa.Table(
     sqlite_autoincrement=True,
 )
 
+given = sa.Table(
+    "given",
+    metadata,
+    # Which exchange was answered with what in its prompt: an exchange or a document, by its id.
+    sa.Column("recalled", sa.String(64), primary_key=True),
+    sa.Column("exchange_id", sa.ForeignKey("exchanges.id"), primary_key=True, index=True),
+)
+
+forgettings = sa.Table(
+    "forgettings",
+    metadata,
+    # That something was forgotten, without a word of what: so that whoever worked on it meanwhile can tell.
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("scope", sa.String(16), nullable=False),
+    sa.Column("user", sa.String(64), nullable=True),
+    # Places that an index may still hold, and whether the log may still hold older pages.
+    sa.Column("places", sa.JSON, nullable=False),
+    sa.Column("log", sa.Boolean, nullable=False),
+    # Whether the lexicon's table may still hold words of it in a corner.
+    sa.Column("words", sa.Boolean, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 # ---------------------------------------------------------------------- the lexicon
 
 # Words of all that can be recalled, for BM25. Triggers keep it, in the transaction of whoever writes: it can't fall
@@ -284,17 +310,17 @@ LEXICON = (
     "(before, text, date, user UNINDEXED, tokenize = 'porter unicode61 remove_diacritics 2')",
     "CREATE TRIGGER lexicon_exchange AFTER INSERT ON exchanges BEGIN"
     " INSERT INTO lexicon (rowid, before, text, date, user) VALUES"
-    f" (NEW.{_PLACE}, coalesce((SELECT answer FROM exchanges WHERE id = NEW.parent_id), ''),"
-    f" NEW.question || char(10) || NEW.answer, {_DATE.format(at='NEW.created_at')}, NEW.user); END",
+    f" (NEW.{_PLACE}, spaced(coalesce((SELECT answer FROM exchanges WHERE id = NEW.parent_id), '')),"
+    f" spaced(NEW.question || char(10) || NEW.answer), {_DATE.format(at='NEW.created_at')}, NEW.user); END",
     # The answer that holds is what is found: a correction takes the place of what it corrects.
     "CREATE TRIGGER lexicon_rating AFTER INSERT ON ratings BEGIN"
-    f" UPDATE lexicon SET text = (SELECT e.question || char(10) || {_IN_FORCE} FROM exchanges e"
+    f" UPDATE lexicon SET text = (SELECT spaced(e.question || char(10) || {_IN_FORCE}) FROM exchanges e"
     f" WHERE e.id = NEW.exchange_id) WHERE rowid = (SELECT {_PLACE} FROM exchanges WHERE id = NEW.exchange_id); END",
     f"CREATE TRIGGER lexicon_forgotten AFTER DELETE ON exchanges BEGIN DELETE FROM lexicon WHERE rowid = OLD.{_PLACE};"
     f" UPDATE lexicon SET before = '' WHERE rowid IN (SELECT {_PLACE} FROM exchanges WHERE parent_id = OLD.id); END",
     "CREATE TRIGGER lexicon_passage AFTER INSERT ON passages BEGIN"
     " INSERT INTO lexicon (rowid, before, text, date, user)"
-    f" SELECT NEW.{_PASSAGE}, d.name, NEW.question || char(10) || NEW.text, '', d.user FROM documents d"
+    f" SELECT NEW.{_PASSAGE}, d.name, spaced(NEW.question || char(10) || NEW.text), '', d.user FROM documents d"
     " WHERE d.id = NEW.document_id; END",
     "CREATE TRIGGER lexicon_passage_removed AFTER DELETE ON passages BEGIN"
     f" DELETE FROM lexicon WHERE rowid = OLD.{_PASSAGE}; END",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,8 @@ from memory.records import Marks
 MANIFEST = "manifest.json"
 LOG = "log-{}.bin"
 LOCK = ".lock"
+NEW = "new-"
+"""How a folder begins in which a base is made; behind it the process that does."""
 
 FRESH = 4096
 """Vectors that a search compares with one by one beside the base, before they are folded into it."""
@@ -127,8 +130,12 @@ class VectorIndex:
         """For as long as the context lasts no other process appends. Where that can't be had, what is added stays in
         memory, and `not_saved` says why.
         """
-        with self._lock if self._lock is not None and self._can_lock() else nullcontext():
+        held = self._acquired()
+        try:
             yield
+        finally:
+            if held and self._lock is not None:
+                self._lock.release()
 
     def put(self, places: Sequence[int], vectors: Vectors, marks: Marks) -> None:
         """Add vectors of shape (len(places), dimensions), or replace those under the same places; with them the index
@@ -183,15 +190,48 @@ class VectorIndex:
 
     # ------------------------------------------------------------------ removing
 
-    def remove(self, places: Sequence[int]) -> None:
-        """Remove the vectors under `places`, those that are there, from the files too. A large base is written anew."""
+    def remove(self, places: Sequence[int]) -> bool:
+        """Remove the vectors under `places`, those that are there, from the files too. A large base is written anew.
+
+        Returns:
+            False where another process holds the lock, or the files can't be written: they still hold them then.
+
+        Raises:
+            IndexUnusable: another process has put an index of another kind in its place.
+        """
         gone = set(places)
         with self.exclusive():
-            self.sync()
+            if not self.sync():
+                self._load()
             ids, rows = self._fresh_vectors()
             kept = np.asarray([place not in gone for place in ids.tolist()], dtype=bool)
             base = self._base.without(gone | self._masked) if self._base else None
             self._swap(base, ids[kept], rows[kept])
+            if self.folder is None:
+                return True
+            written = self._locked and not self.not_saved
+            if written:
+                # What another process is just making a base of holds them too: it finds this one changed, and gives up.
+                self._tidy(under_way=True)
+        return written
+
+    # ------------------------------------------------------------------ moving
+
+    def move_into(self, folder: Path) -> bool:
+        """Put this index, whose folder goes, into the place of what lies in `folder`; it is of no use afterwards.
+
+        Returns:
+            False where another process holds a lock, or it can't be written there.
+        """
+        there, source = VectorIndex(self.embedder_name, self.dimensions, folder), self.folder
+        with there.exclusive(), self.exclusive():
+            if there.not_saved or self.not_saved or not self.sync():
+                return False
+            there._generation, there.marks = _generation_of(folder), self.marks
+            there._swap(self._base, *self._fresh_vectors())
+        if source is not None:
+            shutil.rmtree(source, ignore_errors=True)
+        return there.not_saved is None
 
     # ------------------------------------------------------------------ folding
 
@@ -217,8 +257,14 @@ class VectorIndex:
             generation, base, masked = self._generation, self._base, set(self._masked)
             ids, rows = self._fresh_vectors()
             ids, rows = ids.copy(), rows.copy()
-        folder = self.folder / f"new-{os.getpid()}" if self.folder else None
-        built = bases.build(base, masked, ids, rows, self.dimensions, folder)
+        folder = self.folder / f"{NEW}{os.getpid()}" if self.folder else None
+        try:
+            built = bases.build(base, masked, ids, rows, self.dimensions, folder)
+        except (OSError, RuntimeError):  # FAISS's own
+            # The disk is full, or somebody had something forgotten, and with it what was made so far.
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+            return False
         with lock, self.exclusive():
             if not self.sync() or self._generation != generation:
                 built.discard()
@@ -268,13 +314,14 @@ class VectorIndex:
     def _locked(self) -> bool:
         return self._lock is not None and self._lock.is_locked
 
-    def _can_lock(self) -> bool:
-        """Whether the lock can be had now; it is given back at once, and taken again by who asked."""
-        assert self._lock is not None and self.folder is not None  # noqa: S101 - asked by `exclusive` alone
+    def _acquired(self) -> bool:
+        """Take the lock, where there is one and it can be had."""
+        if self._lock is None or self.folder is None:
+            return False
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._lock:
-                return True
+            self._lock.acquire()
+            return True
         except Timeout:
             self.not_saved = f"{self.folder}: another process holds its lock"
         except OSError as error:
@@ -333,19 +380,70 @@ class VectorIndex:
             raise IndexUnusable(folder, f"it was made by {manifest['embedder']}, not by {self.embedder_name}")
         if manifest["dimensions"] != self.dimensions:
             raise IndexUnusable(folder, f"it has {manifest['dimensions']} dimensions, not {self.dimensions}")
-        self._generation, self.marks = manifest["generation"], manifest["marks"]
-        if manifest["base"] is not None:
-            self._base = bases.load(folder, manifest["base"], self.dimensions)
-            self._clear_fresh()
+        self._generation, self.marks, self._offset = manifest["generation"], manifest["marks"], 0
+        self._base = bases.load(folder, manifest["base"], self.dimensions) if manifest["base"] is not None else None
+        self._clear_fresh()
         self._replay()
 
-    def _tidy(self) -> None:
-        """Remove what earlier generations left."""
+    def _tidy(self, *, under_way: bool = False) -> None:
+        """Remove what earlier generations left, and bases that a process was killed over; `under_way`: also those that
+        one is just making.
+        """
         assert self.folder is not None  # noqa: S101 - as above
         kept = {MANIFEST, LOCK, LOG.format(self._generation), bases.name(self._generation)}
         for path in self.folder.iterdir():
             if path.is_file() and path.name not in kept:
                 path.unlink(missing_ok=True)
+            elif path.name.startswith(NEW) and (under_way or not _runs(path.name.removeprefix(NEW))):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def forget(folder: Path, places: Sequence[int]) -> bool:
+    """`VectorIndex.remove` for whoever has no embedder: of whichever index lies in `folder`. One that can't be read
+    goes altogether: it is made again from the ledger.
+    """
+    if not folder.is_dir():
+        return True
+    try:
+        manifest = _read_manifest(folder)
+        index = VectorIndex(manifest["embedder"], manifest["dimensions"], folder)
+        index._load()
+        return index.remove(places)
+    except IndexUnusable:
+        return erase(folder)
+
+
+def made_by(folder: Path | None) -> str | None:
+    """The name of the embedder of the index in `folder`, where one lies there that can be read."""
+    try:
+        return None if folder is None else str(_read_manifest(folder)["embedder"])
+    except IndexUnusable:
+        return None
+
+
+def erase(folder: Path) -> bool:
+    """Remove all that lies in the folder of an index. False where another process holds its lock."""
+    try:
+        with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != LOCK:
+                    path.unlink(missing_ok=True)
+    except (OSError, Timeout):
+        return False
+    return True
+
+
+def _runs(process: str) -> bool:
+    """Whether the process of that number runs on this machine."""
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _records(content: bytes, dimensions: int) -> Iterator[tuple[Any, Vectors, Marks, int]]:

@@ -33,6 +33,7 @@ from assistant import api, testing
 from assistant.keys import secret_key
 from assistant.local import WEIGHTS_FILE
 from memory import testing as nouns
+from memory.accounts import Account, Deed, Role
 from memory.errors import BadInput
 from memory.ledger import Ledger
 from memory.records import AdapterState, LessonState, NightStatus
@@ -189,6 +190,37 @@ def test_the_newest_exchanges_are_listed(nightschool: Run, ledger: Ledger) -> No
     assert [e["id"] for e in nightschool("memory", "list", "--limit", "2", "--json").json] == ["e3", "e4"]
     assert nightschool("memory", "list").out.count("What is the capital of France?") == 5
     assert nightschool("memory", "list", "--limit", "-1").code == 2
+
+
+def test_a_user_is_forgotten_by_name_without_a_model(
+    nightschool: Run, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By name or id, though no embedder is there; what was given something of it is named, an unknown user refused."""
+    monkeypatch.setenv("NIGHTSCHOOL_MODELS_DIR", str(tmp_path / "none"))
+    ledger.add_account(Account("a1", "Ann", Role.ADMIN, nouns.NOON), "hash", Deed(nouns.NOON, "test", "added"))
+    for name, user in (("e1", "a1"), ("e2", "local")):
+        ledger.add_exchange(nouns.exchange(name, user=user, conversation_id=name))
+    given = replace(nouns.exchange("e3", conversation_id="e3"), recollections=[{"exchange_id": "e2"}])
+    ledger.add_exchange(given)
+    for what in (("--user", "bob"), ("--document", "x"), ("e9",)):
+        assert nightschool("memory", "forget", *what).refusal.startswith("there is no ")
+    told = nightschool("memory", "forget", "e2", "--json").json
+    assert (told["exchanges"], told["answered_with_it"], told["log_unfinished"]) == (1, ["e3"], False)
+    assert nightschool("memory", "forget", "--user", "ann", "--json").json["exchanges"] == 1
+    assert nightschool("memory", "forget", "--user", "ann", "--json").json["exchanges"] == 0
+    assert ledger.known(["e1", "e2", "e3"]) == {"e3"}
+
+
+def test_past_dialogues_are_somebodys(nightschool: Run, ledger: Ledger, tmp_path: Path) -> None:
+    """An account's, by its name, or who uses this machine; nobody's are not taken."""
+    ledger.add_account(Account("a1", "Ann", Role.ADMIN, nouns.NOON), "hash", Deed(nouns.NOON, "test", "added"))
+    past = tmp_path / "past.jsonl"
+    said = [{"role": "user", "content": "Where is my card?"}, {"role": "assistant", "content": "In the post."}]
+    past.write_text(json.dumps({"messages": said}))
+    assert nightschool("import", str(past), "--into", "both", "--user", "ann", "--json").json["lessons"] == 1
+    assert ledger.latest_conversation("a1") is not None
+    refused = nightschool("import", str(past), "--into", "both", "--user", "bob").refusal
+    assert nightschool("memory", "add", str(past), "--user", "bob").refusal == refused == "there is no user 'bob'"
 
 
 # ---------------------------------------------------------------------- versions

@@ -157,7 +157,9 @@ class _Race:
         settings = _with(school.settings, chosen)
         given = replace(self._given, seed=self._given.seed + number - 1)
         done = Finished(
-            self._done.folder / f"{SUFFIX}{number}", [self._syllabus.identity, settings.model_dump(mode="json")]
+            self._done.folder / f"{SUFFIX}{number}",
+            [self._syllabus.identity, settings.model_dump(mode="json")],
+            school.writing,
         )
         began, attempt, why = school.clock(), None, ""
         try:

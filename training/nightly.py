@@ -22,7 +22,7 @@ from assistant.engine import AdapterFiles
 from assistant.forgetting import withdraw_versions
 from assistant.local import check_adapter
 from assistant.turn import adapter_files, adapter_folder
-from memory.errors import NotRemembered
+from memory.errors import ForgottenMeanwhile, NotRemembered
 from memory.records import BASE, Adapter, AdapterState, Lesson, LessonState, Night, NightStatus
 from training import bisect, gate, outcome, report
 from training.attempt import Attempt, Given, at_strength, remove_weights, teach
@@ -42,6 +42,9 @@ from training.teacher import Diverged
 from training.watch import Watch, look, settle
 
 __all__ = ["SHARES", "School", "Tell", "night_school", "preview", "run"]
+
+BEGINS = 5
+"""How often a night begins anew where something is forgotten while it runs."""
 
 SHARES = {
     "collect": 0.02,
@@ -71,9 +74,12 @@ def night_school(school: School, asked: Night) -> Outcome:
     night, syllabus, nothing = _tonight(school, asked, active, watch)
     if nothing:
         return settle(school, watch, nothing, stage("publish"))
-    done = Finished(_folder(school, night), [syllabus.identity, active.sha256 if active else BASE])
+    inputs = [syllabus.identity, active.sha256 if active else BASE]
+    done = Finished(_folder(school, night), inputs, school.writing)
 
     before = Exam.from_json(done.once("before", lambda: _before(school, syllabus, serving, stage("before"))))
+    known, at = school.ledger.lessons_named([x.id for x in syllabus.kept]), school.clock()
+    again = outcome.asked_again(syllabus, before, active, known, night, at)
     syllabus = replace(syllabus, paper=(*syllabus.paper, *_pushbacks(school, syllabus, before)))
     watch = watch and watch.examined(school, syllabus, before)
     replay = done.once("replay", lambda: _replay(school, night, syllabus, stage("replay")))
@@ -82,13 +88,13 @@ def night_school(school: School, asked: Night) -> Outcome:
     try:
         attempt = race(school, night, syllabus, given, done, stage)
     except Diverged as error:
-        why, known = f"training diverged: {error}", _left_out(school, syllabus)
-        ended = outcome.rejected(syllabus, [why], known, night, school.clock())
-        return settle(school, watch, ended, stage("publish"))
+        why, left_out = f"training diverged: {error}", _left_out(school, syllabus)
+        ended = outcome.rejected(syllabus, [why], left_out, night, school.clock())
+        return settle(school, watch, ended.after(again), stage("publish"))
     attempt = _without_culprits(school, attempt, given, stage("bisect"))
 
     stage("publish")
-    return settle(school, watch, _publish(school, night, attempt, given), stage("publish"))
+    return settle(school, watch, _publish(school, night, attempt, given).after(again), stage("publish"))
 
 
 def run(school: School, night_id: str, *, seed: int) -> Night:
@@ -104,18 +110,34 @@ def run(school: School, night_id: str, *, seed: int) -> Night:
         night_id, holder=school.holder, at=at, ttl=ttl, seed=seed, settings=as_json(school.settings)
     )
     with heartbeat(ledger, night_id, school.holder, clock=school.clock, ttl=ttl) as check:
-        try:
-            ended = night_school(_watched(school, check), night)
-        except KeyboardInterrupt:
-            return _stopped(school, night.id)
-        except Exception as error:
-            # Whatever broke, the day goes on with what it had, the lessons stay as they are, and the night says why.
-            with suppress(OSError):
-                write_text(_folder(school, night) / "error.txt", traceback.format_exc())
-            lines = str(error).strip().splitlines() or ["no more is known"]
-            ended = Outcome(NightStatus.FAILED, (f"{type(error).__name__}: {lines[0]}",))
-        check()
-        return _end(school, night.id, _never_serving_what_was_taken_back(school, ended))
+        for _ in range(BEGINS):
+            school.writing.begin()
+            # Where somebody had something forgotten that this night may hold, it begins anew, without that.
+            with suppress(ForgottenMeanwhile):
+                try:
+                    ended = _taught(school, night, check)
+                except KeyboardInterrupt:
+                    return _stopped(school, night.id)
+                return _end(school, night.id, _never_serving_what_was_taken_back(school, ended))
+        why = f"things were forgotten {BEGINS} times while it ran: ask for another when that is done"
+        school.writing.begin()
+        return _end(school, night.id, Outcome(NightStatus.FAILED, (why,)))
+
+
+def _taught(school: School, night: Night, check: Callable[[], None]) -> Outcome:
+    """What the night comes to, be it that something broke. Raises: ForgottenMeanwhile, LeaseLost."""
+    try:
+        ended = night_school(_watched(school, check), night)
+    except ForgottenMeanwhile:
+        raise
+    except Exception as error:
+        # Whatever broke, the day goes on with what it had, the lessons stay as they are, and the night says why.
+        with suppress(OSError), school.writing():
+            write_text(_folder(school, night) / "error.txt", traceback.format_exc())
+        lines = str(error).strip().splitlines() or ["no more is known"]
+        ended = Outcome(NightStatus.FAILED, (f"{type(error).__name__}: {lines[0]}",))
+    check()
+    return ended
 
 
 def preview(school: School, *, seed: int) -> Syllabus:
@@ -292,7 +314,7 @@ def _without_culprits(school: School, whole: Attempt, given: Given, progress: Pr
         waiting = dict.fromkeys(out, Decision(LessonState.QUEUED, "left out to see whether the night passes"))
         syllabus = bisect.leave_out(whole.syllabus, waiting)
         name = hashlib.sha256(" ".join(out).encode()).hexdigest()[:12]
-        done = Finished(whole.folder / f"without-{name}", syllabus.identity)
+        done = Finished(whole.folder / f"without-{name}", syllabus.identity, school.writing)
         try:
             tried[out] = teach(school, syllabus, given, done, lambda _: part)
         except Diverged as error:
@@ -351,26 +373,27 @@ def _place(school: School, night: Night, attempt: Attempt) -> Adapter:
 
 
 def _end(school: School, night_id: str, ended: Outcome) -> Night:
-    """Write the report, then everything else in one transaction."""
+    """Write the report, then everything else in one transaction. Raises: ForgottenMeanwhile; nothing was changed."""
     night, at = school.ledger.night(night_id), school.clock()
     folder, written = _folder(school, night), True
-    try:
-        told = school.ledger.lessons_named(report.mentioned(ended.facts))
-        report.write(folder, night, ended, lessons=told, at=at)
-    except OSError as error:
-        ended, written = Outcome(NightStatus.FAILED, (f"its report can't be written: {error}",)), False
-    night = school.ledger.end_night(
-        night_id,
-        holder=school.holder,
-        status=ended.status,
-        reasons=ended.reasons,
-        at=at,
-        report=str(folder) if written else None,
-        adapter=ended.adapter,
-        back_to=ended.back_to,
-        drift=ended.drift,
-        lessons=ended.lessons,
-    )
+    with school.writing():
+        try:
+            told = school.ledger.lessons_named(report.mentioned(ended.facts))
+            report.write(folder, night, ended, lessons=told, at=at)
+        except OSError as error:
+            ended, written = Outcome(NightStatus.FAILED, (f"its report can't be written: {error}",)), False
+        night = school.ledger.end_night(
+            night_id,
+            holder=school.holder,
+            status=ended.status,
+            reasons=ended.reasons,
+            at=at,
+            report=str(folder) if written else None,
+            adapter=ended.adapter,
+            back_to=ended.back_to,
+            drift=ended.drift,
+            lessons=ended.lessons,
+        )
     # Versions that were trained on what was forgotten since; the one that served until now may be among them.
     withdraw_versions(school.ledger, school.home)
     # Published or on record; the weights themselves come out of the same seed again.

@@ -12,6 +12,9 @@ from training.attempt import Attempt, Given
 from training.paper import Exam
 from training.syllabus import Syllabus
 
+EXAMINED = (LessonState.VERIFIED, LessonState.NOT_LEARNED)
+"""What an exam says of a lesson."""
+
 Events = tuple[tuple[str, LessonEvent], ...]
 """(lesson id, the next step of its life), in order."""
 
@@ -29,6 +32,10 @@ class Outcome:
     lessons: Events = ()
     drift: Mapping[str, Any] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def after(self, events: Events) -> Outcome:
+        """With these steps of lessons before its own."""
+        return replace(self, lessons=(*events, *self.lessons))
 
 
 def idle(syllabus: Syllabus, reason: str, known: Mapping[str, Lesson], night: Night, at: datetime) -> Outcome:
@@ -70,6 +77,28 @@ def promoted(
         events.append((lesson.id, LessonEvent(at, state, why, night.id, version)))
     reasons = tuple(adapter.exam["reasons"])
     return Outcome(NightStatus.PROMOTED, reasons, adapter, lessons=tuple(events), facts=facts)
+
+
+def asked_again(
+    syllabus: Syllabus, before: Exam, active: Adapter | None, known: Mapping[str, Lesson], night: Night, at: datetime
+) -> Events:
+    """What the exam says of the version that serves, where it is not what its last exam said of a lesson: so that a
+    correction that the weights have lost is in the prompt again, whatever becomes of tonight's adapter.
+    """
+    if active is None:
+        return ()
+    version, events = active.version, []
+    for item in syllabus.paper:
+        lesson = known.get(item.lesson_id or "")
+        if lesson is None or item.kind not in ("tonight", "earlier"):
+            continue
+        state = LessonState.VERIFIED if before.right[item.id] else LessonState.NOT_LEARNED
+        last = [e.state for e in lesson.events if e.adapter == version and e.state in EXAMINED]
+        if last and last[-1] is not state:
+            why = f"asked again, {version} " + ("answers it right" if before.right[item.id] else "said: ")
+            why += "" if before.right[item.id] else before.answers[item.id][:200]
+            events.append((lesson.id, LessonEvent(at, state, why, night.id, version)))
+    return tuple(events)
 
 
 def rejected(

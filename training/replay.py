@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,7 @@ def replay(
     seed: int,
     cache: Path,
     progress: Progress,
+    writing: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> list[Dialogue]:
     """Replay rows for tonight: questions with what the base says to them.
 
@@ -67,6 +69,7 @@ def replay(
         rows: rows of general and stored questions; what neighbours leave free comes on top.
         neighbour_rows: most rows of the corrections' neighbours.
         cache: file of the base's answers, so that each question is answered once for a model.
+        writing: the context in which it is written; it may refuse that.
     """
     taught, rng = [lesson.question for lesson in lessons], random.Random(seed)
     pool = [item.question for item in general.replayed()] + list(stored)
@@ -78,7 +81,7 @@ def replay(
     most = rows + neighbour_rows - len(near)
     questions = near + neighbours_first(pool, taught, embedder=embedder, most=most, rng=rng)
     prompts = [asked(question, (), system) for question in questions]
-    answers = _base_answers(engine, prompts, answer_tokens, cache, progress)
+    answers = _base_answers(engine, prompts, answer_tokens, cache, progress, writing)
     return [Dialogue("replay", prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer]
 
 
@@ -91,7 +94,12 @@ def _known(cache: Path) -> dict[str, str]:
 
 
 def _base_answers(
-    engine: LocalEngine, prompts: Sequence[Sequence[Message]], tokens: int, cache: Path, progress: Progress
+    engine: LocalEngine,
+    prompts: Sequence[Sequence[Message]],
+    tokens: int,
+    cache: Path,
+    progress: Progress,
+    writing: Callable[[], AbstractContextManager[None]],
 ) -> list[str]:
     keys = [
         hashlib.sha256(f"{tokens}\n{engine.files.sha256}\n{engine.render(p)}".encode()).hexdigest() for p in prompts
@@ -103,5 +111,6 @@ def _base_answers(
         known[keys[missing[place]]] = answer
         progress(done / len(missing), f"the base answers {done}/{len(missing)}")
     if missing:
-        write_json(cache, known)
+        with writing():
+            write_json(cache, known)
     return [known[key] for key in keys]

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from assistant.engine import AdapterFiles
+from assistant.forgetting import Writing
 from memory.ledger import Ledger
 from training.settings import NightSettings
 from training.teacher import Teacher
@@ -28,6 +29,8 @@ class School:
     key: bytes
     clock: Callable[[], datetime]
     holder: str
+    writing: Writing
+    """Around each file that holds people's words."""
     admit: Callable[[AdapterFiles], None] = lambda files: None
     """Whether who answers by day takes a version that shall serve. Raises: ModelUnavailable: it won't, and why."""
     tell: Tell = lambda stage, share, detail: None

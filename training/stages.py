@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,13 @@ class Finished:
     Args:
         folder: the night's.
         inputs: everything that the outcome depends on, as JSON; others than last time start over.
+        writing: the context in which a stage's file is written; it may refuse that.
     """
 
-    def __init__(self, folder: Path, inputs: Any) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, inputs: Any, writing: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        self.folder, self._writing, self._anew = folder, writing, False
         stamp = folder / "inputs.json"
         if _read(stamp) != inputs:
             shutil.rmtree(folder, ignore_errors=True)
@@ -65,10 +69,14 @@ class Finished:
             write_json(stamp, inputs)
 
     def once(self, stage: str, work: Callable[[], Any]) -> Any:
-        """The JSON result of `stage`: read, where an earlier run got so far, else worked out and kept."""
+        """The JSON result of `stage`: read, where an earlier run got so far, else worked out and kept. What follows one
+        that was worked out anew is so, too.
+        """
         file = self.folder / f"{stage}.json"
-        if _read(file) is None:
-            write_json(file, work())
+        if self._anew or _read(file) is None:
+            found, self._anew = work(), True
+            with self._writing():
+                write_json(file, found)
         return json.loads(file.read_text("utf-8"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -90,6 +91,7 @@ class LocalTeacher:
     Args:
         settings: of replay and exams; each training brings its own.
         cache: file of the base's own answers to replayed questions.
+        writing: the context in which it is written.
     """
 
     engine: LocalEngine
@@ -97,6 +99,7 @@ class LocalTeacher:
     settings: NightSettings
     system_prompt: str
     cache: Path
+    writing: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def model_id(self) -> str:
@@ -125,6 +128,7 @@ class LocalTeacher:
             system=self.system_prompt,
             seed=seed,
             cache=self.cache,
+            writing=self.writing,
             progress=progress,
         )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from assistant.engine import AdapterFiles
+from assistant.forgetting import Writing
 from assistant.local import WEIGHTS_FILE, check_adapter
 from memory.ledger import Ledger
 from memory.records import Lesson, Message
@@ -186,6 +187,7 @@ def school(
         key=key,
         clock=clock or Clock(),
         holder=holder,
+        writing=Writing(ledger, home),
         tell=tell,
     )
 

@@ -41,8 +41,9 @@ class Watch:
 
     def examined(self, school: School, syllabus: Syllabus, before: Exam) -> Watch:
         """With the exam that the version has sat tonight, on the lessons that it had right when it was promoted."""
-        verified = [x.id for x in syllabus.earlier if x.adapter == self.found.adapter]
-        asked = {item.lesson_id: before.right[item.id] for item in syllabus.paper if item.kind == "earlier"}
+        # Also those that a later exam found lost: they are lost still.
+        verified = [x.id for x in syllabus.kept if _verified(x, self.found.adapter)]
+        asked = {i.lesson_id: before.right[i.id] for i in syllabus.paper if i.kind in ("tonight", "earlier")}
         right = {lesson_id: mark for lesson_id, mark in asked.items() if lesson_id is not None}
         exam = rules.resat(verified, right, school.settings)
         return self if exam is None else replace(self, found=replace(self.found, exam=exam))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -35,7 +36,7 @@ def routes(assistant: Assistant) -> APIRouter:
 
 
 def _remembered(assistant: Assistant, user: str) -> Iterator[dict[str, Any]]:
-    """Everything of `user` that is remembered, the oldest first, with the answers that hold now."""
+    """Everything of `user` that is remembered, the oldest first, with the answers that hold now; then the documents."""
     ledger = assistant.ledger
     for first in range(1, ledger.last_seq() + 1, 500):
         for _, (exchange, rating) in sorted(ledger.rated_exchanges(range(first, first + 500), user=user).items()):
@@ -48,3 +49,16 @@ def _remembered(assistant: Assistant, user: str) -> Iterator[dict[str, Any]]:
                 "rating": rating.value if rating else None,
                 "correction": rating.correction if rating else None,
             }
+    for skip in itertools.count(step=500):
+        pieces = ledger.newest_passages(user=user, limit=500, skip=skip)
+        for document, passage in pieces:
+            yield {
+                "document_id": document.id,
+                "document": document.name,
+                "created_at": document.created_at.isoformat(),
+                "page": passage.page,
+                "question": passage.question or None,
+                "text": passage.text,
+            }
+        if len(pieces) < 500:
+            return

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assistant.accounts import Accounts
 from assistant.door import identify
+from assistant.forgetting import sweep_uploads
 from assistant.turn import Assistant
 
 CONTENT_POLICY = "; ".join(
@@ -115,6 +116,8 @@ def _temp_dir(home: Path) -> Path:
     folder = home / "page"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # What was sent to an earlier server, and never used.
+        sweep_uploads(home)
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError:

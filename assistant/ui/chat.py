@@ -272,6 +272,8 @@ class Chat:
             if talk.user != who.id:
                 # A session that is not this account's.
                 talk, attempt = Talk(user=who.id), (Talk(user=who.id), attempt[1])
+            # What was forgotten since in another tab must not come back from this one.
+            talk = talk.only(self._house.assistant.ledger.known([s.exchange_id for s in talk.said if s.exchange_id]))
             question = clean(ask.question, limit=self._house.now.settings.message_chars)
             yield self._begun(talk.plus(Said(question, "")), attempt, lang(request))
             ask = replace(ask, question=question, conversation_id=talk.conversation_id, parent_id=talk.parent_id)
@@ -396,7 +398,9 @@ class Chat:
         stored = None if unkept else exchange.id
         said = Said(exchange.question, exchange.answer, stored, exchange.adapter)
         conversation_id = talk.conversation_id if unkept else exchange.conversation_id
-        now = self._with_branches(replace(talk.plus(said), conversation_id=conversation_id))
+        now = self._with_branches(
+            replace(talk if event.forgotten else talk.plus(said), conversation_id=conversation_id)
+        )
         return {**self._view(now, exchange, language), **self._warning(event.warning), **self._idle()}
 
     def _chosen(self, talk: Talk, exchange_id: str, language: Language) -> Updates:

@@ -81,9 +81,8 @@ class History:
         elif sent.get("act") == "delete":
             if assistant.ledger.owner(found) != who.id:
                 raise NotFound("conversation", found)
-            forget(
-                assistant.ledger, lambda: assistant.memory, assistant.settings.home, assistant.key, conversation=found
-            )
+            home, remove = assistant.settings.home, assistant.memory.forget
+            forget(assistant.ledger, remove, home, assistant.key, conversation=found)
             self._house.note(who, "conversation deleted", found)
             gr.Info(text("history.deleted", lang(request)))
         return self.on_look(words, request)

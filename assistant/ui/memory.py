@@ -13,19 +13,33 @@ from typing import Any
 import gradio as gr
 
 from assistant import feedback
-from assistant.forgetting import forget, still_in_the_weights
+from assistant.forgetting import forget, still_in_the_weights, sweep_uploads
 from assistant.texts import Language, text
-from assistant.turn import clean
+from assistant.turn import MEMORY, clean
 from assistant.ui.markup import both
 from assistant.ui.shell import HIDDEN, House, Updates, header, i18n, lang, told, warn
 from assistant.ui.tables import empty, short, table
 from memory.accounts import Account, Role
 from memory.documents import Library
 from memory.errors import NightschoolError, NotFound
-from memory.records import Document, Exchange, Recollection
+from memory.records import Document, Exchange, Kind, Only, Passage, Recollection, Unfinished
 
 SHOWN = 25
-KINDS = ("everything", "correction", "exchange", "document")
+"""Rows of a page of what is found."""
+KINDS = ("everything", "correction", "exchange", "document", "hidden")
+"""What can be shown alone; `hidden` is what is not to be recalled, so that it can be found to be recalled again."""
+SEARCHABLE: dict[str, Kind | None] = {
+    "everything": None,
+    "correction": "correction",
+    "exchange": "exchange",
+    "document": "document",
+}
+LISTED: dict[str, Only] = {
+    "everything": "recalled",
+    "exchange": "recalled",
+    "correction": "corrected",
+    "hidden": "hidden",
+}
 USES = ("remember", "train")
 
 
@@ -63,7 +77,12 @@ class MemoryPage:
                 elem_id="memory-kind",
                 scale=1,
             )
+        self.on = gr.Checkbox(label=i18n("memory.on"), value=True, elem_id="memory-on")
         self.found = gr.HTML(elem_id="memory-found")
+        self.page = gr.State(0)
+        with gr.Row(elem_classes="actions"):
+            self.newer = gr.Button(i18n("memory.newer"), visible=False, elem_id="memory-newer", scale=0, min_width=110)
+            self.older = gr.Button(i18n("memory.older"), visible=False, elem_id="memory-older", scale=0, min_width=110)
         self.weights = gr.HTML(elem_id="memory-weights")
         gr.HTML(f"<p><a href='./v1/memory/export' download>{both('memory.export')}</a></p>")
         self.chosen = gr.Dropdown([], label=i18n("memory.look"), elem_id="memory-chosen")
@@ -95,12 +114,17 @@ class MemoryPage:
 
     def wire(self, pages: gr.Blocks) -> None:
         """Connect the widgets."""
-        looking = [self.query, self.kind]
-        listed = [self.found, self.chosen, self.weights, self.documents, self.document]
+        looking = [self.query, self.kind, self.page]
+        shown = [self.found, self.page, self.newer, self.older, self.chosen]
+        listed = [*shown, self.weights, self.documents, self.document, self.on]
         detail = [self.one, self.detail, self.answer, self.use]
         everything = [*listed, *detail]
-        pages.load(self.on_search, looking, everything, **HIDDEN)
-        gr.on([self.query.submit, self.kind.change], self.on_search, looking, everything, **HIDDEN)
+        first = [self.query, self.kind]
+        pages.load(self.on_search, first, everything, **HIDDEN)
+        gr.on([self.query.submit, self.kind.change], self.on_search, first, everything, **HIDDEN)
+        self.newer.click(self.on_newer, looking, everything, **HIDDEN)
+        self.older.click(self.on_older, looking, everything, **HIDDEN)
+        self.on.input(self.on_switch, self.on, None, **HIDDEN)
         self.chosen.input(self.on_choose, self.chosen, detail, **HIDDEN)
         self.save.click(self.on_save, [self.chosen, self.answer, self.use, *looking], everything, **HIDDEN)
         self.forget.click(self.on_forget, [self.chosen, *looking], everything, **HIDDEN)
@@ -112,7 +136,20 @@ class MemoryPage:
 
     @told
     def on_search(self, query: str, kind: str, request: gr.Request) -> Updates:
-        return self._anew(query, kind, self._house.who(request), lang(request))
+        return self._anew(query, kind, 0, self._house.who(request), lang(request))
+
+    @told
+    def on_newer(self, query: str, kind: str, page: int, request: gr.Request) -> Updates:
+        return self._anew(query, kind, max(0, page - 1), self._house.who(request), lang(request))
+
+    @told
+    def on_older(self, query: str, kind: str, page: int, request: gr.Request) -> Updates:
+        return self._anew(query, kind, page + 1, self._house.who(request), lang(request))
+
+    @told
+    def on_switch(self, on: bool, request: gr.Request) -> None:
+        """Whether anything is recalled for this account's answers, on the page and over HTTP."""
+        self._house.assistant.ledger.choose(self._house.who(request).id, {MEMORY: bool(on)})
 
     @told
     def on_choose(self, exchange_id: str | None, request: gr.Request) -> Updates:
@@ -120,7 +157,14 @@ class MemoryPage:
 
     @told
     def on_save(
-        self, exchange_id: str | None, answer: str, use: list[str], query: str, kind: str, request: gr.Request
+        self,
+        exchange_id: str | None,
+        answer: str,
+        use: list[str],
+        query: str,
+        kind: str,
+        page: int,
+        request: gr.Request,
     ) -> Updates:
         """A changed answer is a correction, as it is in the chat: it counts at once, and the next night learns it."""
         who, language, now = self._house.who(request), lang(request), self._house.now
@@ -133,26 +177,28 @@ class MemoryPage:
                 feedback.rate(now, exchange_id, -1, correction=answer, user=who.id, trusted=trusted)
                 now.memory.remember()
             gr.Info(text("memory.saved", language))
-        return {**self._listed(query, kind, who, language), **self._opened(exchange_id, who, language)}
+        return {**self._listed(query, kind, page, who, language), **self._opened(exchange_id, who, language)}
 
     @told
-    def on_forget(self, exchange_id: str | None, query: str, kind: str, request: gr.Request) -> Updates:
+    def on_forget(self, exchange_id: str | None, query: str, kind: str, page: int, request: gr.Request) -> Updates:
         who = self._house.who(request)
         exchange = self._own(exchange_id, who).id if exchange_id else None
-        return self._forget(query, kind, who, lang(request), exchange=exchange)
+        return self._forget(query, kind, page, who, lang(request), exchange=exchange)
 
     @told
-    def on_forget_conversation(self, exchange_id: str | None, query: str, kind: str, request: gr.Request) -> Updates:
+    def on_forget_conversation(
+        self, exchange_id: str | None, query: str, kind: str, page: int, request: gr.Request
+    ) -> Updates:
         who = self._house.who(request)
         conversation = self._own(exchange_id, who).conversation_id if exchange_id else None
-        return self._forget(query, kind, who, lang(request), conversation=conversation)
+        return self._forget(query, kind, page, who, lang(request), conversation=conversation)
 
     @told
-    def on_remove(self, document_id: str | None, query: str, kind: str, request: gr.Request) -> Updates:
+    def on_remove(self, document_id: str | None, query: str, kind: str, page: int, request: gr.Request) -> Updates:
         who = self._house.who(request)
         if document_id and self._house.assistant.ledger.document(document_id).user != who.id:
             raise NotFound("document", document_id)
-        return self._forget(query, kind, who, lang(request), document=document_id)
+        return self._forget(query, kind, page, who, lang(request), document=document_id)
 
     @told
     def on_upload(
@@ -160,6 +206,7 @@ class MemoryPage:
         files: list[str] | None,
         query: str,
         kind: str,
+        page: int,
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008 - how Gradio hands it in
     ) -> Updates:
@@ -175,18 +222,26 @@ class MemoryPage:
             finally:
                 # The ledger has its words now; a copy beside it would outlive their being forgotten.
                 Path(file).unlink(missing_ok=True)
-        return {self.files: None, **self._anew(query, kind, who, language)}
+        # And what somebody sent whose tab was closed before it got here.
+        sweep_uploads(made.settings.home)
+        return {self.files: None, **self._anew(query, kind, page, who, language)}
 
-    def _forget(self, query: str, kind: str, who: Account, language: Language, **what: str | None) -> Updates:
+    def _forget(
+        self, query: str, kind: str, page: int, who: Account, language: Language, **what: str | None
+    ) -> Updates:
         made = self._house.assistant
         if not any(what.values()):
             gr.Warning(text("memory.choose", language))
-            return self._anew(query, kind, who, language)
-        gone = forget(made.ledger, lambda: made.memory, made.settings.home, made.key, **what)  # type: ignore[arg-type]
+            return self._anew(query, kind, page, who, language)
+        gone = forget(made.ledger, made.memory.forget, made.settings.home, made.key, **what)  # type: ignore[arg-type]
         self._house.note(who, "forgotten", f"{len(gone.exchanges)} exchanges, {len(gone.passages)} passages")
         said = text("memory.forgotten", language, exchanges=len(gone.exchanges), passages=len(gone.passages))
         gr.Info(said)
-        return self._anew(query, kind, who, language)
+        if gone.answered_with:
+            gr.Warning(text("memory.repeats", language, n=len(gone.answered_with)))
+        if made.ledger.unfinished() != Unfinished():
+            gr.Warning(text("memory.unfinished", language))
+        return self._anew(query, kind, page, who, language)
 
     def _own(self, exchange_id: str, who: Account) -> Exchange:
         """Raises: NotFound, also where it is somebody else's."""
@@ -197,8 +252,8 @@ class MemoryPage:
 
     # ------------------------------------------------------------------ how the page stands
 
-    def _anew(self, query: str, kind: str, who: Account, language: Language) -> Updates:
-        return {**self._listed(query, kind, who, language), **self._closed()}
+    def _anew(self, query: str, kind: str, page: int, who: Account, language: Language) -> Updates:
+        return {**self._listed(query, kind, page, who, language), **self._closed()}
 
     def _opened(self, exchange_id: str | None, who: Account, language: Language) -> Updates:
         if not exchange_id:
@@ -212,27 +267,39 @@ class MemoryPage:
             self.use: [name for name, on in zip(USES, use, strict=True) if on],
         }
 
-    def _listed(self, query: str, kind: str, who: Account, language: Language) -> Updates:
-        ledger = self._house.assistant.ledger
-        shown = [one for one in self._find(query, who) if kind in ("everything", one.kind)][:SHOWN]
-        documents, left = ledger.documents(user=who.id), still_in_the_weights(ledger)
+    def _listed(self, query: str, kind: str, page: int, who: Account, language: Language) -> Updates:
+        ledger, memory = self._house.assistant.ledger, self._house.assistant.memory
+        found = self._find(query, kind, page, who)
+        if not found and page:
+            # The last of the last page was forgotten.
+            page -= 1
+            found = self._find(query, kind, page, who)
+        shown, documents, left = found[:SHOWN], ledger.documents(user=who.id), still_in_the_weights(ledger)
         choices = [(short(one.question, 80), one.exchange_id) for one in shown if one.exchange_id]
+        told_ = [text("memory.weights", language, n=left)] if left else []
+        told_ += [text("memory.behind", language, n=memory.behind)] if memory.behind else []
         return {
             self.found: _found(shown, language),
+            self.page: page,
+            self.newer: gr.Button(visible=page > 0),
+            self.older: gr.Button(visible=len(found) > SHOWN),
             self.chosen: gr.Dropdown(choices, value=None),
-            self.weights: f"<p role='status'>{text('memory.weights', language, n=left)}</p>" if left else "",
+            self.weights: "".join(f"<p role='status'>{line}</p>" for line in told_),
             self.documents: _documents(documents, language),
             self.document: gr.Dropdown([(one.name, one.id) for one in documents], value=None),
+            self.on: bool(ledger.choices(who.id).get(MEMORY, True)),
         }
 
-    def _find(self, query: str, who: Account) -> Sequence[Recollection]:
-        made = self._house.assistant
-        if query.strip():
+    def _find(self, query: str, kind: str, page: int, who: Account) -> Sequence[Recollection]:
+        """The rows of a page, and one more where there is another page."""
+        made, skip, limit = self._house.assistant, page * SHOWN, SHOWN + 1
+        if query.strip() and kind in SEARCHABLE:
             wanted = clean(query, limit=made.settings.message_chars, what="query")
-            return made.memory.search(wanted, k=2 * SHOWN, user=who.id)
-        newest = made.ledger.newest_exchanges(user=who.id, limit=SHOWN)
-        ratings = made.ledger.ratings([exchange.id for exchange in newest])
-        return [_as_found(one, (ratings[one.id].correction or "") if one.id in ratings else "") for one in newest]
+            return made.memory.search(wanted, k=skip + limit, user=who.id, kind=SEARCHABLE[kind])[skip:]
+        if kind == "document":
+            return [_as_piece(*one) for one in made.ledger.newest_passages(user=who.id, limit=limit, skip=skip)]
+        newest = made.ledger.newest_exchanges(user=who.id, limit=limit, skip=skip, only=LISTED.get(kind))
+        return [_as_found(one, (rating.correction or "") if rating else "") for one, rating in newest]
 
     def _closed(self) -> Updates:
         return {self.one: gr.Column(visible=False), self.detail: "", self.answer: "", self.use: []}
@@ -247,6 +314,19 @@ def _as_found(exchange: Exchange, correction: str) -> Recollection:
         score=0.0,
         reason=f"asked on {exchange.created_at:%Y-%m-%d}",
         corrected=bool(correction),
+    )
+
+
+def _as_piece(document: Document, passage: Passage) -> Recollection:
+    source = f"{document.name}, page {passage.page}" if passage.page else document.name
+    return Recollection(
+        exchange_id=None,
+        question=passage.question,
+        answer=passage.text,
+        created_at=document.created_at,
+        score=0.0,
+        reason=f"from {source}",
+        source=source,
     )
 
 

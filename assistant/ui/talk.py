@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Literal
@@ -69,6 +69,10 @@ class Talk:
 
     def plus(self, said: Said) -> Talk:
         return replace(self, said=(*self.said, said))
+
+    def only(self, known: Collection[str]) -> Talk:
+        """Without what was stored and is no longer known: it was forgotten since."""
+        return replace(self, said=tuple(s for s in self.said if s.exchange_id is None or s.exchange_id in known))
 
     def before(self, said: Said) -> Talk:
         """As it was before `said` was said."""

@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Literal
 
-from memory.candidates import Candidate, Candidates, fuse
 from memory.embedder import Embedder
 from memory.errors import BadInput
+from memory.hits import Hit, Hits, fuse
 from memory.ledger import Ledger
 from memory.recall import DEPTH, Memory
 from memory.records import BASE, Document, Exchange, Passage
@@ -29,7 +29,7 @@ TUNED_ON = 2
 
 Loading = Literal["single turns", "rounds", "rounds with the turn before and the date"]
 LOADINGS: tuple[Loading, ...] = ("single turns", "rounds", "rounds with the turn before and the date")
-Ranking = Callable[[Candidates], list[Candidate]]
+Ranking = Callable[[Hits], list[Hit]]
 RANKINGS: dict[str, Ranking] = {
     "words (BM25)": lambda found: found.by_words(),
     "meaning (dense)": lambda found: found.by_meaning(),
@@ -95,6 +95,7 @@ def _one(talk: Talk, loading: Loading, embedder: Embedder) -> dict[str, list[tup
     ledger = Ledger.in_memory()
     covers = _store(ledger, talk, loading)
     memory = Memory(ledger, embedder, None, min_score=0.7)
+    memory.refresh()
     recalls: dict[str, list[tuple[float, ...]]] = {name: [] for name in RANKINGS}
     for question, evidence in talk.questions:
         found = memory.found(question, depth=100)
@@ -153,7 +154,7 @@ def _exchange(exchange_id: str, turns: Sequence[Turn], parent_id: str | None, at
     )
 
 
-def _fused(found: Candidates, *, depth: int, weight: float | None = None) -> list[Candidate]:
+def _fused(found: Hits, *, depth: int, weight: float | None = None) -> list[Hit]:
     more = {} if weight is None else {"weight": weight}
     return [one for one, _ in fuse(found.by_meaning(), found.by_words(), depth=depth, **more)]
 

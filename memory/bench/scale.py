@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from memory.bench import rows as stored
 from memory.embedder import Vectors
 from memory.records import Marks
 
@@ -45,7 +46,8 @@ def grow(
     folder: Path | None = None,
     progress: Callable[[float, str], None] = lambda share, told: None,
 ) -> list[dict[str, Any]]:
-    """A row of figures at 1,000 exchanges, at each ten times more, and at `exchanges` (two vectors each).
+    """A row of figures of the index at 1,000 exchanges, at each ten times more, and at `exchanges` (two vectors each);
+    then as many rows of the ledger with its lexicon, see `memory.bench.rows`.
 
     Args:
         around: real vectors of shape (any, 384).
@@ -68,13 +70,17 @@ def grow(
                 done += step
                 if index.must_fold:
                     index.fold()
-                progress(done / exchanges, f"{done:,} exchanges, {index.kind}")
+                progress(done / exchanges / 2, f"{done:,} exchanges, {index.kind}")
             index.fold()
             rows.append({"exchanges": done, "base": index.kind} | _cost_of_one_more(index, done, source))
             done += ADDITIONS
-            progress(done / exchanges, "searching")
+            progress(done / exchanges / 2, "searching")
             rows[-1] |= _searched(home, done)
-        return rows
+
+        def later(share: float, told: str) -> None:
+            progress(0.5 + share / 2, told)
+
+        return [*rows, *stored.grow(_sizes(exchanges), home, progress=later)]
 
 
 def _searched(home: Path, done: int) -> dict[str, float]:

@@ -60,6 +60,17 @@ def by_seq(db: sa.Connection, seqs: Sequence[int], *, user: str | None) -> dict[
     return {seq: (Document(*row[:5]), Passage(*row[5:])) for seq, *row in db.execute(query)}
 
 
+def newest_passages(db: sa.Connection, *, user: str | None, limit: int, skip: int) -> list[tuple[Document, Passage]]:
+    """Pieces of `user`'s documents (None: anybody's), the newest document first, each in its own order."""
+    d, p = t.documents.c, t.passages.c
+    query = sa.select(d.id, d.user, d.name, d.sha256, d.created_at, p.text, p.page, p.question)
+    query = query.select_from(t.passages.join(t.documents, d.id == p.document_id))
+    if user is not None:
+        query = query.where(d.user == user)
+    query = query.order_by(d.seq.desc(), p.seq).limit(limit).offset(skip)
+    return [(Document(*row[:5]), Passage(*row[5:])) for row in db.execute(query)]
+
+
 def _documents() -> sa.Select[Any]:
     d = t.documents.c
     count = sa.select(sa.func.count()).where(t.passages.c.document_id == d.id).scalar_subquery()

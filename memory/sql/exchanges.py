@@ -10,14 +10,17 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from memory import tables as t
 from memory.errors import NotFound
-from memory.records import Exchange, Spoken
+from memory.records import Exchange, Only, Spoken
 
 CHUNK = 500
 """Ids in one query; a database takes only so many."""
 
 
 def add(db: sa.Connection, exchange: Exchange) -> int:
-    """Store an exchange, and its conversation when it opens one; returns its `seq`."""
+    """Store an exchange, and its conversation when it opens one; returns its `seq`. Raises: NotFound: its parent."""
+    parent = sa.select(t.exchanges.c.seq).where(t.exchanges.c.id == exchange.parent_id)
+    if exchange.parent_id is not None and db.execute(parent).first() is None:
+        raise NotFound("exchange", exchange.parent_id)
     row = asdict(exchange)
     row["history"], row["prompt"] = list(exchange.history), list(exchange.prompt)
     row["recollections"] = [dict(r) for r in exchange.recollections]
@@ -27,7 +30,20 @@ def add(db: sa.Connection, exchange: Exchange) -> int:
         .on_conflict_do_nothing()
     )
     result = db.execute(sa.insert(t.exchanges).values(**row))
+    given = {str(r.get("document_id") or r.get("exchange_id") or "") for r in exchange.recollections} - {""}
+    if given:
+        db.execute(sa.insert(t.given), [{"recalled": one, "exchange_id": exchange.id} for one in sorted(given)])
     return int(result.inserted_primary_key[0])  # type: ignore[index]
+
+
+def add_many(db: sa.Connection, exchanges: Sequence[Exchange]) -> None:
+    """Store exchanges that follow nothing and were given nothing, in a few statements."""
+    opened = {
+        x.conversation_id: {"id": x.conversation_id, "user": x.user, "created_at": x.created_at} for x in exchanges
+    }
+    db.execute(upsert(t.conversations).on_conflict_do_nothing(), list(opened.values()))
+    columns = [column.name for column in t.exchanges.c if column.name != "seq"]
+    db.execute(sa.insert(t.exchanges), [{name: getattr(x, name) for name in columns} for x in exchanges])
 
 
 def get(db: sa.Connection, exchange_id: str) -> Exchange:
@@ -36,6 +52,15 @@ def get(db: sa.Connection, exchange_id: str) -> Exchange:
     if row is None:
         raise NotFound("exchange", exchange_id)
     return _exchange(row)
+
+
+def known(db: sa.Connection, exchange_ids: Sequence[str]) -> set[str]:
+    """Those of the ids that there are."""
+    found = set[str]()
+    for first in range(0, len(exchange_ids), CHUNK):
+        some = t.exchanges.c.id.in_(exchange_ids[first : first + CHUNK])
+        found |= set(db.scalars(sa.select(t.exchanges.c.id).where(some)))
+    return found
 
 
 def thread(db: sa.Connection, exchange_id: str | None) -> list[Exchange]:
@@ -124,18 +149,26 @@ def not_to_be_trained(db: sa.Connection) -> set[str]:
 
 def given(db: sa.Connection, exchange_id: str, *, limit: int) -> list[Exchange]:
     """The newest ones that were answered with `exchange_id` in the prompt."""
-    e = t.exchanges.c
-    used = sa.func.json_each(e.recollections).table_valued("value")
-    recalled = sa.func.json_extract(used.c.value, "$.exchange_id")
-    query = sa.select(t.exchanges).select_from(t.exchanges.join(used, sa.true())).where(recalled == exchange_id)
+    e, g = t.exchanges.c, t.given.c
+    query = sa.select(t.exchanges).join(t.given, g.exchange_id == e.id).where(g.recalled == exchange_id)
     return [_exchange(row) for row in db.execute(query.order_by(e.seq.desc()).limit(limit)).mappings()]
 
 
-def newest(db: sa.Connection, user: str | None, *, limit: int) -> list[Exchange]:
-    """The newest ones of `user`, or of everybody for None."""
-    query = sa.select(t.exchanges).order_by(t.exchanges.c.seq.desc()).limit(limit)
+def newest(
+    db: sa.Connection, user: str | None, *, limit: int, skip: int = 0, only: Only | None = None
+) -> list[Exchange]:
+    """The newest ones of `user`, or of everybody for None, but for the first `skip` of them."""
+    e, r = t.exchanges.c, t.ratings.c
+    query = sa.select(t.exchanges).order_by(e.seq.desc()).limit(limit).offset(skip)
     if user is not None:
-        query = query.where(t.exchanges.c.user == user)
+        query = query.where(e.user == user)
+    hidden = e.conversation_id.in_(sa.select(t.conversations.c.id).where(sa.text("NOT remember")))
+    if only is not None:
+        query = query.where(hidden if only == "hidden" else ~hidden)
+    if only == "corrected":
+        last = sa.select(sa.func.max(r.seq)).where(r.exchange_id == e.id).correlate(t.exchanges).scalar_subquery()
+        holds = sa.and_(r.value != 0, sa.func.trim(sa.func.coalesce(r.correction, "")) != "")
+        query = query.join(t.ratings, r.seq == last).where(holds)
     return [_exchange(row) for row in db.execute(query).mappings()]
 
 

@@ -2,62 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from memory import tables as t
 from memory.errors import NotFound
-from memory.records import Forgotten, Message
-from memory.sql import documents, exchanges, lexicon
+from memory.places import Part, place
+from memory.records import Exchange, Forgotten, Message, Scope, Unfinished
+from memory.sql import accounts, documents, exchanges, lexicon
 from memory.sql.exchanges import CHUNK
 
 Resign = Callable[[Sequence[Message], str], str]
 """(prompt, answer) → their signature."""
 
 
-def chosen(
-    db: sa.Connection, *, exchange: str | None, conversation: str | None, user: str | None, everything: bool
-) -> list[str]:
-    """Ids of the exchanges that one of these names, in the order of writing. Raises: NotFound."""
-    e = t.exchanges.c
-    query = sa.select(e.id).order_by(e.seq)
-    if not everything:
-        for kind, column, name in (
-            ("exchange", e.id, exchange),
-            ("conversation", e.conversation_id, conversation),
-            ("user", e.user, user),
-        ):
-            if name is not None:
-                query = query.where(column == name)
-                if db.execute(query.limit(1)).first() is None and kind != "user":
-                    raise NotFound(kind, name)
-    return list(db.scalars(query))
+def user_called(db: sa.Connection, name: str) -> str:
+    """Raises: NotFound."""
+    account = accounts.named(db, name)
+    if account is not None:
+        return str(account["id"])
+    known = (t.accounts.c.id, t.conversations.c.user, t.documents.c.user)
+    if any(db.execute(sa.select(column).where(column == name).limit(1)).first() for column in known):
+        return name
+    raise NotFound("user", name)
 
 
-def about(db: sa.Connection, ids: Sequence[str], *, document_ids: Sequence[str] = ()) -> Forgotten:
-    """What will be gone with these exchanges and documents: lessons, places in the index, and all their texts."""
+def about(
+    db: sa.Connection,
+    *,
+    exchange: str | None,
+    conversation: str | None,
+    user: str | None,
+    everything: bool,
+    document: str | None,
+) -> Forgotten:
+    """What will be gone with one of these: lessons, places in the index, and all texts. Raises: NotFound."""
+    e, d = t.exchanges.c, t.documents.c
+    scopes: dict[Scope, tuple[str | None, sa.ColumnElement[bool]]] = {
+        "exchange": (exchange, e.id == exchange),
+        "conversation": (conversation, e.conversation_id == conversation),
+        "user": (user, e.user == user),
+        "everything": ("everything" if everything else None, sa.true()),
+        "document": (document, sa.false()),
+    }
+    scope, which = next((name, clause) for name, (wanted, clause) in scopes.items() if wanted is not None)
+    rows = db.execute(sa.select(e.id, e.user).where(which).order_by(e.seq)).all()
+    of = {"user": d.user == user, "everything": sa.true(), "document": d.id == document}.get(scope, sa.false())
+    kept = db.execute(sa.select(d.id, d.user).where(of)).all()
+    if scope in ("exchange", "conversation", "document") and not (rows or kept):
+        raise NotFound(scope, exchange or conversation or document or "")
+    owner = user if scope == "user" else None if scope == "everything" else (rows or kept)[0][1]
+    gone = Forgotten(scope, owner, tuple(row[0] for row in rows), documents=tuple(row[0] for row in kept))
+    return _with_texts(db, gone)
+
+
+def _with_texts(db: sa.Connection, gone: Forgotten) -> Forgotten:
     e, lesson, r = t.exchanges.c, t.lessons.c, t.ratings.c
     seqs, passages, lessons, texts = list[int](), list[int](), list[str](), set[str]()
-    for some in _chunks(ids):
+    for some in _chunks(gone.exchanges):
         for seq, *said in db.execute(sa.select(e.seq, e.question, e.answer).where(e.id.in_(some))).all():
             seqs.append(seq)
             texts.update(said)
         for rated in db.execute(sa.select(r.comment, r.correction).where(r.exchange_id.in_(some))).all():
             texts.update(text or "" for text in rated)
         lessons += db.scalars(sa.select(lesson.id).where(lesson.exchange_id.in_(some)))
-    for document_id in document_ids:
-        query = sa.select(t.passages.c.seq, t.passages.c.text).where(t.passages.c.document_id == document_id)
-        for seq, text in db.execute(query).all():
+    for document_id in gone.documents:
+        p = t.passages.c
+        query = sa.select(p.seq, p.question, p.text).where(p.document_id == document_id)
+        for seq, *written in db.execute(query).all():
             passages.append(seq)
-            texts.add(text)
-    return Forgotten(tuple(ids), tuple(lessons), tuple(seqs), tuple(passages), frozenset(texts - {""}))
+            texts.update(written)
+    return Forgotten(
+        gone.scope,
+        gone.user,
+        gone.exchanges,
+        tuple(lessons),
+        gone.documents,
+        tuple(seqs),
+        tuple(passages),
+        frozenset(texts - {""}),
+        tuple(cut.exchange.id for cut in _cuts(db, gone)),
+    )
 
 
-def forget(db: sa.Connection, gone: Forgotten, resign: Resign, *, document_ids: Sequence[str] = ()) -> None:
+def forget(db: sa.Connection, gone: Forgotten, resign: Resign) -> None:
     """Delete them, and take them out of the prompts and histories of what stays, which is signed anew."""
-    _cut_out(db, gone, resign)
+    for cut in list(_cuts(db, gone)):
+        _write_without(db, cut, resign)
+    ids = (*gone.exchanges, *gone.documents)
+    for some in _chunks(ids):
+        db.execute(sa.delete(t.given).where(t.given.c.recalled.in_(some)))
+        db.execute(sa.delete(t.given).where(t.given.c.exchange_id.in_(some)))
     for some in _chunks(gone.lessons):
         db.execute(sa.delete(t.lesson_events).where(t.lesson_events.c.lesson_id.in_(some)))
         db.execute(sa.delete(t.lessons).where(t.lessons.c.id.in_(some)))
@@ -69,42 +106,131 @@ def forget(db: sa.Connection, gone: Forgotten, resign: Resign, *, document_ids: 
         db.execute(sa.update(t.exchanges).where(t.exchanges.c.parent_id.in_(some)).values(parent_id=None))
     for some in _chunks(gone.exchanges):
         db.execute(sa.delete(t.exchanges).where(t.exchanges.c.id.in_(some)))
-    empty = t.conversations.c.id.not_in(sa.select(t.exchanges.c.conversation_id))
+    empty = ~sa.exists().where(t.exchanges.c.conversation_id == t.conversations.c.id)
     db.execute(sa.delete(t.conversations).where(empty))
-    for document_id in document_ids:
+    for document_id in gone.documents:
         documents.remove(db, document_id)
-    lexicon.squeeze(db)
+    places = [place(seq, part) for seq in gone.seqs for part in (Part.QUESTION, Part.ROUND)]
+    places += [place(seq, Part.PASSAGE) for seq in gone.passages]
+    db.execute(sa.insert(t.forgettings).values(scope=gone.scope, user=gone.user, places=places, log=True, words=True))
 
 
-def _cut_out(db: sa.Connection, gone: Forgotten, resign: Resign) -> None:
-    """Out of exchanges that were answered with it, be it as dialogue or as a recollection, and of their lessons."""
-    said = _said(db, gone.exchanges)
-    forgotten = frozenset(gone.exchanges)
+# ---------------------------------------------------------------------- while others work
+
+
+def last(db: sa.Connection) -> int:
+    """The number of the newest; 0 where nothing was ever forgotten."""
+    return int(db.execute(sa.select(sa.func.max(t.forgettings.c.seq))).scalar() or 0)
+
+
+def gone_meanwhile(db: sa.Connection, exchange: Exchange, since: int) -> bool:
+    """Whether something that an exchange was answered with was forgotten after number `since`: what it follows, what
+    it recalled, or, where nobody can tell, anything of the same user's.
+    """
+    e, d, f = t.exchanges.c, t.documents.c, t.forgettings.c
+    newer = sa.select(f.scope).where(f.seq > since, sa.or_(f.user.is_(None), f.user == exchange.user))
+    scopes = set(db.scalars(newer))
+    if not scopes:
+        return False
+    # Of a dialogue that a client brings along nobody knows which exchanges it repeats.
+    if scopes & {"user", "everything"} or (exchange.history and scopes - {"document"}):
+        return True
+    used = {str(r["exchange_id"]) for r in exchange.recollections if r.get("exchange_id")}
+    used |= {exchange.parent_id} if exchange.parent_id else set()
+    quoted = {str(r["document_id"]) for r in exchange.recollections if r.get("document_id")}
+    there = set(db.scalars(sa.select(e.id).where(e.id.in_(used))))
+    there |= set(db.scalars(sa.select(d.id).where(d.id.in_(quoted))))
+    return bool((used | quoted) - there)
+
+
+def unfinished(db: sa.Connection) -> Unfinished:
+    """What is still to be done. Rows on which nothing is left are few: they cost nothing to look at."""
+    f = t.forgettings.c
+    query = sa.select(f.seq, f.places, f.log, f.words)
+    query = query.where(sa.or_(f.log, f.words, sa.func.json_array_length(f.places) > 0))
+    rows = db.execute(query.order_by(f.seq)).all()
+    places = tuple(found for row in rows for found in row.places)
+    through = max((row.seq for row in rows), default=0)
+    return Unfinished(places, through, any(row.words for row in rows), any(row.log for row in rows))
+
+
+def removed_from_index(db: sa.Connection, through: int) -> None:
+    """No place is left of what was forgotten up to that number."""
+    f = t.forgettings.c
+    db.execute(
+        sa.update(t.forgettings).where(f.seq <= through, sa.func.json_array_length(f.places) > 0).values(places=[])
+    )
+
+
+def squeeze(db: sa.Connection, through: int) -> bool:
+    """Take some of what is left of deleted words out of the lexicon; whether there is more to do. Once there is not, of
+    what was forgotten up to that number nothing is left there.
+    """
+    more = lexicon.squeeze(db)
+    if not more:
+        db.execute(sa.update(t.forgettings).where(t.forgettings.c.seq <= through).values(words=False))
+    return more
+
+
+def log_is_empty(db: sa.Connection) -> None:
+    """No older page is left."""
+    db.execute(sa.update(t.forgettings).where(t.forgettings.c.log).values(log=False))
+
+
+# ---------------------------------------------------------------------- what stays
+
+
+class _Cut(NamedTuple):
+    """An exchange that stays, with what is left of its history and recollections."""
+
+    exchange: Exchange
+    history: list[Message]
+    recollections: list[Any]
+
+
+def _cuts(db: sa.Connection, gone: Forgotten) -> Iterator[_Cut]:
+    """Those exchanges that stay and were answered with some of it, be it as dialogue or as a recollection."""
+    said, forgotten = _said(db, gone.exchanges), frozenset((*gone.exchanges, *gone.documents))
+    d = t.documents.c
+    names = tuple(db.scalars(sa.select(d.name).where(d.id.in_(gone.documents))))
     for one in _touched(db, gone):
         exchange = exchanges.get(db, one)
         history = _without(exchange.history, said)
-        recollections = [r for r in exchange.recollections if r.get("exchange_id") not in forgotten]
-        if len(history) == len(exchange.history) and len(recollections) == len(exchange.recollections):
-            continue
-        system: list[Message] = [m for m in exchange.prompt[:1] if m["role"] == "system"]
-        prompt: list[Message] = [*system, *history, {"role": "user", "content": exchange.question}]
-        values = {"history": history, "prompt": prompt, "recollections": recollections}
-        changed = sa.update(t.exchanges).where(t.exchanges.c.id == one)
-        db.execute(changed.values(**values, signature=resign(prompt, exchange.answer)))
-        db.execute(sa.update(t.lessons).where(t.lessons.c.exchange_id == one).values(history=history))
+        recollections = [r for r in exchange.recollections if not _is_of(r, forgotten, names)]
+        if len(history) < len(exchange.history) or len(recollections) < len(exchange.recollections):
+            yield _Cut(exchange, history, recollections)
+
+
+def _is_of(recollection: Any, forgotten: frozenset[str], names: Sequence[str]) -> bool:
+    """Whether it is of something forgotten. Earlier ones of a document bear its name alone, with a page."""
+    if forgotten & {recollection.get("exchange_id"), recollection.get("document_id")}:
+        return True
+    source = None if recollection.get("document_id") else recollection.get("source")
+    return source is not None and any(source == name or source.startswith(f"{name}, page ") for name in names)
+
+
+def _write_without(db: sa.Connection, cut: _Cut, resign: Resign) -> None:
+    exchange, history, recollections = cut
+    system: list[Message] = [m for m in exchange.prompt[:1] if m["role"] == "system"]
+    prompt: list[Message] = [*system, *history, {"role": "user", "content": exchange.question}]
+    values = {"history": history, "prompt": prompt, "recollections": recollections}
+    changed = sa.update(t.exchanges).where(t.exchanges.c.id == exchange.id)
+    db.execute(changed.values(**values, signature=resign(prompt, exchange.answer)))
+    db.execute(sa.update(t.lessons).where(t.lessons.c.exchange_id == exchange.id).values(history=history))
 
 
 def _touched(db: sa.Connection, gone: Forgotten) -> list[str]:
     """Ids of the exchanges that stay, and may hold something of what goes."""
-    e, found = t.exchanges.c, set[str]()
+    e, g, found = t.exchanges.c, t.given.c, set[str]()
     for some in _chunks(gone.exchanges):
         conversations = sa.select(e.conversation_id).where(e.id.in_(some))
         found |= set(db.scalars(sa.select(e.id).where(e.conversation_id.in_(conversations))))
-        used = sa.func.json_each(e.recollections).table_valued("value")
-        recalled = sa.func.json_extract(used.c.value, "$.exchange_id")
-        found |= set(
-            db.scalars(sa.select(e.id).select_from(t.exchanges.join(used, sa.true())).where(recalled.in_(some)))
-        )
+    for some in _chunks((*gone.exchanges, *gone.documents)):
+        found |= set(db.scalars(sa.select(g.exchange_id).where(g.recalled.in_(some))))
+    if gone.exchanges and gone.scope in ("exchange", "conversation"):
+        # A client over HTTP brings its dialogue along, and no word of which exchanges that was.
+        brought = sa.and_(e.user == gone.user, e.parent_id.is_(None), sa.cast(e.history, sa.String) != "[]")
+        found |= set(db.scalars(sa.select(e.id).where(brought)))
     return sorted(found - set(gone.exchanges))
 
 
@@ -112,7 +238,7 @@ def _said(db: sa.Connection, ids: Sequence[str]) -> frozenset[tuple[str, str]]:
     e, found = t.exchanges.c, set[tuple[str, str]]()
     for some in _chunks(ids):
         rows = db.execute(sa.select(e.question, e.answer).where(e.id.in_(some)))
-        found |= {(row[0], row[1]) for row in rows}
+        found |= {(row[0].strip(), row[1].strip()) for row in rows}
     return frozenset(found)
 
 
@@ -121,7 +247,7 @@ def _without(history: Sequence[Message], said: frozenset[tuple[str, str]]) -> li
     kept: list[Message] = []
     at = 0
     while at < len(history):
-        two = [m["content"] for m in history[at : at + 2]]
+        two = [m["content"].strip() for m in history[at : at + 2]]
         if len(two) == 2 and (two[0], two[1]) in said:
             at += 2
         else:

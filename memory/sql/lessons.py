@@ -23,7 +23,12 @@ WAITING = (LessonState.QUEUED, LessonState.HELD)
 
 
 def rate(db: sa.Connection, rating: Rating, lesson: Lesson | None) -> None:
-    """Append a rating; an earlier lesson that no night has taken up follows it, any other is undone."""
+    """Append a rating; an earlier lesson that no night has taken up follows it, any other is undone.
+
+    Raises: NotFound: the exchange was forgotten meanwhile.
+    """
+    if db.execute(sa.select(t.exchanges.c.seq).where(t.exchanges.c.id == rating.exchange_id)).first() is None:
+        raise NotFound("exchange", rating.exchange_id)
     db.execute(sa.insert(t.ratings).values(**asdict(rating) | {"reasons": list(rating.reasons)}))
     earlier = db.execute(
         sa.select(t.lessons.c.id, t.lessons.c.state).where(

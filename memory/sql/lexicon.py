@@ -1,4 +1,8 @@
-"""BM25 over all that can be recalled. Triggers keep the table (`memory.tables`); here it is only searched."""
+"""BM25 over all that can be recalled. Triggers keep the table (`memory.tables`); here it is only searched.
+
+A search costs as much as there are rows with its words, so of very many rows only the telling words are looked for:
+those that few rows have, as far as `ROWS` reach.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +13,52 @@ import sqlalchemy as sa
 BEFORE, TEXT, DATE = 0.7, 1.0, 1.0
 """Weights of the columns: the turn before, question and answer, the day (tuned in docs/BENCHMARKS.md)."""
 
+ROWS = 10_000
+"""Rows that a search scores, about: a microsecond or two each."""
+WINDOW = 20_000
+"""The newest rows, in which it is counted how common a word is."""
+PAGES = 1000
+"""Pages of the table that are merged at once while it is squeezed: others can write in between."""
 
-def search(db: sa.Connection, query: str, *, limit: int, user: str | None) -> list[tuple[int, float]]:
-    """(place, BM25) of what fits `query`, FTS5's syntax, best first: `user`'s, or anybody's for None."""
+
+def search(db: sa.Connection, terms: Sequence[str], *, limit: int, user: str | None) -> list[tuple[int, float]]:
+    """(place, BM25) of what fits any of `terms`, FTS5's phrases, best first: `user`'s, or anybody's for None."""
+    terms, oldest = _telling(db, terms)
     owned = "" if user is None else " AND user = :user"
+    since = "" if oldest is None else " AND rowid > :oldest"
     hidden = "SELECT e.seq * 4 FROM conversations c JOIN exchanges e ON e.conversation_id = c.id WHERE NOT c.remember"
     rows = db.execute(
         sa.text(
             f"SELECT rowid, -bm25(lexicon, {BEFORE}, {TEXT}, {DATE}) AS score FROM lexicon"  # noqa: S608 - our numbers
-            f" WHERE lexicon MATCH :query{owned} AND rowid NOT IN ({hidden})"
+            f" WHERE lexicon MATCH :query{owned}{since} AND rowid NOT IN ({hidden})"
             " ORDER BY score DESC, rowid DESC LIMIT :limit"
         ),
-        {"query": query, "limit": limit} | ({} if user is None else {"user": user}),
+        {"query": " OR ".join(terms), "limit": limit}
+        | ({} if user is None else {"user": user})
+        | ({} if oldest is None else {"oldest": oldest}),
     )
     return [(int(place), float(score)) for place, score in rows]
+
+
+def _telling(db: sa.Connection, terms: Sequence[str]) -> tuple[list[str], int | None]:
+    """The rarest of the terms, so many that about `ROWS` rows have one; where the rarest has more by itself, also the
+    place behind which it is looked for: the newest rows that make `ROWS`.
+    """
+    newest = db.execute(sa.text("SELECT rowid FROM lexicon ORDER BY rowid DESC LIMIT 1")).scalar() or 0
+    if newest <= 4 * ROWS:
+        return list(terms), None
+    begins = max(0, newest - 4 * WINDOW)
+    count = sa.text("SELECT count(*) FROM lexicon WHERE lexicon MATCH :term AND rowid > :begins")
+    share = newest / (newest - begins)
+    rows = {term: share * db.execute(count, {"term": term, "begins": begins}).scalar_one() for term in terms}
+    kept, held = list[str](), 0.0
+    for term in sorted(terms, key=rows.__getitem__):
+        held += rows[term]
+        if kept and held > ROWS:
+            break
+        kept.append(term)
+    rarest = rows[kept[0]]
+    return kept, int(newest - newest * ROWS / rarest) if rarest > ROWS else None
 
 
 def forget_before(db: sa.Connection, ids: Sequence[str]) -> None:
@@ -32,6 +68,12 @@ def forget_before(db: sa.Connection, ids: Sequence[str]) -> None:
     db.execute(query.bindparams(sa.bindparam("ids", expanding=True)), {"ids": list(ids)})
 
 
-def squeeze(db: sa.Connection) -> None:
-    """Merge the table's segments: until then, words of deleted rows may still lie in the file."""
-    db.execute(sa.text("INSERT INTO lexicon (lexicon) VALUES ('optimize')"))
+def squeeze(db: sa.Connection) -> bool:
+    """Merge some of the table's segments: until all are one, words of deleted rows may lie in the file. Returns whether
+    there is more to do.
+    """
+    changes = sa.text("SELECT total_changes()")
+    before = db.execute(changes).scalar_one()
+    db.execute(sa.text(f"INSERT INTO lexicon (lexicon, rank) VALUES ('merge', -{PAGES})"))  # noqa: S608 - our number
+    # As FTS5 tells it: what changes nothing but its own row had nothing to do.
+    return bool(db.execute(changes).scalar_one() - before >= 2)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
 
 from memory import tables as t
-from memory.places import Part, place
+from memory.places import Part, place, seq_of
 from memory.records import Marks
 
 Texts = list[tuple[int, str]]
@@ -29,23 +30,59 @@ def after(db: sa.Connection, marks: Marks, *, limit: int) -> tuple[Texts, Marks]
     e = t.exchanges.c
     new = list(db.execute(_exchanges().where(e.seq > marks.exchanges).order_by(e.seq).limit(limit)))
     if new:
-        texts = [(place(row[0], Part.QUESTION), row[1]) for row in new]
-        texts += [(place(row[0], Part.ROUND), f"{row[1]}\n{row[2]}") for row in new]
+        texts = [(place(row[0], Part.QUESTION), row[1]) for row in new] + [_round(*row) for row in new]
         return texts, replace(marks, exchanges=new[-1][0])
     r = t.ratings.c
     rated = list(db.execute(sa.select(r.seq, r.exchange_id).where(r.seq > marks.ratings).order_by(r.seq).limit(limit)))
     if rated:
         changed = db.execute(_exchanges().where(e.id.in_([exchange_id for _, exchange_id in rated])))
-        texts = [(place(seq, Part.ROUND), f"{question}\n{answer}") for seq, question, answer in changed]
+        texts = [_round(*row) for row in changed]
         return texts, replace(marks, ratings=rated[-1][0])
     p = t.passages.c
     pieces = list(
         db.execute(sa.select(p.seq, p.question, p.text).where(p.seq > marks.passages).order_by(p.seq).limit(limit))
     )
     if pieces:
-        texts = [(place(seq, Part.PASSAGE), f"{question}\n{text}".strip()) for seq, question, text in pieces]
-        return texts, replace(marks, passages=pieces[-1][0])
+        return [_piece(*row) for row in pieces], replace(marks, passages=pieces[-1][0])
     return [], last(db)
+
+
+def at(db: sa.Connection, places: Sequence[int]) -> Texts:
+    """The texts under these places, of those that there are."""
+    e, p, found = t.exchanges.c, t.passages.c, Texts()
+    seqs, pieces = _seqs(places)
+    for row in db.execute(_exchanges().where(e.seq.in_(seqs))) if seqs else ():
+        found += [(place(row[0], Part.QUESTION), row[1]), _round(*row)]
+    if pieces:
+        found += [_piece(*row) for row in db.execute(sa.select(p.seq, p.question, p.text).where(p.seq.in_(pieces)))]
+    return [(number, text) for number, text in found if number in set(places)]
+
+
+def there(db: sa.Connection, places: Sequence[int]) -> set[int]:
+    """Those of the places whose exchange or passage is still there."""
+    seqs, pieces = _seqs(places)
+    held = {("exchange", seq) for seq in db.scalars(sa.select(t.exchanges.c.seq).where(t.exchanges.c.seq.in_(seqs)))}
+    held |= {("passage", seq) for seq in db.scalars(sa.select(t.passages.c.seq).where(t.passages.c.seq.in_(pieces)))}
+    return {number for number in places if (_kind(seq_of(number)[1]), seq_of(number)[0]) in held}
+
+
+def _kind(part: Part) -> str:
+    return "passage" if part is Part.PASSAGE else "exchange"
+
+
+def _seqs(places: Sequence[int]) -> tuple[list[int], list[int]]:
+    """`seq`s of the exchanges, and of the passages, that these places are of."""
+    both = [seq_of(number) for number in places]
+    exchanges = sorted({seq for seq, part in both if part is not Part.PASSAGE})
+    return exchanges, sorted({seq for seq, part in both if part is Part.PASSAGE})
+
+
+def _round(seq: int, question: str, answer: str) -> tuple[int, str]:
+    return place(seq, Part.ROUND), f"{question}\n{answer}"
+
+
+def _piece(seq: int, question: str, text: str) -> tuple[int, str]:
+    return place(seq, Part.PASSAGE), f"{question}\n{text}".strip()
 
 
 def _exchanges() -> sa.Select[int, str, str]:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
+from assistant import ui
 from assistant.feedback import rate
 from assistant.forgetting import forget, still_in_the_weights, withdraw_versions
 from assistant.testing import KEY, assistant
 from assistant.turn import Answered, Ask, Assistant, turn
-from memory import AdapterState, Exchange, Forgotten, NightStatus, NotFound
-from memory.records import Document, Passage
-from memory.testing import NOON, adapter, night
+from memory import AdapterState, Exchange, Forgotten, ForgottenMeanwhile, NightStatus, NotFound
+from memory.accounts import Account, Deed, Role
+from memory.documents import Library
+from memory.recall import Memory, folders, forget_in
+from memory.records import Document, Passage, Unfinished
+from memory.testing import NOON, HashingEmbedder, adapter, night
+from memory.vectors import VectorIndex
 
 NAME = "Zyxquor"
 MORE = {"correction": f"My dog {NAME} is a beagle.", "comment": f"Remember {NAME}!"}
@@ -53,7 +62,7 @@ def holding(home: Path, text: str = NAME) -> list[str]:
 
 def do(made: Assistant, **what: object) -> Forgotten:
     """Forget it."""
-    return forget(made.ledger, lambda: made.memory, made.settings.home, KEY, **what)  # type: ignore[arg-type]
+    return forget(made.ledger, made.memory.forget, made.settings.home, KEY, **what)  # type: ignore[arg-type]
 
 
 def first(made: Assistant) -> Exchange:
@@ -165,6 +174,25 @@ def test_a_document_is_forgotten(house: Assistant) -> None:
     assert house.ledger.documents() == []
 
 
+def test_what_quoted_a_document_loses_it(house: Assistant, tmp_path: Path) -> None:
+    """Prompts and recollections of what was answered with it, an earlier text of the same name included."""
+    library = Library(house.ledger, house.memory, house.clock, house.new_id)
+    path = tmp_path / "dogs.txt"
+    for words in ("Wolfhounds named Brambleby are tall", "Wolfhounds named Brambleby the second are taller"):
+        path.write_text(words)
+        document, _ = library.add(path)
+        asked = say(house, words)
+        assert asked.recollections[0]["source"] == "dogs.txt"
+    said = house.ledger.exchange(say(house, "How do eggs boil in salted water?").id)
+    gone = do(house, document=document.id)
+    assert len(gone.answered_with) == 2
+    for one_id in gone.answered_with:
+        left = house.ledger.exchange(one_id)
+        assert ([r for r in left.recollections if "source" in r], left.signed_by(KEY)) == ([], True)
+        assert "Quoted from" not in str(left.prompt)
+    assert house.ledger.exchange(said.id) == said
+
+
 def test_the_weights_forget_with_the_next_night(house: Assistant) -> None:
     """Until then it is said; an older version that was trained on it is deleted, and the one that served after it."""
     ledger, home = house.ledger, house.settings.home
@@ -185,6 +213,177 @@ def test_the_weights_forget_with_the_next_night(house: Assistant) -> None:
     assert withdraw_versions(ledger, home) == ["v2", "v1"]
     assert still_in_the_weights(ledger) == 0
     assert list((home / "adapters").iterdir()) == []
+
+
+def test_what_a_client_brought_along_loses_it(house: Assistant) -> None:
+    """Over HTTP a dialogue comes with each request, in a conversation of its own: what is forgotten leaves it too."""
+    gone = first(house)
+    brought = [{"role": "user", "content": gone.question}, {"role": "assistant", "content": gone.answer + "\n"}]
+    *_, last = turn(house, Ask("And then?", history=brought, memory=False))  # type: ignore[arg-type]
+    assert isinstance(last, Answered)
+    assert do(house, exchange=gone.id).answered_with[-1:] == (last.exchange.id,)
+    left = house.ledger.exchange(last.exchange.id)
+    assert (list(left.history), [m["content"] for m in left.prompt]) == ([], ["And then?"])
+
+
+def test_short_texts_leave_the_nights_too(house: Assistant) -> None:
+    """A text too short to be looked for anywhere goes as a whole: from JSON, and as a row of the report."""
+    home, said = house.settings.home, say(house, "Zyx?", conversation_id="c3")
+    rate(house, said.id, -1, correction="Zap.")
+    lesson = house.ledger.lesson_of(said.id)
+    assert lesson is not None
+    folder = home / "nights" / "n2"
+    folder.mkdir(parents=True)
+    row = {"lesson": lesson.id, "question": "Zyx?", "wanted": "Zap.", "before": "I don't know.", "after": "Zap."}
+    other = row | {"lesson": "l2", "question": "Why?", "wanted": "So.", "after": "So."}
+    report = {"questions": [row, other], "replay": ["Zyx?", "Why?"], "status": "promoted"}
+    (folder / "report.json").write_text(json.dumps(report))
+    lines = ["| Zyx? | ✗ I don't know. | ✓ Zap. |", "| Why? | ✗ I don't know. | ✓ So. |", "| Zyx?; Why? | passes |"]
+    (folder / "report.md").write_text("\n".join(lines))
+    (folder / "before.json").write_text(json.dumps({"answers": {f"tonight:{lesson.id}": "I don't know."}}))
+    (folder / "replay.json").write_text(json.dumps([{"prompt": [{"role": "user", "content": "Zyx?"}]}]))
+    (folder / "train.json").write_text(json.dumps({"steps": 3}))
+    do(house, conversation="c3")
+    assert holding(home, "Zyx?") == holding(home, "Zap.") == []
+    assert sorted(path.name for path in folder.iterdir()) == ["report.json", "report.md", "train.json"]
+    assert json.loads((folder / "report.json").read_text())["questions"] == [other]
+    assert (folder / "report.md").read_text().splitlines() == lines[1:2]
+
+
+# ---------------------------------------------------------------------- while others are at it
+
+
+def test_a_turn_under_way_stores_nothing_of_it(house: Assistant) -> None:
+    """What it follows, what it recalled, or all of its user's is forgotten while it streams: it ends well, unkept."""
+    home, gone = house.settings.home, first(house)
+    cases: list[tuple[Ask, dict[str, object]]] = [
+        (Ask(f"And {NAME}?", conversation_id="c1", parent_id=gone.id), {"exchange": gone.id}),
+        (Ask("How do eggs boil in salted water?"), {"conversation": "c2"}),
+        (Ask(f"My dog is called {NAME}"), {"user": "local"}),
+    ]
+    for ask, what in cases:
+        events = turn(house, ask)
+        next(events)
+        next(events)
+        do(house, **what)
+        *_, last = events
+        assert isinstance(last, Answered)
+        assert (last.forgotten, last.warning) == (True, str(ForgottenMeanwhile()))
+    assert house.ledger.count_exchanges() == 0
+    assert holding(home) == []
+
+
+def test_what_is_said_between_the_look_and_the_deed_goes_too(house: Assistant) -> None:
+    """Somebody says one thing more while all of theirs is just being forgotten."""
+    real, said = house.ledger.forget, iter([f"{NAME} barks again"])
+
+    def forgets(*what: Any) -> None:
+        for question in said:
+            say(house, question)
+        real(*what)
+
+    house.ledger.forget = forgets  # type: ignore[method-assign]
+    assert len(do(house, user="local").exchanges) == 4
+    assert (house.ledger.count_exchanges(), holding(house.settings.home)) == (0, [])
+
+
+def test_another_forgetting_costs_a_turn_nothing(house: Assistant) -> None:
+    """What somebody else had forgotten, or what has nothing to do with it: the exchange is stored."""
+    other = say(house, "Larks sing at dawn", user="ann")
+    for what in ({"exchange": other.id}, {"conversation": "c1"}):
+        events = turn(house, Ask("How do eggs boil in salted water?"))
+        next(events)
+        do(house, **what)
+        *_, last = events
+        assert isinstance(last, Answered)
+        assert (last.forgotten, last.warning) == (False, None)
+
+
+def test_a_page_that_was_open_does_not_write_it_back(house: Assistant) -> None:
+    """A turn after an exchange that was forgotten since is refused, though the page still has its words."""
+    gone = first(house)
+    brought = [{"role": "user", "content": gone.question}, {"role": "assistant", "content": gone.answer}]
+    do(house, conversation="c1")
+    with pytest.raises(NotFound, match="exchange"):
+        next(turn(house, Ask("And?", history=brought, parent_id=gone.id)))  # type: ignore[arg-type]
+    assert holding(house.settings.home) == []
+
+
+def test_a_reader_keeps_the_log_and_it_is_emptied_later(house: Assistant) -> None:
+    """As long as another process reads, older pages stay in the log; that is said, and made up for with a question."""
+    home = house.settings.home
+    reader = sqlite3.connect(home / "ledger.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM exchanges").fetchone()
+    do(house, conversation="c1")
+    assert house.ledger.unfinished() == Unfinished(log=True, through=1)
+    assert "ledger.db-wal" in holding(home)
+    house.memory.recall("anything", k=1)
+    assert house.ledger.unfinished().log
+    reader.close()
+    house.memory.recall("anything", k=1)
+    assert house.ledger.unfinished() == Unfinished()
+    assert holding(home) == []
+
+
+def test_an_index_that_another_process_holds_is_cleaned_later(house: Assistant, monkeypatch: Any) -> None:
+    """Its vectors are not lost sight of: they are removed with the next question, by whichever process."""
+    monkeypatch.setattr("memory.vectors.LOCK_SECONDS", 0.01)
+    index = house.settings.home / "index"
+    places = {4 * seq for seq in (1, 2)}
+    other = Memory(house.ledger, HashingEmbedder(), index, min_score=0.5)
+    with FileLock(index / ".lock"):
+        forget(house.ledger, lambda some: forget_in(folders(index), some), house.settings.home, KEY, conversation="c1")
+        assert set(house.ledger.unfinished().places) >= places
+    assert places <= set(VectorIndex.open(index, HashingEmbedder()).contents())
+    other.recall("anything", k=1)
+    assert house.ledger.unfinished() == Unfinished()
+    assert not places & set(VectorIndex.open(index, HashingEmbedder()).contents())
+
+
+def test_forgetting_needs_no_embedder(house: Assistant) -> None:
+    """Whoever made the index, its vectors go; one that can't be read goes altogether, and is made again."""
+    home = house.settings.home
+    index = home / "index"
+    forget(house.ledger, lambda some: forget_in(folders(index), some), home, KEY, exchange=first(house).id)
+    assert 4 not in VectorIndex.open(index, HashingEmbedder()).contents()
+    (index / "manifest.json").write_text("{")
+    forget(house.ledger, lambda some: forget_in(folders(index), some), home, KEY, conversation="c1")
+    assert [path.name for path in index.iterdir()] == [".lock"]
+    again = Memory(house.ledger, HashingEmbedder(), index, min_score=0.5)
+    assert [r.question for r in again.recall("How do eggs boil in salted water?", k=3)] == [
+        "How do eggs boil in salted water?"
+    ]
+
+
+def test_what_is_sent_to_the_page_and_never_used_goes(house: Assistant) -> None:
+    """After a minute it belongs to nobody; what somebody is just sending stays, but for what holds the text."""
+    page = house.settings.home / "page"
+    for name, content in (("a1", b"%PDF compressed"), ("a2", b"another"), ("a3", f"dog {NAME} the third".encode())):
+        (page / name).mkdir(parents=True)
+        (page / name / "sent").write_bytes(content)
+    os.utime(page / "a1" / "sent", (0, 0))
+    do(house, exchange=say(house, f"dog {NAME} the third", conversation_id="c3").id)
+    assert [str(path.relative_to(page)) for path in page.rglob("sent")] == ["a2/sent"]
+
+
+def test_a_server_begins_without_what_an_earlier_one_was_sent(house: Assistant) -> None:
+    """It can't be used any more; what is just being sent to another server of this home stays."""
+    page = house.settings.home / "page"
+    for name, at in (("old", 0), ("new", time.time())):
+        (page / name).mkdir(parents=True)
+        (page / name / "sent").write_text("text")
+        os.utime(page / name / "sent", (at, at))
+    assert ui._temp_dir(house.settings.home) == page
+    assert [path.name for path in page.iterdir()] == ["new"]
+
+
+def test_users_are_named_or_known_by_their_id(house: Assistant) -> None:
+    """An account by its name in any case or its id, a user without one by what the ledger has of them, else nobody."""
+    house.ledger.add_account(Account("a1", "Ann", Role.ADMIN, NOON), "hash", Deed(NOON, "test", "added"))
+    assert [house.ledger.user_called(name) for name in ("ann", "a1", "local")] == ["a1", "a1", "local"]
+    with pytest.raises(NotFound, match="there is no user 'bob'"):
+        house.ledger.user_called("bob")
 
 
 # ---------------------------------------------------------------------- what is not kept at all

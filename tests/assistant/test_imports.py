@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from assistant.feedback import undo_lesson
 from assistant.imports import bring, read
 from assistant.testing import KEY, assistant
 from memory import BadInput, Ledger, LessonState
@@ -151,6 +152,21 @@ def test_into_memory_lessons_or_both(tmp_path: Path, into: Any) -> None:
     states = [lesson.state for lesson in made.ledger.lessons()]
     assert states == ([] if into == "memory" else [LessonState.QUEUED] * 2)
     assert made.ledger.not_to_be_trained() == ({first.id, second.id} if into == "memory" else set())
+
+
+@pytest.mark.parametrize(("first", "then"), [("memory", "lessons"), ("lessons", "memory"), ("memory", "both")])
+def test_what_was_imported_into_one_can_go_into_the_other(tmp_path: Path, first: Any, then: Any) -> None:
+    """Then it is recalled and taught; what somebody has taken back meanwhile is not taught anew."""
+    made = assistant(tmp_path / "home")
+    options: dict[str, Any] = {"key": KEY, "clock": Clock()}
+    bring(made.ledger, file(tmp_path, OPENAI), into=first, **options)
+    found = bring(made.ledger, file(tmp_path, OPENAI), into=then, **options)
+    assert (found.exchanges, found.known, found.lessons) == (0, 2, 0 if then == "memory" else 2)
+    assert [lesson.state for lesson in made.ledger.lessons()] == [LessonState.QUEUED] * 2
+    assert made.memory.recall("Where is my card?", k=3)
+    assert made.ledger.not_to_be_trained() == set()
+    undo_lesson(made.ledger, made.ledger.lessons()[0].id, clock=Clock(), new_id=iter("xy").__next__)
+    assert bring(made.ledger, file(tmp_path, OPENAI), into="both", **options).lessons == 0
 
 
 def test_the_same_file_again_adds_nothing(tmp_path: Path) -> None:

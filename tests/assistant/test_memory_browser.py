@@ -74,8 +74,34 @@ def test_a_conversation_says_what_it_may_be_used_for(site: Site) -> None:
     page.get_by_label("Let nights train on it").uncheck()
     page.click("#memory-save")
     uses = site.assistant.ledger.use
-    newest = site.assistant.ledger.newest_exchanges(user="local", limit=1)[0]
+    ((newest, _),) = site.assistant.ledger.newest_exchanges(user="local", limit=1)
     site.wait_for(lambda: (False, False) in (uses(first.conversation_id), uses(newest.conversation_id)))
+
+
+def test_all_of_it_is_filtered_page_by_page(site: Site) -> None:
+    """A correction older than a page is found by the filter; what is not to be recalled has a place of its own."""
+    old = told(site, "What is the capital of Atlantis?")
+    feedback.rate(site.assistant, old.id, -1, correction="Poseidonis.")
+    hidden = told(site, "A secret about owls")
+    site.assistant.ledger.set_use(hidden.conversation_id, remember=False, train=True)
+    for n in range(30):
+        told(site, f"Remark number {n}")
+    page = opened(site)
+    rows = page.locator("#memory-found")
+    rows.get_by_text("Remark number 29", exact=True).wait_for()
+    assert not rows.get_by_text("Poseidonis.").count()
+    page.click("#memory-older")
+    rows.get_by_text("Poseidonis.").wait_for()
+    assert not rows.get_by_text("A secret about owls").count()
+    page.click("#memory-newer")
+    rows.get_by_text("Remark number 29", exact=True).wait_for()
+    for kind, shown in (("Corrections", "Poseidonis."), ("Not to be recalled", "A secret about owls")):
+        page.click("#memory-kind input")
+        page.get_by_role("option", name=kind).click()
+        rows.get_by_text(shown).first.wait_for()
+        assert not rows.get_by_text("Remark number 29", exact=True).count()
+    page.get_by_label("Use what is remembered for my answers").uncheck()
+    site.wait_for(lambda: site.assistant.ledger.choices("local").get("memory") is False)
 
 
 def test_documents_are_added_and_removed(site: Site, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from assistant.ui.memory import MemoryPage
 from memory import testing
 from memory.accounts import Role
 from memory.errors import NotFound
+from memory.records import Document, Passage
 
 if TYPE_CHECKING:
     from conftest import House
@@ -196,9 +197,9 @@ def test_another_users_memory_can_not_be_touched(house: House, names: dict[str, 
     config, tried = bob.get("/config").json(), 0
     for element in ("memory-chosen", "memory-save", "memory-forget", "memory-forget-conversation"):
         for fn, inputs in functions(config, element):
-            data = [exchange, "Something else.", ["train"], "", "everything"][:inputs]
+            data = [exchange, "Something else.", ["train"], "", "everything", 0][:inputs]
             if element.startswith("memory-forget"):
-                data = [exchange, "", "everything"]
+                data = [exchange, "", "everything", 0]
             assert '"success":false' in call(bob, fn, inputs, None, data=data), element
             tried += 1
     assert tried == 4
@@ -207,7 +208,11 @@ def test_another_users_memory_can_not_be_touched(house: House, names: dict[str, 
     (who,) = [account for account in house.accounts.all() if account.name == "Bob"]
     with pytest.raises(NotFound):
         page._own(exchange, who)
-    assert "Ada" not in bob.get("/v1/memory/export").text
+    document = Document("d1", who.id, "towns.txt", "0", testing.NOON)
+    house.assistant.ledger.add_document(document, [Passage("Paris is big", page=2)])
+    exported = bob.get("/v1/memory/export").text
+    assert "Ada" not in exported
+    assert json.loads(exported.splitlines()[-1])["text"] == "Paris is big"
     assert bob.get("/v1/memory/search", params={"q": "a secret of Ada's"}).json() == {"results": []}
     assert state(house) == before
     assert house.assistant.ledger.exchange(exchange).id == exchange

@@ -168,10 +168,20 @@ def test_a_document_is_quoted_and_not_obeyed() -> None:
 
 
 def test_what_was_said_bears_its_day() -> None:
-    """A recollection that nobody corrected tells when it was said; a correction stands plainly."""
+    """A recollection that nobody corrected tells when it was said."""
     plain = replace(recollection("r0"), corrected=False)
     (user,) = build("now", count=words, budget=100, recollections=[plain]).messages
     assert f"On {plain.created_at:%d %B %Y}: {plain.question}" in user["content"]
-    corrected = replace(plain, corrected=True)
-    (user,) = build("now", count=words, budget=100, recollections=[corrected]).messages
-    assert user["content"].startswith(corrected.question)
+
+
+def test_a_correction_that_fits_best_is_handed_over_as_the_answer() -> None:
+    """It stands behind the question; what else is recalled stands before, another correction plainly."""
+    best, second = (replace(recollection(name), corrected=True) for name in ("r0", "r1"))
+    third = replace(recollection("r2"), corrected=False)
+    (user,) = build("now", count=words, budget=200, recollections=[best, second, third]).messages
+    before, asked, answer, last = user["content"].rsplit("\n\n", 3)
+    assert (asked, answer, last) == ("now", f"The answer is: {best.answer}", "Say so.")
+    assert before.endswith(f"{second.question} {second.answer}")
+    (user,) = build("now", count=words, budget=200, recollections=[third, best]).messages
+    assert user["content"].endswith("\n\nnow")
+    assert f"{best.question} {best.answer}" in user["content"]

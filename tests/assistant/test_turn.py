@@ -14,7 +14,7 @@ import pytest
 from assistant import testing
 from assistant.engine import AdapterFiles, Piece, Sampling
 from assistant.feedback import rate
-from assistant.turn import Answered, Ask, Assistant, Recalled, Words, turn
+from assistant.turn import MEMORY, Answered, Ask, Assistant, Recalled, Words, turn
 from memory import testing as nouns
 from memory.errors import BadInput, ModelUnavailable, NotFound, NotRemembered
 from memory.ledger import Ledger
@@ -121,6 +121,17 @@ def test_an_unknown_parent_is_refused(assistant: Assistant) -> None:
 
 
 # ---------------------------------------------------------------------- memory
+
+
+def test_who_switched_memory_off_is_recalled_nothing(assistant: Assistant) -> None:
+    """It is kept all the same, and there again once it is on; others have theirs."""
+    said(assistant, "hello there")
+    said(assistant, Ask("hello there", user="ann"))
+    assistant.ledger.choose("local", {MEMORY: False})
+    assert said(assistant, "hello there").exchange.recollections == ()
+    assert said(assistant, Ask("hello there", user="ann")).exchange.recollections != ()
+    assistant.ledger.choose("local", {MEMORY: True})
+    assert said(assistant, "hello there").exchange.recollections != ()
 
 
 def test_without_memory_nothing_is_recalled(assistant: Assistant) -> None:
@@ -310,7 +321,7 @@ def test_a_full_disk_is_told_and_gets_over(tmp_path: Path) -> None:
     before = said(assistant, "before").exchange
     real, full = ledger.add_exchange, "database or disk is full"
 
-    def refuse(_: object) -> int:
+    def refuse(_: object, *, since: int | None = None) -> int:
         raise NotRemembered(full)
 
     ledger.add_exchange = refuse  # type: ignore[assignment]

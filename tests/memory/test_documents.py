@@ -29,8 +29,8 @@ def file(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-def pdf(*pages: str, locked: str | None = None) -> bytes:
-    """A PDF with a line on each page, as a printer driver writes it."""
+def pdf(*pages: str, locked: str | None = None, aes: bool = False) -> bytes:
+    """A PDF with a line on each page, as a printer driver writes it; `aes`: one that says that AES-256 locks it."""
     objects = ["<< /Type /Catalog /Pages 2 0 R >>"]
     kids = " ".join(f"{4 + 2 * n} 0 R" for n in range(len(pages)))
     objects.append(f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>")
@@ -40,13 +40,19 @@ def pdf(*pages: str, locked: str | None = None) -> bytes:
         more = f"/Contents {5 + 2 * n} 0 R /Resources << /Font << /F1 3 0 R >> >>"
         objects.append(f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] {more} >>")
         objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
+    if aes:
+        keys = {"O": 48, "U": 48, "OE": 32, "UE": 32, "Perms": 16}
+        secret = " ".join(f"/{name} <{'00' * length}>" for name, length in keys.items())
+        filters = "/CF << /StdCF << /CFM /AESV3 /Length 32 >> >> /StmF /StdCF /StrF /StdCF"
+        objects.append(f"<< /Filter /Standard /V 5 /R 6 /Length 256 /P -4 {secret} {filters} >>")
     body, offsets = "%PDF-1.4\n", []
     for number, one in enumerate(objects, 1):
         offsets.append(len(body))
         body += f"{number} 0 obj\n{one}\nendobj\n"
     table = "".join(f"{at:010} 00000 n \n" for at in offsets)
     size = len(objects) + 1
-    tail = f"trailer << /Size {size} /Root 1 0 R >>\nstartxref\n{len(body)}\n%%EOF"
+    lock = f"/Encrypt {size - 1} 0 R /ID [<00> <00>]" if aes else ""
+    tail = f"trailer << /Size {size} /Root 1 0 R {lock} >>\nstartxref\n{len(body)}\n%%EOF"
     content = f"{body}xref\n0 {size}\n0000000000 65535 f \n{table}{tail}".encode()
     if locked is None:
         return content
@@ -96,6 +102,7 @@ def test_long_text_is_cut_between_sentences() -> None:
         ("a.pdf", b"", "no PDF that can be read"),
         ("a.pdf", pdf("", ""), "recognise the text first"),
         ("a.pdf", pdf("Secret", locked="x"), "encrypted"),
+        ("a.pdf", pdf("Secret", aes=True), "a.pdf is encrypted: save it without a password"),
         ("a.csv", b"one,two\n1,2\n", "columns question and answer; it has one, two"),
         ("a.csv", b"", "columns question and answer; it has none"),
         ("a.csv", b"question,answer\n,\n", "there is no text in it"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from memory import ModelUnavailable
-from memory.embedder import SentenceEmbedder
+from memory.embedder import SentenceEmbedder, _fingerprint, named
 from memory.testing import HashingEmbedder
 
 TEXTS = ["How do I boil an egg?", "What is the way to cook eggs in water?", "When did Rome fall?"]
@@ -89,3 +89,18 @@ def test_name_follows_the_weights_not_the_folder(embedder: SentenceEmbedder, tmp
     weights.write_bytes(weights.read_bytes()[:10_000])
     with pytest.raises(ModelUnavailable, match="can't be loaded"):
         SentenceEmbedder(copy.path).embed(["hi"])
+
+
+def test_an_embedder_is_found_by_its_name(tmp_path: Path) -> None:
+    """The name is of the weights, wherever they lie; what is no model is passed over."""
+    (tmp_path / "none").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "modules.json").write_text("[]")
+        (tmp_path / name / "model.safetensors").write_text(f"weights of {name}")
+    wanted = _fingerprint(tmp_path / "b")
+    for folder in (tmp_path, tmp_path / "b"):
+        found = named(wanted, [tmp_path / "missing", folder])
+        assert found is not None
+        assert found.path == tmp_path / "b"
+    assert named("sentence-transformers:0", [tmp_path]) is None

@@ -143,9 +143,9 @@ def test_questions_come_in_the_order_of_writing(ledger: Ledger) -> None:
 
 def test_foreign_keys_hold(ledger: Ledger) -> None:
     """Nothing can be written that points to an exchange that is not there, and a refused write leaves nothing."""
-    with pytest.raises(sa.exc.IntegrityError):
+    with pytest.raises(NotFound, match="no exchange 'e9'"):
         ledger.rate(rating(exchange_id="e9"), None)
-    with pytest.raises(sa.exc.IntegrityError):
+    with pytest.raises(NotFound, match="no exchange 'e9'"):
         ledger.add_exchange(exchange("e2", conversation_id="c2", parent_id="e9"))
     assert (ledger.count_exchanges(), ledger.latest_conversation("local")) == (0, None)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from memory import Ledger
-from memory.lexicon import TERMS, about_another, names, query
+from memory.lexicon import TERMS, about_another, names, spaced, terms
 from memory.places import Part, place
+from memory.records import Document, Passage
 from memory.testing import NOON, exchange, lesson, rating
 
 
@@ -32,17 +33,47 @@ def test_nothing_that_is_typed_is_syntax(evil: str) -> None:
     """Operators, quotes and SQL are words or nothing: the search gives an answer, and everything is still there."""
     ledger = Ledger.in_memory()
     ledger.add_exchange(exchange("e1", question="What is the near capital?"))
-    words = query(evil)
-    assert words == "" or isinstance(ledger.find_words(words, limit=3), list)
+    assert isinstance(ledger.find_words(terms(evil), limit=3), list)
     assert ledger.count_exchanges() == 1
 
 
 def test_common_words_are_left_out_where_there_are_others() -> None:
     """Telling words alone, each once, none without need: a question of common words alone is looked for as it is."""
-    assert query("What is the capital, the CAPITAL of Peru?") == '"capital" OR "peru"'
-    assert query("Who is he?") == '"who" OR "is" OR "he"'
-    assert query("?!") == ""
-    assert query(" ".join(f"w{n}" for n in range(1000))).count(" OR ") == TERMS - 1
+    assert terms("What is the capital, the CAPITAL of Peru?") == ('"capital"', '"peru"')
+    assert terms("Who is he?") == ('"who"', '"is"', '"he"')
+    assert terms("?!") == ()
+    assert len(terms(" ".join(f"w{n}" for n in range(1000)))) == TERMS
+
+
+def test_what_is_written_without_spaces_is_found_by_its_parts() -> None:
+    """Chinese and Japanese, in questions, answers, corrections, documents and the turn before; others as they are."""
+    assert terms("法国首都?") == ('"法国"', '"国首"', '"首都"')
+    assert spaced("PIN码 is 天 here") == "PIN 码  is  天  here"
+    ledger = Ledger.in_memory()
+    ledger.add_exchange(exchange("e1", question="法国的首都是哪里?", answer="里昂。"))
+    ledger.add_exchange(exchange("e2", question="真的吗?", answer="是的。", parent_id="e1"))
+    ledger.add_exchange(exchange("e3", question="猫の寿命はどれくらいですか", answer="十五年です。"))
+    document = Document("d1", "local", "zh.txt", "0", NOON)
+    ledger.add_document(document, [Passage("银行卡丢失请拨打电话")])
+    first, second, third = (place(seq, Part.QUESTION) for seq in (1, 2, 3))
+    assert found(ledger, "请问首都在哪个城市")[0] == first
+    assert sorted(found(ledger, "里昂")) == [first, second]
+    assert found(ledger, "猫の寿命") == [third]
+    assert found(ledger, "我的银行卡不见了") == [place(1, Part.PASSAGE)]
+    ledger.rate(rating("r1", correction="巴黎 塞纳河畔。"), lesson("l1", "r1"))
+    assert found(ledger, "塞纳河在哪") == [first]
+
+
+def test_of_very_many_rows_only_telling_words_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word that most rows have is left out beside a rare one; alone it is looked for in the newest rows."""
+    monkeypatch.setattr("memory.sql.lexicon.ROWS", 10)
+    monkeypatch.setattr("memory.sql.lexicon.WINDOW", 50)
+    ledger = Ledger.in_memory()
+    for n in range(1, 201):
+        ledger.add_exchange(exchange(f"e{n}", question=f"common {'rare' if n == 7 else ''} number{n}", answer="x"))
+    assert found(ledger, "common rare") == [place(7, Part.QUESTION)]
+    assert found(ledger, "number9 common") == [place(9, Part.QUESTION)]
+    assert [where >> 2 for where in found(ledger, "common")] == list(range(200, 191, -1))
 
 
 def test_what_a_text_names() -> None:
@@ -61,6 +92,12 @@ def test_what_a_text_names() -> None:
         ("what is the capital of peru?", "What is the capital of Chile?", False),
         ("Who is king of Spain?", "Who was king of Spain in 1492?", False),
         ("How do I change my PIN?", "How can I alter my code?", False),
+        ("怎么煮鸡蛋?", "谁写了红楼梦?", True),
+        ("怎么煮鸡蛋?", "我的银行卡丢了怎么办?", True),
+        ("请问法国首都在哪个城市?", "法国的首都是哪里?", False),
+        ("我的银行卡丢了怎么办?", "银行卡丢失后应该怎么做?", False),
+        ("日本の首都はどこですか", "猫の寿命はどれくらいですか", True),
+        ("怎么煮鸡蛋?", "How do I boil an egg?", False),
     ],
 )
 def test_about_another(one: str, other: str, another: bool) -> None:
@@ -71,7 +108,7 @@ def test_about_another(one: str, other: str, another: bool) -> None:
 
 def found(ledger: Ledger, text: str, user: str | None = None) -> list[int]:
     """Places in which the words are found."""
-    return [where for where, _ in ledger.find_words(query(text), limit=9, user=user)]
+    return [where for where, _ in ledger.find_words(terms(text), limit=9, user=user)]
 
 
 def test_the_table_follows_the_ledger() -> None:

@@ -211,7 +211,7 @@ def test_migration_that_fails_half_way_leaves_the_old_schema(
 
 def test_a_ledger_of_before_the_lexicon_is_read_into_it(path: Path) -> None:
     """What an older ledger holds is found by its words after the upgrade, with the answer that holds."""
-    from memory.lexicon import query
+    from memory.lexicon import terms
 
     migrated(path, "0001")
     with closing(sqlite3.connect(path)) as db:
@@ -223,13 +223,14 @@ def test_a_ledger_of_before_the_lexicon_is_read_into_it(path: Path) -> None:
                 (seq, f"e{seq}", parent, "2026-05-03T12:00:00.000000+00:00"),
             )
         at = "2026-05-04T12:00:00.000000+00:00"
-        db.execute("INSERT INTO ratings VALUES (1, 'r1', 'e2', 'ann', ?, -1, '[]', '', 'Nowhere')", (at,))
+        db.execute("INSERT INTO ratings VALUES (1, 'r1', 'e2', 'ann', ?, -1, '[]', '', 'Nowhere 法国首都')", (at,))
         db.commit()
     ledger = Ledger.open(path)
     found = {
-        text: [place for place, _ in ledger.find_words(query(text), limit=9)] for text in ("nowhere", "owl", "May 3")
+        text: [place for place, _ in ledger.find_words(terms(text), limit=9)]
+        for text in ("nowhere", "owl", "May 3", "首都")
     }
-    assert found["nowhere"] == [8]
+    assert found["nowhere"] == found["首都"] == [8]
     assert sorted(found["owl"]) == sorted(found["May 3"]) == [4, 8]
     assert ledger.use("c1") == (True, True)
     ledger.close()

@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from memory import Ledger, Recollection
 from memory.embedder import SentenceEmbedder, Vectors
 from memory.recall import Memory
-from memory.records import LessonEvent, LessonState, Marks
+from memory.records import Document, LessonEvent, LessonState, Marks, Passage
 from memory.testing import NOON, HashingEmbedder, exchange, lesson, rating
 from memory.vectors import MANIFEST, VectorIndex
 
@@ -54,7 +55,7 @@ def ledger() -> Ledger:
 
 def memory_of(ledger: Ledger, folder: Path | None = None, **more: object) -> Memory:
     """Recall over `ledger` with the hashing embedder."""
-    options = {"embedder": HashingEmbedder(), "min_score": 0.5} | more
+    options = {"embedder": HashingEmbedder(), "min_score": 0.5, "patience": 60.0} | more
     return Memory(ledger, folder=folder, **options)  # type: ignore[arg-type]
 
 
@@ -162,6 +163,60 @@ def test_equal_questions_are_one(ledger: Ledger) -> None:
     assert found(memory) == ["e2", "e5"]
     ledger.rate(rating("r4", "e2"), None)
     assert found(memory) == ["e3", "e5"]
+
+
+def test_the_newest_word_wins_not_the_newest_row(ledger: Ledger) -> None:
+    """Two answers to one question: that counts which was corrected last, and unrated ones by when they were asked."""
+    for name, at in (("e1", NOON + timedelta(days=9)), ("e2", NOON)):
+        ledger.add_exchange(exchange(name, question=CAPITAL, answer=f"Town of {name}.", created_at=at))
+    memory = memory_of(ledger)
+    # Imported later, said earlier.
+    assert [r.answer for r in memory.recall(CAPITAL, k=3)] == ["Town of e1."]
+    for n, (name, day) in enumerate((("e2", 20), ("e1", 21)), 1):
+        ledger.rate(rating(f"r{n}", name, correction=f"By {name}.", created_at=NOON + timedelta(days=day)), None)
+        assert [r.answer for r in memory.recall(CAPITAL, k=3)] == [f"By {name}."]
+        assert memory.search(CAPITAL, k=3)[0].answer == f"By {name}."
+
+
+@pytest.mark.parametrize("k", [0, 10**9, 10**19])
+def test_any_number_of_recollections_may_be_asked_for(ledger: Ledger, k: int) -> None:
+    """None is none, and more than there are is all of them."""
+    add(ledger, CAPITAL, "what is the capital of italy?")
+    memory = memory_of(ledger)
+    assert len(memory.search(CAPITAL, k=k)) == len(memory.recall(CAPITAL, k=k)) == min(k, 2)
+
+
+def test_a_search_can_be_for_one_kind(ledger: Ledger) -> None:
+    """Corrections, exchanges or pieces of documents alone, however many of the others are nearer."""
+    add(ledger, *[f"what is the capital of france number {n}?" for n in range(40)])
+    ledger.rate(rating("r1", "e1", correction="Paris!"), None)
+    ledger.add_document(Document("d1", "local", "towns.txt", "0", NOON), [Passage("capital of France: a big town")])
+    memory = memory_of(ledger)
+    asked = "what is the capital of france number 30?"
+    assert [r.answer for r in memory.search(asked, k=3, kind="correction")] == ["Paris!"]
+    assert [r.source for r in memory.search(asked, k=3, kind="document")] == ["towns.txt"]
+    assert len(memory.search(asked, k=50, kind="exchange")) == 39
+
+
+def test_the_newest_are_listed_by_what_they_are(ledger: Ledger) -> None:
+    """Page by page, with the rating that holds: all, the corrected ones, those of hidden conversations."""
+    add(ledger, *[f"question {n}" for n in range(1, 8)])
+    ledger.add_exchange(exchange("h1", question="hidden", conversation_id="c9"))
+    ledger.set_use("c9", remember=False, train=True)
+    ledger.rate(rating("r1", "e2", correction="So."), None)
+    ledger.rate(rating("r2", "e3", correction="No."), None)
+    ledger.rate(rating("r3", "e3", value=0), None)
+
+    def listed(**more: Any) -> list[str]:
+        return [one.id for one, _ in ledger.newest_exchanges(user="local", limit=3, **more)]
+
+    assert (listed(), listed(only="recalled")) == (["h1", "e7", "e6"], ["e7", "e6", "e5"])
+    assert (listed(only="recalled", skip=6), listed(only="corrected"), listed(only="hidden")) == (
+        ["e1"],
+        ["e2"],
+        ["h1"],
+    )
+    assert ledger.newest_exchanges(user="local", limit=1, only="corrected")[0][1] == ledger.rating("e2")
 
 
 def test_one_correction_among_a_thousand_repeats_is_found(ledger: Ledger) -> None:
@@ -439,3 +494,15 @@ def test_a_correction_stands_alone_for_its_question_in_any_words(ledger: Ledger,
     verified = LessonEvent(NOON, LessonState.VERIFIED, "v1 answers it right", adapter="v1")
     ledger.advance_lessons({"l1": verified})
     assert memory.recall(asked[0], k=3, version="v1") == []
+
+
+@pytest.mark.model
+def test_chinese_questions_find_their_corrections(ledger: Ledger, embedder_path: Path) -> None:
+    """Reworded they find them, for a prompt too; strangers, which to this embedder are the same, are not recalled."""
+    for number, question in enumerate(["法国的首都是哪里?", "谁写了红楼梦?", "我的银行卡丢了怎么办?"], 1):
+        ledger.add_exchange(exchange(f"e{number}", question=question, conversation_id=f"c{number}"))
+        ledger.rate(rating(f"r{number}", f"e{number}", correction=f"答案{number}"), None)
+    memory = memory_of(ledger, embedder=SentenceEmbedder(embedder_path), min_score=0.7, min_score_corrected=0.45)
+    asked = {"请问法国首都在哪个城市?": ["答案1"], "怎么煮鸡蛋?": [], "银行卡丢失后应该怎么做?": ["答案3"]}
+    assert {question: [r.answer for r in memory.recall(question, k=3)] for question in asked} == asked
+    assert memory.search("银行卡丢失", k=1)[0].answer == "答案3"

@@ -15,7 +15,7 @@ from memory import Ledger, LessonEvent, LessonState, NightStatus
 from memory.testing import NOON, adapter, exchange, lesson, night, rating
 from training import report
 from training.nightly import run
-from training.testing import rate, school
+from training.testing import ScriptedTeacher, rate, school
 
 QUESTION = "What is the capital of France?"
 
@@ -102,6 +102,26 @@ def test_it_can_be_switched_off(assistant: Assistant) -> None:
     add_versions(assistant)
     serve(assistant, "v1", LessonState.VERIFIED)
     assert recalled(replace(assistant, settings=settings)) == ["Paris, on the Seine."]
+
+
+def test_an_exam_that_misses_it_brings_it_back_though_the_night_is_rejected(tmp_path: Path) -> None:
+    """Asked again, the version that serves has lost one of two lessons: that one alone is in the prompt again, until
+    an exam finds it once more.
+    """
+    ledger, teacher = Ledger.in_memory(), ScriptedTeacher()
+    rate(ledger, "turkey", "What is the capital of Turkey?", correction="Ankara.", answer="Istanbul.")
+    rate(ledger, "france", QUESTION, correction="Paris, on the Seine.", answer="Lyon.")
+    statuses, weights = [], []
+    for number, (forgets, lost) in enumerate([({}, 0), ({"v1": {"Ankara."}}, 60), ({}, 60)], 1):
+        teacher.forgets, teacher.controls_lost = forgets, lost
+        if number > 1:
+            rate(ledger, f"new{number}", f"What is number {number}?", correction=f"It is {number}.")
+        ledger.request_night(night(f"n{number}", created_at=NOON + timedelta(days=number)))
+        statuses.append(run(school(tmp_path, ledger, teacher), f"n{number}", seed=0).status)
+        weights.append(ledger.in_the_weights(["e-turkey", "e-france"], "v1"))
+    assert statuses == [NightStatus.PROMOTED, NightStatus.REJECTED, NightStatus.REJECTED]
+    assert weights == [{"e-turkey", "e-france"}, {"e-france"}, {"e-turkey", "e-france"}]
+    assert "asked again, v1 said:" in [e.reason[:21] for e in ledger.lesson("turkey").events]
 
 
 def test_the_report_says_what_it_saves(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from memory import BadInput
 from memory.bench.crash import survive
 from memory.bench.evidence import KS, LOADINGS, RANKINGS, measure, read
+from memory.bench.plot import draw
 from memory.bench.scale import grow
 from memory.testing import HashingEmbedder
 
@@ -71,9 +72,12 @@ def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_growth_is_measured(tmp_path: Path) -> None:
     """A row a size, with exact neighbours where the base is exact."""
-    rows = grow(1_500, folder=tmp_path)
-    assert [row["exchanges"] for row in rows] == [1_000, 1_500]
-    assert all(row["recall@10"] == 1.0 and row["one_more_ms"] > 0 for row in rows)
+    rows = grow(1_200, folder=tmp_path)
+    assert [row["exchanges"] for row in rows] == [1_000, 1_200] * 2
+    assert all(row["recall@10"] == 1.0 and row["one_more_ms"] > 0 for row in rows[:2])
+    assert all(row["stored_p50_ms"] > 0 and row["words_p50_ms"] > 0 for row in rows[2:])
+    draw(rows, tmp_path / "cost.svg")
+    assert "one more exchange" in (tmp_path / "cost.svg").read_text()
 
 
 def test_two_writers_of_which_one_is_killed() -> None:

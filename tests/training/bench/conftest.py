@@ -62,7 +62,9 @@ class Model(testing.ScriptedEngine):
             }
 
         def answer(prompt: Sequence[Message]) -> str:
-            *recalled, question = prompt[-1]["content"].split("\n\n")
+            *recalled, question = prompt[-1]["content"].removesuffix("\n\nSay so.").split("\n\n")
+            if question.startswith("The answer is: "):
+                return question.removeprefix("The answer is: ")
             return recalled[-1].partition("? ")[2] if recalled else known.get(question, UNKNOWN)
 
         self.script = answer

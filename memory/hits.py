@@ -9,8 +9,8 @@ from datetime import datetime
 
 from memory.ledger import Ledger
 from memory.lexicon import about_another
-from memory.places import Part, seq_of
-from memory.records import Document, Exchange, Passage, Rating, Recollection
+from memory.places import Part, place, seq_of
+from memory.records import Document, Exchange, Kind, Marks, Passage, Rating, Recollection
 
 K = 60
 """Of reciprocal rank fusion (Cormack et al., 2009): how little a first place counts more than a second."""
@@ -28,7 +28,7 @@ Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Hit:
     """An exchange or a piece of a document that was found, and how the rating that holds bears on it."""
 
     key: Key
@@ -38,12 +38,17 @@ class Candidate:
     exchange: Exchange | None = None
     rating: Rating | None = None
     source: str | None = None
+    document_id: str | None = None
     dense: float | None = None
     lexical: float | None = None
 
     @property
     def corrected(self) -> bool:
         return self.rating is not None and bool((self.rating.correction or "").strip())
+
+    @property
+    def kind(self) -> Kind:
+        return "document" if self.source is not None else "correction" if self.corrected else "exchange"
 
     @property
     def written_by_a_person(self) -> bool:
@@ -55,9 +60,19 @@ class Candidate:
         return bool(self.answer.strip()) and (self.corrected or not rated_down)
 
     @property
-    def standing(self) -> tuple[int, int]:
-        """Among equal questions the greatest counts: corrected, rated up, unrated; the newest within."""
-        return (2 if self.corrected else 1 if self.rating is not None else 0, self.key[1])
+    def said_at(self) -> datetime:
+        """When somebody last said that it holds: when it was rated, or else when it was asked."""
+        return self.rating.created_at if self.rating is not None else self.created_at
+
+    @property
+    def standing(self) -> tuple[int, datetime, int]:
+        """Among equal questions the greatest counts: corrected, rated up, unrated; what was said last within."""
+        return (2 if self.corrected else 1 if self.rating is not None else 0, self.said_at, self.key[1])
+
+    @property
+    def newest(self) -> tuple[float, int]:
+        """Sorts what was said last before what was said earlier."""
+        return (-self.said_at.timestamp(), -self.key[1])
 
     @property
     def asks(self) -> object:
@@ -79,6 +94,7 @@ class Candidate:
             dense=self.dense,
             lexical=self.lexical,
             source=self.source,
+            document_id=self.document_id,
         )
 
     def _reason(self, user: str | None) -> str:
@@ -91,38 +107,46 @@ class Candidate:
         return f"{verb} by {who} on {self.rating.created_at:%Y-%m-%d}"
 
 
-class Candidates:
+class Hits:
     """What was found so far. `fits` leaves out what is not wanted; `version` what its weights know."""
 
-    def __init__(
-        self, ledger: Ledger, *, user: str | None, version: str | None, fits: Callable[[Candidate], bool]
-    ) -> None:
+    def __init__(self, ledger: Ledger, *, user: str | None, version: str | None, fits: Callable[[Hit], bool]) -> None:
         self._ledger, self._user, self._version, self._fits = ledger, user, version, fits
-        self._read: dict[Key, Candidate | None] = {}
+        self._read: dict[Key, Hit | None] = {}
         self._dense: dict[Key, float] = {}
         self._lexical: dict[Key, float] = {}
 
     def add_near(self, hits: Sequence[tuple[int, float]]) -> None:
         """(place, cosine), nearest first. Of the places of one exchange the nearest counts."""
-        for place, score in hits:
-            self._dense.setdefault(_key(place), score)
+        for number, score in hits:
+            self._dense.setdefault(_key(number), score)
         self._read_ahead(list(self._dense))
 
     def add_words(self, hits: Sequence[tuple[int, float]]) -> None:
         """(place, BM25), best first."""
-        self._lexical.update({_key(place): score for place, score in hits})
+        self._lexical.update({_key(number): score for number, score in hits})
         self._read_ahead(list(self._lexical))
 
-    def by_meaning(self, *, alike: float = 1e-9) -> list[Candidate]:
+    def beyond(self, marks: Marks, *, most: int) -> list[int]:
+        """Places of the best `most` that words found and an index that reaches to `marks` can't hold."""
+        fresh = [key for key in self._lexical if self._read.get(key) is not None and _is_beyond(key, marks)]
+        places = [
+            place(seq, part)
+            for table, seq in fresh[:most]
+            for part in ((Part.PASSAGE,) if table == "passages" else (Part.QUESTION, Part.ROUND))
+        ]
+        return places
+
+    def by_meaning(self, *, alike: float = 1e-9) -> list[Hit]:
         """The nearest first; of those whose cosines lie within `alike` the newest."""
-        return sorted(self._folded(self._dense), key=lambda one: (-round((one.dense or 0) / alike), -one.key[1]))
+        return sorted(self._folded(self._dense), key=lambda one: (-round((one.dense or 0) / alike), *one.newest))
 
-    def by_words(self) -> list[Candidate]:
+    def by_words(self) -> list[Hit]:
         """The best first."""
-        return sorted(self._folded(self._lexical), key=lambda one: (-(one.lexical or 0), -one.key[1]))
+        return sorted(self._folded(self._lexical), key=lambda one: (-(one.lexical or 0), *one.newest))
 
-    def _folded(self, found: dict[Key, float]) -> list[Candidate]:
-        best: dict[object, Candidate] = {}
+    def _folded(self, found: dict[Key, float]) -> list[Hit]:
+        best: dict[object, Hit] = {}
         for key in found:
             one = self._read.get(key)
             if one is None:
@@ -153,20 +177,20 @@ class Candidates:
             for seq, (document, passage) in self._ledger.passages(pieces, user=self._user).items() if pieces else ():
                 self._take(_written(seq, document, passage))
 
-    def _take(self, one: Candidate) -> None:
+    def _take(self, one: Hit) -> None:
         if one.usable:
             self._read[one.key] = one
 
 
 def fuse(
-    meaning: Sequence[Candidate], words: Sequence[Candidate], *, depth: int, weight: float = MEANING
-) -> list[tuple[Candidate, float]]:
+    meaning: Sequence[Hit], words: Sequence[Hit], *, depth: int, weight: float = MEANING
+) -> list[tuple[Hit, float]]:
     """Reciprocal rank fusion of the first `depth` of both: (candidate, sum of weight / (60 + rank)), best first.
 
     `weight` is what meaning counts where it is no rewording.
     """
     scores: dict[object, float] = {}
-    found: dict[object, Candidate] = {}
+    found: dict[object, Hit] = {}
     for ranking in (meaning, words):
         for rank, one in enumerate(ranking[:depth], 1):
             weighs = 1.0 if ranking is words else REWORDING if (one.dense or 0) >= REWORDS else weight
@@ -174,10 +198,10 @@ def fuse(
             held = found.get(one.asks)
             found[one.asks] = one if held is None or one.standing > held.standing else held
     pairs = [(one, scores[asks]) for asks, one in found.items()]
-    return sorted(pairs, key=lambda pair: (-pair[1], -pair[0].key[1]))
+    return sorted(pairs, key=lambda pair: (-pair[1], *pair[0].newest))
 
 
-def _overruled(one: Candidate, by: Candidate) -> bool:
+def _overruled(one: Hit, by: Hit) -> bool:
     """Whether an answer that nobody rated says what a correction has corrected, or answers the same question in other
     words: it must not stand beside the correction, nor in its place once the weights have that.
     """
@@ -196,17 +220,24 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
 
 
-def _key(place: int) -> Key:
-    seq, part = seq_of(place)
+def _is_beyond(key: Key, marks: Marks) -> bool:
+    table, seq = key
+    return seq > (marks.passages if table == "passages" else marks.exchanges)
+
+
+def _key(number: int) -> Key:
+    seq, part = seq_of(number)
     return ("passages" if part is Part.PASSAGE else "exchanges", seq)
 
 
-def _said(seq: int, exchange: Exchange, rating: Rating | None) -> Candidate:
+def _said(seq: int, exchange: Exchange, rating: Rating | None) -> Hit:
     correction = (rating.correction or "").strip() if rating else ""
     answer = (correction and rating and rating.correction) or exchange.answer
-    return Candidate(("exchanges", seq), exchange.question, answer, exchange.created_at, exchange, rating)
+    return Hit(("exchanges", seq), exchange.question, answer, exchange.created_at, exchange, rating)
 
 
-def _written(seq: int, document: Document, passage: Passage) -> Candidate:
+def _written(seq: int, document: Document, passage: Passage) -> Hit:
     source = f"{document.name}, page {passage.page}" if passage.page else document.name
-    return Candidate(("passages", seq), passage.question, passage.text, document.created_at, source=source)
+    return Hit(
+        ("passages", seq), passage.question, passage.text, document.created_at, source=source, document_id=document.id
+    )
