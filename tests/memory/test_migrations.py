@@ -12,12 +12,11 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.command import upgrade
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from memory import Ledger, LedgerNewer, LedgerUnreadable
-from memory.database import MIGRATIONS
+from memory.database import MIGRATIONS, _alembic, _opened, _uri
 from memory.tables import metadata
 from memory.testing import exchange
 
@@ -52,12 +51,8 @@ def next_version(folder: Path, then: str = "pass") -> Path:
 def migrated(path: Path, revision: str = "head") -> None:
     """A ledger at `path` as that revision's Nightschool left it, come there by every migration."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path))
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["engine"] = engine
-    upgrade(config, revision)
-    engine.dispose()
+    with _opened(_uri(path, "mode=rwc")) as engine:
+        upgrade(_alembic(engine), revision)
 
 
 def schema(path: Path) -> dict[str, str]:
