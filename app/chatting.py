@@ -37,7 +37,8 @@ def serve(
     listener = listen(house.settings.host, house.settings.port, accounts=house.ledger.has_accounts())
     accounts = house.accounts(trusting=house.settings.host in LOOPBACK)
     # Everything that can be refused is refused before the page is up.
-    _ = house.engine, house.key, house.embedder
+    house.engine = house.shared()
+    _ = house.key, house.embedder
     if house.ledger.read_only:
         err.print(escape(str(NotRemembered(house.ledger.read_only))), style="yellow", highlight=False)
     server = Server(house.assistant, house.engine, accounts)

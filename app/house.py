@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,13 +20,16 @@ from training.settings import Settings
 
 if TYPE_CHECKING:
     from assistant.accounts import Accounts
+    from assistant.engine import AdapterFiles
     from assistant.local import LocalEngine, Weights
     from assistant.remote import RemoteEngine
+    from assistant.shared import SharedEngine
     from assistant.turn import Assistant
     from memory.embedder import Embedder
     from memory.recall import Memory
     from memory.reranker import Reranker
     from training.nightly import School, Tell
+    from training.room import Card
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs")]
 
@@ -77,9 +82,21 @@ class Nightschool:
         return CrossEncoder(self.settings.recall_reranker)
 
     @cached_property
-    def engine(self) -> LocalEngine | RemoteEngine:
+    def engine(self) -> LocalEngine | RemoteEngine | SharedEngine:
         """Who computes the words of the day."""
         return self.remote() if self.settings.engine == "remote" else self.local
+
+    def shared(self) -> SharedEngine | RemoteEngine:
+        """The engine of a server: one in this process hands its memory to nights that need it, and then the server of
+        `remote_url` answers, where one is named.
+        """
+        from assistant.shared import SharedEngine
+
+        settings = self.settings
+        if settings.engine == "remote":
+            return self.remote()
+        instead = self.remote() if settings.remote_url else None
+        return SharedEngine(lambda: self._engine(settings.weights, warms=True), self.ledger, clock=now, instead=instead)
 
     @cached_property
     def local(self) -> LocalEngine:
@@ -124,13 +141,20 @@ class Nightschool:
         """The collaborators of a night in this process, on `engine` or one of its own."""
         from training.lease import this_process
         from training.nightly import School
+        from training.room import RoomyTeacher, free_on_card, needed_before
         from training.teacher import LocalTeacher
 
         settings = self.settings
         # On a CPU the night pays for unpacking once instead of at every step, for the same values; a GPU keeps 4 bits.
         engine = engine or self._engine("unpacked")
         cache = settings.home / "nights" / "base-answers.json"
-        teacher = LocalTeacher(engine, lambda: self.embedder, settings.night, settings.system_prompt, cache)
+        teacher = RoomyTeacher(
+            LocalTeacher(engine, lambda: self.embedder, settings.night, settings.system_prompt, cache),
+            self.card,
+            settings.night.card,
+            needs_mb=lambda: needed_before(self.ledger),
+            free_mb=free_on_card,
+        )
         return School(
             home=settings.home,
             ledger=self.ledger,
@@ -140,15 +164,43 @@ class Nightschool:
             key=self.key,
             clock=now,
             holder=this_process(),
+            admit=self._admitted,
             tell=tell,
         )
 
-    def _engine(self, weights: Weights) -> LocalEngine:
+    @property
+    def admit(self) -> Callable[[AdapterFiles], None]:
+        """What looks at a version before it serves: the engine, or where its weights are not here the files alone."""
+        from assistant.local import check_adapter
+
+        try:
+            return self.engine.admit
+        except ModelUnavailable:
+            return check_adapter
+
+    @cached_property
+    def card(self) -> Card:
+        """A night's side of sharing memory with the day."""
+        from training.room import Card
+
+        return Card(self.ledger, now)
+
+    def _admitted(self, files: AdapterFiles) -> None:
+        """Have the server of the day load a version that is about to serve; one that is down does it later."""
+        from assistant.upstream import Down
+
+        if self.settings.engine == "remote":
+            with suppress(Down), closing(self.remote()) as engine:
+                engine.admit(files)
+
+    def _engine(self, weights: Weights, *, warms: bool = False) -> LocalEngine:
         from assistant.local import LocalEngine
         from assistant.models import resolve
 
         models = self.settings.models
-        return LocalEngine(resolve(self.settings.model, models), weights=weights, copies=models / "unpacked")
+        return LocalEngine(
+            resolve(self.settings.model, models), weights=weights, copies=models / "unpacked", warms=warms
+        )
 
 
 def build(**overrides: Any) -> Nightschool:

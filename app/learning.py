@@ -56,7 +56,10 @@ def nightly(
     night_id = night or request_night(house.assistant).id
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with night_progress(quiet=as_json or night is not None) as tell:
-        ended = run(house.school(tell), night_id, seed=seed)
+        try:
+            ended = run(house.school(tell), night_id, seed=seed)
+        finally:
+            house.card.give_back()
     if as_json:
         print_json(wire.night(ended))
     else:
@@ -108,7 +111,7 @@ def promote(context: typer.Context, version: str, as_json: AsJson = False) -> No
     from assistant import versions
 
     house = house_of(context)
-    versions.promote(house.ledger, house.settings.home, version, model=house.settings.model)
+    versions.promote(house.ledger, house.settings.home, version, model=house.settings.model, admit=house.admit)
     _print_serving(version, as_json=as_json)
 
 
@@ -118,7 +121,7 @@ def rollback(context: typer.Context, as_json: AsJson = False) -> None:
     from assistant import versions
 
     house = house_of(context)
-    version = versions.roll_back(house.ledger, house.settings.home, model=house.settings.model)
+    version = versions.roll_back(house.ledger, house.settings.home, model=house.settings.model, admit=house.admit)
     _print_serving(version, as_json=as_json)
 
 

@@ -167,3 +167,72 @@ def _night_of_its_own(house: Nightschool) -> Night:
     command, environment = night_command(house.settings)
     subprocess.run([*command, night_id], env=environment, check=False, stdout=sys.stderr)  # noqa: S603 - our own
     return house.ledger.night(night_id)
+
+
+@cli.command("bench-load")
+def bench_load(
+    url: Annotated[str, typer.Argument(help="a running server, like http://127.0.0.1:7860")],
+    users: Annotated[int, typer.Option(min=1, help="at once")] = 32,
+    minutes: Annotated[float, typer.Option(min=0.01)] = 5.0,
+    seed: Annotated[int, typer.Option(help="of what each of them does")] = 0,
+    key: Annotated[str, typer.Option(help="an admin's API key, where there are accounts")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Users who ask, stop, hang up and rate, all at once: does the server leak turns, threads, files or memory?"""
+    from training.bench.load import load as use
+
+    with night_progress(quiet=as_json) as tell:
+        found = use(
+            url,
+            users=users,
+            seconds=minutes * 60,
+            seed=seed,
+            key=key,
+            progress=lambda share, words: tell("load", share, words),
+        )
+    told = found.as_json()
+    if as_json:
+        print_json(told)
+    else:
+        print_table(["figure", "value"], [[name, str(value)] for name, value in told.items()], none="")
+    if found.failures:
+        raise typer.Exit(1)
+
+
+@cli.command("bench-speed")
+def bench_speed(
+    context: typer.Context,
+    users: Annotated[str, typer.Option(help="numbers of users at once, with commas")] = "8,32",
+    tokens: Annotated[int, typer.Option(min=8, help="of one conversation's answer")] = 128,
+    user_tokens: Annotated[int, typer.Option(min=8, help="of each user's answer")] = 64,
+    parts: Annotated[str, typer.Option(help="what to measure, with commas")] = "one_conversation,users,night,switch",
+    as_json: AsJson = False,
+) -> None:
+    """First token, tokens a second alone and with many users, a night's, and a switch, beside peers installed here.
+
+    Peers: plain transformers; llama.cpp and vLLM in the environments that PEER_LLAMA_CPP (with PEER_GGUF) and PEER_VLLM
+    name; TRL's trainer, where it is installed.
+    """
+    from assistant.models import resolve
+    from training.bench import speed
+
+    wanted, known = parts.split(","), ("one_conversation", "users", "night", "switch")
+    if unknown := [part for part in wanted if part not in known]:
+        raise BadInput(f"--parts has {unknown[0][:40]!r}: there are {', '.join(known)}")
+    counts = users.split(",")
+    if not all(count.isdecimal() and int(count) > 0 for count in counts):
+        raise BadInput(f"--users is {users[:40]!r}: write numbers with commas, like 8,32")
+    settings = house_of(context).settings
+    found = speed.measure(
+        resolve(settings.model, settings.models),
+        settings.models / "unpacked",
+        users=[int(count) for count in counts],
+        tokens=tokens,
+        user_tokens=user_tokens,
+        parts=wanted,
+        say=lambda line: err.print(escape(line), highlight=False),
+    )
+    if as_json:
+        print_json(found)
+        return
+    print_table(["what", "who", "figures"], list(speed.table(found)), none="")

@@ -87,6 +87,13 @@ class Engine(Protocol):
         """What it can do. Cheap to ask: no weights are loaded for it, and no server is waited for."""
         ...
 
+    def admit(self, adapter: AdapterFiles) -> None:
+        """Look whether it could answer with `adapter`, before anybody is answered with it.
+
+        Raises: ModelUnavailable: its files are missing, damaged or not for this model, or the server refuses it.
+        """
+        ...
+
     def generate(
         self, prompt: Sequence[Message], sampling: Sampling, *, adapter: AdapterFiles | None, stop: Event
     ) -> Iterator[Piece]:

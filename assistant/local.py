@@ -52,14 +52,20 @@ class LocalEngine:
         files: from `assistant.models.resolve`.
         weights: see `assistant.loading`.
         copies: folder where unpacked weights are kept for the next start (see `assistant.unpacked`); None: nowhere.
+        warms: whether loading it begins to `warm` it, in a thread: for whoever serves for longer than that takes.
     """
 
-    def __init__(self, files: ModelFiles, *, weights: Weights = "auto", copies: Path | None = None) -> None:
+    def __init__(
+        self, files: ModelFiles, *, weights: Weights = "auto", copies: Path | None = None, warms: bool = False
+    ) -> None:
         self.files = files
+        self._warms = warms
         self._weights: Weights = weights
         self._copies = copies
         self._lock = threading.Lock()
         self._loading = threading.Lock()
+        self._warming = threading.Lock()
+        self._closed = False
         self._loaded: Switch | None = None
         self._tokenizer: Any = None
         self._decoder: Decoder | None = None
@@ -78,12 +84,21 @@ class LocalEngine:
     def ready(self) -> bool:
         return self._loaded is not None
 
+    def admit(self, adapter: AdapterFiles) -> None:
+        """See `Engine.admit`. No weights are loaded for it."""
+        from assistant.fits import check_fit
+
+        check_adapter(adapter)
+        check_fit(adapter, self.files.path)
+
     def load(self) -> None:
         """Read, quantise and place the weights. Raises: ModelUnavailable."""
         with self._loading:
             if self._loaded is None:
                 self._tokenizer, model = load(self.files, self._weights, self._copies)
                 self._loaded = Switch(model, self.model_id)
+                if self._warms:
+                    threading.Thread(target=self._warm_up, name="warm", daemon=True).start()
 
     def warm(self) -> str | None:
         """Make the decoder of our own ready, in seconds in which answers come as before.
@@ -93,25 +108,35 @@ class LocalEngine:
         from assistant.decoder import why_not
 
         self.load()
-        if self._decoder:
-            return None
-        reason = why_not()
-        if reason is None:
-            from assistant.decoder.decoder import Decoder
-            from assistant.decoder.packing import NotPacked
+        with self._warming:
+            if self._decoder:
+                return None
+            reason = "it was closed" if self._closed else why_not()
+            if reason is None:
+                from assistant.decoder.decoder import Decoder
+                from assistant.decoder.packing import NotPacked
 
-            try:
-                with self.using(None) as model:
-                    self._decoder = Decoder(model, self.end_ids, at_once=AT_ONCE)
-            except NotPacked as error:
-                reason = str(error)
-        if reason:
-            log.info("answers come from transformers, one at a time: %s", reason)
-        return reason
+                try:
+                    # Answers go on meanwhile: it reads the weights, which no adapter changes.
+                    self._decoder = Decoder(self._switch.model, self.end_ids, at_once=AT_ONCE, alone=self.using)
+                except NotPacked as error:
+                    reason = str(error)
+            if reason:
+                log.info("answers come from transformers, one at a time: %s", reason)
+            return reason
+
+    def _warm_up(self) -> None:
+        try:
+            self.warm()
+        except Exception:
+            # Whatever it is (compilers fail in ways of their own): nobody waits for it, and answers come as before.
+            log.exception("the decoder could not be made ready; answers come from transformers, one at a time")
 
     def close(self) -> None:
         """End the decoder's threads; what it answers ends where it is. Answers come from transformers after that."""
-        decoder, self._decoder = self._decoder, None
+        self._closed = True
+        with self._warming:
+            decoder, self._decoder = self._decoder, None
         if decoder:
             decoder.close()
 

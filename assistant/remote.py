@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from assistant.engine import AdapterFiles, Capabilities, FinishReason, Piece, Sampling
+from assistant.fits import check_fit
 from assistant.local import check_adapter
 from assistant.models import ModelFiles, context_of
 from assistant.rendering import read_tokenizer, render
@@ -193,6 +194,8 @@ class RemoteEngine:
             if self._has(name):
                 return
             check_adapter(adapter)
+            if self._files:
+                check_fit(adapter, self._files.path)
             path = self._adapters / adapter.path.name if self._adapters else adapter.path
             with self._noticing():
                 self._loop.wait(self._upstream.load_adapter(name, str(path)))

@@ -16,6 +16,7 @@ from threading import Event, Thread
 from typing import Any, Literal
 
 from assistant.engine import AdapterFiles, Capabilities, FinishReason, Piece, Sampling
+from assistant.local import check_adapter
 from assistant.settings import Settings
 from assistant.turn import Assistant
 from memory.ledger import Ledger
@@ -41,6 +42,10 @@ class ScriptedEngine:
     model_id: str = "test-model"
     calls: list[tuple[tuple[Message, ...], Sampling, str | None]] = field(default_factory=list)
     capabilities: Capabilities = CAPABLE
+
+    def admit(self, adapter: AdapterFiles) -> None:
+        """Any version whose files are whole."""
+        check_adapter(adapter)
 
     def generate(
         self, prompt: Sequence[Message], sampling: Sampling, *, adapter: AdapterFiles | None, stop: Event

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from assistant.engine import AdapterFiles
 from assistant.local import check_adapter
 from assistant.turn import adapter_files
 from memory.errors import BadInput
 from memory.ledger import Ledger
 from memory.records import BASE, Adapter, AdapterState
 
+Admit = Callable[[AdapterFiles], None]
+"""Whether who answers can answer with a version. Raises: ModelUnavailable: it can't, and why."""
 
-def promote(ledger: Ledger, home: Path, version: str, *, model: str) -> None:
+
+def promote(ledger: Ledger, home: Path, version: str, *, model: str, admit: Admit = check_adapter) -> None:
     """Let `version` serve (`base` for none), from the next answer on.
 
     Args:
         model: the one that answers, as the settings or its engine name it.
+        admit: looks at the files; by default whether they are whole.
 
     Raises:
         NotFound: no such version.
         BadInput: it failed its exam, or was trained for another model.
-        ModelUnavailable: its files are missing or damaged; what serves now serves on.
+        ModelUnavailable: its files are missing, damaged or not for this model; what serves now serves on.
         NotRemembered: the ledger can't be written.
     """
-    _switch(ledger, home, version, "promoted by hand", model=model)
+    _switch(ledger, home, version, "promoted by hand", model=model, admit=admit)
 
 
-def roll_back(ledger: Ledger, home: Path, *, model: str) -> str:
+def roll_back(ledger: Ledger, home: Path, *, model: str, admit: Admit = check_adapter) -> str:
     """Let the version of `model` before the active one serve; returns its name.
 
     Raises: BadInput when the base serves already; and as `promote`.
@@ -36,7 +41,7 @@ def roll_back(ledger: Ledger, home: Path, *, model: str) -> str:
         raise BadInput("there is nothing to roll back: the base model serves")
     fit = [a for a in ledger.adapters() if a.state is AdapterState.ACTIVE or _is_for(model, a)]
     version = previous_version(fit)
-    _switch(ledger, home, version, "rolled back by hand", model=model)
+    _switch(ledger, home, version, "rolled back by hand", model=model, admit=admit)
     return version
 
 
@@ -55,7 +60,7 @@ def number(version: str) -> int:
     return int(version.removeprefix("v"))
 
 
-def _switch(ledger: Ledger, home: Path, version: str, reason: str, *, model: str) -> None:
+def _switch(ledger: Ledger, home: Path, version: str, reason: str, *, model: str, admit: Admit) -> None:
     if version != BASE:
         adapter = ledger.adapter(version)
         if adapter.state is not AdapterState.REJECTED:
@@ -64,7 +69,7 @@ def _switch(ledger: Ledger, home: Path, version: str, reason: str, *, model: str
                     f"{version} was trained for the model {adapter.model_id}, and {model} is configured:"
                     " choose another version, or base"
                 )
-            check_adapter(adapter_files(home, adapter))
+            admit(adapter_files(home, adapter))
     ledger.activate(version, reason=reason)
 
 

@@ -6,6 +6,7 @@ ports, how long a refusal takes) starts one.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -113,14 +114,16 @@ def publish(
     ledger.request_night(nouns.night(night_id))
     ledger.begin_night(night_id, holder="test", at=at, ttl=timedelta(minutes=1))
     made = nouns.adapter(ledger.name_adapter(night_id), night_id=night_id, state=state, reason="worse at its lessons")
-    made = replace(made, model_id=model_id)
+    head = json.dumps({"__metadata__": {"version": made.version}}).encode()
+    weights = len(head).to_bytes(8, "little") + head
+    made = replace(made, model_id=model_id, sha256=hashlib.sha256(weights).hexdigest())
     status = NightStatus.REJECTED if state is AdapterState.REJECTED else NightStatus.PROMOTED
     ledger.end_night(night_id, holder="test", status=status, reasons=["so it was"], at=at, adapter=made)
     if state is not AdapterState.REJECTED:
         folder = home / "adapters" / made.version
         folder.mkdir(parents=True)
-        # Of which the hash of `nouns.adapter` is.
-        (folder / WEIGHTS_FILE).write_text(made.version)
+        (folder / WEIGHTS_FILE).write_bytes(weights)
+        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 16}))
     return night_id
 
 

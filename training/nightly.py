@@ -326,7 +326,9 @@ def _place(school: School, night: Night, attempt: Attempt) -> Adapter:
         target = adapter_folder(school.home, version)
         place(at_strength(attempt.folder, sitting["scale"]), target, facts)
         # What was examined is what serves: a file that changed since must not.
-        check_adapter(AdapterFiles(version, sitting["sha256"], target))
+        files = AdapterFiles(version, sitting["sha256"], target)
+        check_adapter(files)
+        school.admit(files)
     return Adapter(
         version=version,
         sha256=sitting["sha256"],

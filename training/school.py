@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from assistant.engine import AdapterFiles
 from memory.ledger import Ledger
 from training.settings import NightSettings
 from training.teacher import Teacher
@@ -27,4 +28,6 @@ class School:
     key: bytes
     clock: Callable[[], datetime]
     holder: str
+    admit: Callable[[AdapterFiles], None] = lambda files: None
+    """Whether who answers by day takes a version that shall serve. Raises: ModelUnavailable: it won't, and why."""
     tell: Tell = lambda stage, share, detail: None

@@ -22,6 +22,12 @@ class NightSettings(BaseModel):
         None, gt=0, le=WEEK, description="budget for training, of all candidates; None: as long as it takes"
     )
 
+    card: Literal["auto", "share", "take"] = Field(
+        "auto",
+        description="whether the chat keeps its weights in memory while a night runs: share: always; take: never, it"
+        " says for how long it studies; auto: where a GPU's memory suffices for both, as measured",
+    )
+
     rank: int = Field(16, ge=1, le=256)
     alpha: int = Field(32, ge=1)
     learning_rate: float = Field(

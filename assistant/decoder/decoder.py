@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -37,20 +38,26 @@ class Decoder:
     """Answers from a transformers model's weights, many at once. Making one takes seconds: it compiles and compares.
 
     Args:
-        model: loaded; with PEFT's layers in it or without, their adapters off.
+        model: loaded; with PEFT's layers in it or without. Only its weights are read.
+        alone: (None) → the base, for the caller alone while the context lasts: what it is compared with.
         ends: the tokens that end an answer.
         at_once: answers that are computed together.
 
     Raises: NotPacked: this model or machine is none for it, and why.
     """
 
-    def __init__(self, model: Any, ends: Sequence[int], *, at_once: int) -> None:
+    def __init__(
+        self, model: Any, ends: Sequence[int], *, at_once: int, alone: Callable[[None], AbstractContextManager[Any]]
+    ) -> None:
         if model.device.type != "cpu":
             raise NotPacked("the model is on a GPU")
         self._model = pack(model)
         blocks = max(2, min(KEPT_BYTES, _free_bytes() // 4) // Runner.block_bytes(self._model))
         runner = Runner(self._model, blocks=blocks, rows=ROWS, threads=_threads())
-        off = _off(runner, model)
+        # Once beforehand: compiling takes seconds, in which nobody shall wait for the model.
+        runner.run([Row(0, 0, (0,), None, True)])
+        with alone(None) as base:
+            off = _off(runner, base)
         if not off <= LOGITS_OFF:
             runner.close()
             raise NotPacked(f"its logits are {off:.1e} off those of transformers")

@@ -132,7 +132,9 @@ class Learning:
     def on_rollback(self, request: gr.Request) -> Updates:
         who, assistant = self._house.who(request, Role.TEACHER), self._house.assistant
         model = assistant.engine.model_id
-        version = versions.roll_back(assistant.ledger, assistant.settings.home, model=model)
+        version = versions.roll_back(
+            assistant.ledger, assistant.settings.home, model=model, admit=assistant.engine.admit
+        )
         self._serves(version, who, lang(request))
         return self._everything(who, lang(request))
 
@@ -169,7 +171,7 @@ class Learning:
     def _promote(self, who: Account, sent: dict[str, str], language: Language) -> None:
         assistant, version = self._house.assistant, sent.get("version", "")
         model = assistant.engine.model_id
-        versions.promote(assistant.ledger, assistant.settings.home, version, model=model)
+        versions.promote(assistant.ledger, assistant.settings.home, version, model=model, admit=assistant.engine.admit)
         self._serves(version, who, language)
 
     def _compare(self, _: Account, sent: dict[str, str], language: Language) -> Updates:

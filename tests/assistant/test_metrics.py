@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from assistant import api, testing
-from assistant.turn import Assistant
+from assistant.turn import Ask, Assistant, turn
+from memory.errors import BadInput
 from memory.ledger import Ledger
 from memory.records import LessonState, NightStatus
 from memory.testing import NOON, adapter, exchange, lesson, night, rating
@@ -136,3 +137,44 @@ def test_a_registry_of_ones_own(assistant: Assistant) -> None:
     Gauge("mine", "Of a test", registry=mine).set(7)
     client = TestClient(api.create(assistant, ready=lambda: None, registry=mine), base_url=HOST)
     assert scraped(client) == {"mine": 7}
+
+
+def test_turns_are_measured(scrape: Scrape, assistant: Assistant) -> None:
+    """First words, tokens, recall, how answers ended, and what is under way: of this process, as it happens."""
+    assert scrape()['nightschool_turns_under_way{state="waiting"}'] == 0
+    events = turn(assistant, Ask("hello there", memory=False))
+    next(events)
+    assert scrape()['nightschool_turns_under_way{state="waiting"}'] == 1
+    next(events)
+    found = scrape()
+    assert found['nightschool_turns_under_way{state="waiting"}'] == 0
+    assert found['nightschool_turns_under_way{state="answering"}'] == 1
+    list(events)
+    found = scrape()
+    assert found['nightschool_turns_under_way{state="answering"}'] == 0
+    assert found["nightschool_time_to_first_token_seconds_count"] == 1
+    assert found["nightschool_time_per_output_token_seconds_count"] == 1
+    assert found["nightschool_recall_seconds_count"] == found["nightschool_turn_seconds_count"] == 1
+    assert found['nightschool_tokens_total{kind="prompt"}'] == 6
+    assert found['nightschool_tokens_total{kind="answer"}'] == 4
+    assert found['nightschool_answers_total{finish="stop"}'] == 1
+    assert found["nightschool_chats_max"] == assistant.settings.chats_max
+    assert found["nightschool_threads"] >= 1
+    assert found["process_resident_memory_bytes"] > 1e6
+
+
+def test_what_fails_is_counted(scrape: Scrape, assistant: Assistant) -> None:
+    """By its kind; a reader who goes away is no error."""
+    with pytest.raises(BadInput):
+        list(turn(assistant, Ask(" ")))
+    gone = turn(assistant, Ask("hello"))
+    next(gone), next(gone)
+    gone.close()
+    found = scrape()
+    assert found['nightschool_errors_total{kind="BadInput"}'] == 1
+    assert found['nightschool_answers_total{finish="stopped"}'] == 1
+    assert [name for name in found if name.startswith("nightschool_errors_total")] == [
+        'nightschool_errors_total{kind="BadInput"}'
+    ]
+    assert found['nightschool_turns_under_way{state="waiting"}'] == 0
+    assert found['nightschool_turns_under_way{state="answering"}'] == 0

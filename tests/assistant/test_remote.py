@@ -70,7 +70,7 @@ def adapter(folder: Path, version: str = "v1", *, rank: int = 16) -> AdapterFile
     path = folder / "adapters" / version
     path.mkdir(parents=True)
     (path / WEIGHTS_FILE).write_text(version)
-    (path / "adapter_config.json").write_text(json.dumps({"r": rank}))
+    (path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank}))
     return AdapterFiles(version, hashlib.sha256(version.encode()).hexdigest(), path)
 
 

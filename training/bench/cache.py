@@ -33,6 +33,9 @@ class CachedEngine:
     def capabilities(self) -> Capabilities:
         return self._engine.capabilities
 
+    def admit(self, adapter: AdapterFiles) -> None:
+        self._engine.admit(adapter)
+
     def generate(
         self, prompt: Sequence[Message], sampling: Sampling, *, adapter: AdapterFiles | None, stop: Event
     ) -> Iterator[Piece]:

@@ -1,0 +1,414 @@
+"""How fast it serves and learns, side by side with what else is installed here, in one run on one machine.
+
+Read `measure` first. One conversation, many users, a night, a switch of versions; each engine is measured alone, with
+nothing else of ours running. What is not installed is said to be so, and how it would be.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from assistant.engine import AdapterFiles, Engine, Sampling
+from assistant.local import WEIGHTS_FILE, LocalEngine
+from assistant.models import ModelFiles, sha256_of
+from assistant.remote import RemoteEngine
+from assistant.upstream import Upstream
+from memory.errors import NightschoolError
+from memory.records import Message
+from training.bench import night_speed, peers, talk_speed
+from training.examples import Dialogue, asked, rows
+from training.general import fixed_text, replayed
+from training.settings import NightSettings
+
+Say = Callable[[str], None]
+Figures = dict[str, Any]
+
+ROUNDS = 3
+"""Times that one conversation is measured; the median counts."""
+
+STORY: list[Message] = [{"role": "user", "content": "Tell me a long story about a lighthouse keeper and the sea."}]
+
+NIGHT_ROWS = 48
+NIGHT_EPOCHS = 2
+NIGHT_WORDS = 40
+"""Words of a row's answer, from the text that ships with the package: about as long as lessons are."""
+
+
+def measure(
+    files: ModelFiles,
+    copies: Path,
+    *,
+    users: Sequence[int],
+    tokens: int,
+    user_tokens: int,
+    parts: Sequence[str],
+    say: Say,
+) -> Figures:
+    """All figures of `parts` (`one_conversation`, `users`, `night`, `switch`), as `--json` prints them.
+
+    Args:
+        copies: where unpacked weights are kept.
+        users: numbers of users at once.
+        tokens: of one conversation's answer, and `user_tokens`, of each user's.
+
+    Raises: NightschoolError: a peer that is installed does not start.
+    """
+    found: Figures = {"machine": machine(), "model": files.model_id}
+    if "night" in parts:
+        # First: each training has a process of its own, and wants the memory.
+        found["night"] = night(files, copies, say=say)
+    with tempfile.TemporaryDirectory(prefix="nightschool-speed-") as scratch:
+        one, many = Figures(), {str(count): Figures() for count in users}
+        engine = LocalEngine(files, copies=copies)
+        say("loading the model")
+        engine.load()
+        adapters = [random_adapter(engine, Path(scratch) / f"v{i}", seed=i) for i in (1, 2)]
+        say("warming up")
+        found["start"] = {"local": talk_speed.warmed(engine)}
+        _measured(engine, adapters[0], "local", one, many, parts, tokens, user_tokens, say)
+        if "one_conversation" in parts:
+            say("a second turn")
+            found["second_turn"] = {"local": talk_speed.second_turn(engine, adapters[0])}
+        if "switch" in parts:
+            say("switching versions")
+            found["switch"] = {"local": switch(engine, adapters)}
+            say("switching versions under load")
+            found["switch_under_load"] = {"local": talk_speed.switch_under_load(engine, adapters)}
+        if "night" in parts:
+            say("chatting beside a night")
+            work = night_work(engine, copies)
+            found["beside_a_night"] = {"local": talk_speed.beside_a_night(engine, adapters[0], work, tokens)}
+        engine.close()
+        if "one_conversation" in parts:
+            say("plain generate()")
+            one["transformers"] = generate_alone(files, adapters[0], tokens)
+            say("llama.cpp")
+            one["llama.cpp"] = llama_cpp(tokens)
+        _vllm(files, adapters, found, one, many, parts, tokens, user_tokens, Path(scratch), say)
+    if "one_conversation" in parts:
+        found["one_conversation"] = one
+    if "users" in parts:
+        found["users"] = many
+    return found
+
+
+def machine() -> Figures:
+    """What it was measured on."""
+    import torch
+
+    if torch.cuda.is_available():
+        card = torch.cuda.get_device_properties(0)
+        return {"device": card.name, "memory_gb": round(card.total_memory / 1e9, 1)}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"device": "cpu", "cores": cores, "threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1)}
+
+
+# ---------------------------------------------------------------------- serving
+
+
+def conversation(engine: Engine, adapter: AdapterFiles | None, tokens: int) -> Figures:
+    """One user alone, greedily: seconds to the first word, and tokens a second after it."""
+    _answer(engine, adapter, STORY, 4)
+    taken = [_answer(engine, adapter, STORY, tokens) for _ in range(ROUNDS)]
+    return {
+        "tokens_per_s": round(median((said - 1) / (took - first) for first, took, said in taken), 1),
+        "first_token_s": round(median(first for first, _, _ in taken), 3),
+    }
+
+
+def together(engine: Engine, adapter: AdapterFiles | None, users: int, tokens: int) -> Figures:
+    """So many users at once, each with a question of their own: tokens a second in all."""
+    questions = [item.question for item in replayed()]
+    prompts: list[list[Message]] = [
+        [{"role": "user", "content": f"{questions[i % len(questions)]} Tell me at length."}] for i in range(users)
+    ]
+    began = perf_counter()
+    with ThreadPoolExecutor(users) as threads:
+        taken = list(threads.map(lambda prompt: _answer(engine, adapter, prompt, tokens), prompts))
+    took = perf_counter() - began
+    return {
+        "tokens_per_s": round(sum(said for _, _, said in taken) / took, 1),
+        "first_token_s": round(median(first for first, _, _ in taken), 2),
+    }
+
+
+def switch(engine: Engine, adapters: Sequence[AdapterFiles]) -> Figures:
+    """Seconds to a first word beyond the usual: of a version that was never loaded, and of one that was."""
+
+    def first(adapter: AdapterFiles) -> float:
+        return _answer(engine, adapter, STORY, 1)[0]
+
+    old, new = adapters
+    first(old)
+    usual = min(first(old) for _ in range(ROUNDS))
+    loading = first(new)
+    back = median([first(old), first(new), first(old), first(new)])
+    return {
+        "first_token_s": round(usual, 3),
+        "new_version_s": round(max(0.0, loading - usual), 3),
+        "known_version_s": round(max(0.0, back - usual), 3),
+    }
+
+
+def _answer(
+    engine: Engine, adapter: AdapterFiles | None, prompt: list[Message], tokens: int
+) -> tuple[float, float, int]:
+    """(seconds to the first piece, to the last, tokens said)."""
+    began, first, said = perf_counter(), None, 0
+    for piece in engine.generate(prompt, Sampling(tokens), adapter=adapter, stop=threading.Event()):
+        if piece.text and first is None:
+            first = perf_counter() - began
+        said = piece.answer_tokens or said
+    took = perf_counter() - began
+    return first or took, took, said
+
+
+def _measured(
+    engine: Engine,
+    adapter: AdapterFiles | None,
+    name: str,
+    one: Figures,
+    many: Mapping[str, Figures],
+    parts: Sequence[str],
+    tokens: int,
+    user_tokens: int,
+    say: Say,
+) -> None:
+    if "one_conversation" in parts:
+        say(f"{name}: one conversation")
+        one[name] = conversation(engine, adapter, tokens)
+    if "users" in parts:
+        for users, figures in many.items():
+            say(f"{name}: {users} users")
+            figures[name] = together(engine, adapter, int(users), user_tokens)
+
+
+def random_adapter(engine: LocalEngine, folder: Path, *, seed: int, rank: int = 16) -> AdapterFiles:
+    """A LoRA on all linear layers whose values are noise: for speed alone. Its products are not nothing."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    with engine.base() as base:
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+        model = get_peft_model(base, config)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=1e-3)
+        model.peft_config["default"].base_model_name_or_path = engine.model_id
+        model.save_pretrained(str(folder), save_embedding_layers=False)
+        model.unload()
+    return AdapterFiles(folder.name, sha256_of(folder / WEIGHTS_FILE), folder)
+
+
+# ---------------------------------------------------------------------- peers
+
+
+def generate_alone(files: ModelFiles, adapter: AdapterFiles, tokens: int) -> Figures:
+    """What anybody gets from transformers, bitsandbytes and PEFT as they are: the same NF4 weights and adapter."""
+    import torch
+    import transformers
+    from peft import PeftModel
+
+    on_gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    quantised = transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    base = transformers.AutoModelForCausalLM.from_pretrained(
+        str(files.path),
+        dtype=dtype,
+        quantization_config=quantised,
+        device_map={"": "cuda" if on_gpu else "cpu"},
+        local_files_only=True,
+    )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(files.path), local_files_only=True)
+    model = PeftModel.from_pretrained(base, str(adapter.path)).eval()
+    text = tokenizer.apply_chat_template(STORY, tokenize=False, add_generation_prompt=True)
+    inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False).to(model.device)
+    times: list[float] = []
+
+    class Watch:
+        def put(self, value: Any) -> None:
+            times.append(perf_counter())
+
+        def end(self) -> None:
+            """Nothing."""
+
+    taken = []
+    with torch.inference_mode():
+        for count in [4, *[tokens] * ROUNDS]:
+            times.clear()
+            began = perf_counter()
+            model.generate(**inputs, max_new_tokens=count, do_sample=False, streamer=Watch())
+            # The first that is put is the prompt.
+            taken.append((times[1] - began, times[-1] - times[1], len(times) - 2))
+    return {
+        "tokens_per_s": round(median(said / took for _, took, said in taken[1:]), 1),
+        "first_token_s": round(median(first for first, _, _ in taken[1:]), 3),
+    }
+
+
+LLAMA = """
+import json, sys, time
+from statistics import median
+from llama_cpp import Llama
+model, tokens, rounds, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+llama = Llama(model, n_ctx=2048, n_threads=threads, n_threads_batch=threads, verbose=False)
+messages = json.loads(sys.argv[5])
+taken = []
+for count in [4] + [tokens] * rounds:
+    llama.reset()
+    began, times = time.perf_counter(), []
+    for chunk in llama.create_chat_completion(messages, max_tokens=count, temperature=0, stream=True):
+        if chunk["choices"][0]["delta"].get("content"):
+            times.append(time.perf_counter())
+    taken.append((times[0] - began, times[-1] - times[0], len(times) - 1))
+taken = taken[1:]
+print(json.dumps({"tokens_per_s": round(median(said / took for _, took, said in taken), 1),
+                  "first_token_s": round(median(first for first, _, _ in taken), 3)}))
+"""
+"""What llama.cpp's environment runs: the same conversation, greedily."""
+
+
+def llama_cpp(tokens: int) -> Figures:
+    """llama.cpp over a GGUF of the model, through llama-cpp-python in an environment of its own."""
+    environment, weights = peers.environment_of(peers.LLAMA_CPP), os.environ.get(peers.GGUF)
+    if environment is None or not weights:
+        return _missing(
+            f"{peers.LLAMA_CPP} names no environment with llama-cpp-python, or {peers.GGUF} no GGUF of the model"
+        )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    arguments = [weights, str(tokens), str(ROUNDS), str(cores), json.dumps(STORY)]
+    command = [str(environment / "bin" / "python"), "-c", LLAMA, *arguments]
+    return _last_json(command, os.environ, "llama.cpp")
+
+
+def _vllm(
+    files: ModelFiles,
+    adapters: Sequence[AdapterFiles],
+    found: Figures,
+    one: Figures,
+    many: Mapping[str, Figures],
+    parts: Sequence[str],
+    tokens: int,
+    user_tokens: int,
+    scratch: Path,
+    say: Say,
+) -> None:
+    """VLLM over the same weights in bfloat16, with the same adapter, through our own remote engine."""
+    serving = [part for part in ("one_conversation", "users", "switch") if part in parts]
+    environment = peers.environment_of(peers.VLLM)
+    if environment is None:
+        missing = _missing(f"{peers.VLLM} names no environment with vLLM")
+        if "one_conversation" in parts:
+            one["vllm"] = missing
+        if "users" in parts:
+            for figures in many.values():
+                figures["vllm"] = missing
+        return
+    if not serving:
+        return
+    say("starting vLLM")
+    with (scratch / "vllm.log").open("wb") as log, peers.vllm(environment, files.path, log) as url:
+        upstream = Upstream(url, patience=600)
+        with closing(RemoteEngine(upstream, files.model_id, files=files, name="base")) as engine:
+            engine.look()
+            _measured(engine, adapters[0], "vllm", one, many, parts, tokens, user_tokens, say)
+            if "switch" in parts:
+                found["switch"]["vllm"] = switch(engine, adapters)
+
+
+# ---------------------------------------------------------------------- a night
+
+
+def night_work(engine: LocalEngine, copies: Path) -> night_speed.Work:
+    """What a night of these figures trains."""
+    settings = NightSettings()
+    text = " ".join(fixed_text()).split()
+    questions = [item.question for item in replayed()]
+    dialogues = [
+        Dialogue(
+            "wanted",
+            asked(questions[i % len(questions)]),
+            " ".join(text[NIGHT_WORDS * i % len(text) :][:NIGHT_WORDS]),
+        )
+        for i in range(NIGHT_ROWS)
+    ]
+    return night_speed.Work(
+        model=str(engine.files.path),
+        copies=str(copies),
+        dialogues=[(one.prompt, one.answer) for one in dialogues],
+        rows=[(row.prompt, row.answer) for row in rows(engine, dialogues)],
+        rank=settings.rank,
+        alpha=settings.alpha,
+        epochs=NIGHT_EPOCHS,
+        batch_rows=settings.batch_rows,
+        learning_rate=settings.learning_rate,
+    )
+
+
+def night(files: ModelFiles, copies: Path, *, say: Say) -> Figures:
+    """Tokens a second of training, and its memory: ours, and TRL's where it is installed (`nightschool[trl]`)."""
+    work = night_work(LocalEngine(files, copies=copies), copies)
+    with tempfile.TemporaryDirectory(prefix="nightschool-speed-") as folder:
+        file = Path(folder) / "work.json"
+        night_speed.write(work, file)
+
+        def run(how: str) -> Figures:
+            say(f"training: {how}")
+            command = [sys.executable, "-P", "-m", "training.bench.night_speed", how, str(file)]
+            return _last_json(command, os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, how)
+
+        ours = run("ours")
+        theirs = run("trl") if night_speed.installed() else _missing("TRL: pip install 'nightschool[trl]'")
+    return {"local": ours, "trl": theirs}
+
+
+# ---------------------------------------------------------------------- telling
+
+
+def _missing(how: str) -> Figures:
+    return {"not_installed": how}
+
+
+def _last_json(command: Sequence[str], environ: Mapping[str, str], what: str) -> Figures:
+    """What a program's last line holds. Raises: NightschoolError with its last error."""
+    ran = subprocess.run(command, env=dict(environ), capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    try:
+        found: Figures = json.loads(ran.stdout.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        why = ran.stderr.strip().splitlines()[-1:] or [f"it ended with {ran.returncode}"]
+        raise NightschoolError(f"{what} could not be measured: {why[0][:300]}") from None
+    return found
+
+
+TOLD = (
+    *("start", "one_conversation", "second_turn", "users", "night", "beside_a_night"),
+    *("switch", "switch_under_load"),
+)
+"""The parts of the table, in its order."""
+
+
+def table(found: Figures) -> Iterator[list[str]]:
+    """The figures as lines: what, who, and the numbers."""
+    for what in TOLD:
+        part = found.get(what, {})
+        groups = part.items() if what == "users" else [("", part)]
+        for count, engines in groups:
+            for name, figures in engines.items():
+                told = figures.get("not_installed")
+                numbers = f"not installed: {told}" if told else ", ".join(f"{k} {v}" for k, v in figures.items())
+                yield [f"{count} users" if count else what.replace("_", " "), name, numbers]
