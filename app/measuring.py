@@ -175,6 +175,7 @@ def bench_load(
     users: Annotated[int, typer.Option(min=1, help="at once")] = 32,
     minutes: Annotated[float, typer.Option(min=0.01)] = 5.0,
     seed: Annotated[int, typer.Option(help="of what each of them does")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="of an answer")] = 48,
     key: Annotated[str, typer.Option(help="an admin's API key, where there are accounts")] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -188,6 +189,7 @@ def bench_load(
             seconds=minutes * 60,
             seed=seed,
             key=key,
+            max_tokens=max_tokens,
             progress=lambda share, words: tell("load", share, words),
         )
     told = found.as_json()

@@ -33,6 +33,7 @@ from assistant import api, testing
 from assistant.keys import secret_key
 from assistant.local import WEIGHTS_FILE
 from memory import testing as nouns
+from memory.errors import BadInput
 from memory.ledger import Ledger
 from memory.records import AdapterState, LessonState, NightStatus
 from training import public_sets
@@ -635,3 +636,66 @@ def test_others_are_let_in_only_once_there_is_an_account(nightschool: Run) -> No
     """The refusal says how to make one."""
     refusal = nightschool("serve", "--host", "0.0.0.0", "--port", "0").refusal  # noqa: S104 - it is refused
     assert "there is no account yet: make one with `nightschool users add NAME`" in refusal
+
+
+# ---------------------------------------------------------------------- another server's engine
+
+
+@pytest.fixture
+def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[testing.ScriptedServer]:
+    """A server like vLLM that the settings name."""
+    server = testing.ScriptedServer()
+    with server.running() as url:
+        monkeypatch.setenv("NIGHTSCHOOL_ENGINE", "remote")
+        monkeypatch.setenv("NIGHTSCHOOL_REMOTE_URL", url)
+        monkeypatch.setenv("NIGHTSCHOOL_REMOTE_MODEL", "base")
+        monkeypatch.setenv("NIGHTSCHOOL_MODEL", "owner/not-here")
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("ENGINE", "elsewhere", "setting 'engine' is 'elsewhere': input should be 'local' or 'remote'"),
+        ("REMOTE_URL", "host:8000", "it must begin with http:// or https://"),
+        ("REMOTE_TIMEOUT", "0", "setting 'remote_timeout' is '0': input should be greater than 0"),
+        ("NIGHT__CARD", "mine", "setting 'night.card' is 'mine': input should be 'auto', 'share' or 'take'"),
+    ],
+)
+def test_settings_of_the_engine(
+    nightschool: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    """A bad one is one line that names it."""
+    monkeypatch.setenv(f"NIGHTSCHOOL_{name}", value)
+    assert told in nightschool("lessons").refusal
+
+
+def test_a_remote_engine_needs_a_server(home: Path) -> None:
+    """Named in the settings."""
+    with pytest.raises(BadInput, match="setting 'remote_url' is empty"):
+        _ = app.build(home=home, engine="remote").engine
+
+
+def test_a_version_that_the_server_refuses_is_not_promoted(
+    nightschool: Run, ledger: Ledger, home: Path, upstream: testing.ScriptedServer
+) -> None:
+    """The old one serves on; one that it takes is loaded there before anybody is answered with it."""
+    publish(ledger, home, model_id="owner/not-here")
+    publish(ledger, home, model_id="owner/not-here")
+    upstream.max_rank = 8
+    line = nightschool("rollback").refusal
+    assert line.endswith("(LoRA rank 16 is greater than max_lora_rank 8.): let another version serve")
+    assert ledger.active_adapter() == ledger.adapter("v2")
+    upstream.max_rank = 16
+    assert nightschool("rollback").out == "v1 serves\n"
+    (name,) = upstream.adapters
+    assert name == f"v1-{ledger.adapter('v1').sha256[:12]}"
+
+
+@pytest.mark.model
+def test_a_turn_over_the_server(nightschool: Run, upstream: testing.ScriptedServer) -> None:
+    """Asked for by the base's name, with what was recalled; the weights need not be here."""
+    assert nightschool("ask", "hello there", "--no-memory").out == "base heard hello there\n"
+    assert upstream.requests[0]["model"] == "base"
+    upstream.fault = "500"
+    assert nightschool("ask", "hello", "--no-memory").refusal.endswith("fails with status 500 (so it is: 500)")

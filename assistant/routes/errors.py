@@ -93,5 +93,7 @@ def _bad_request(_request: Request, raised: Exception) -> JSONResponse:
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
     if first["type"] == "extra_forbidden":
         return refusal(400, f"{where!r} is not supported", "unsupported_parameter", param=where)
+    if not where:
+        return refusal(400, "the request must be a JSON object, sent as application/json", "bad_json")
     what = first["msg"].removeprefix("Value error, ")
-    return refusal(400, f"{where or 'the request'}: {what}", "invalid_value", param=where or None)
+    return refusal(400, f"{where}: {what}", "invalid_value", param=where)

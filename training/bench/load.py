@@ -35,6 +35,9 @@ QUESTIONS = (
 LOOK_EVERY = 5.0
 """Seconds between two looks at what the server holds."""
 
+PATIENCE = 1800.0
+"""Seconds that a user waits for a word. Long: the server itself gives up before (`answer_seconds`), and says so."""
+
 DRAINED_WITHIN = 120.0
 """Seconds in which the answers under way end once everybody has gone."""
 
@@ -162,7 +165,7 @@ async def _load(
 ) -> Load:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=users)
-    async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=600, limits=limits) as http:
+    async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE, limits=limits) as http:
         ready = await http.get("/ready")
         if ready.status_code != 200:
             raise NightschoolError(f"{url} is not ready: {ready.text[:200]}")

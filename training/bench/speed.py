@@ -24,6 +24,7 @@ from assistant.engine import AdapterFiles, Engine, Sampling
 from assistant.local import WEIGHTS_FILE, LocalEngine
 from assistant.models import ModelFiles, sha256_of
 from assistant.remote import RemoteEngine
+from assistant.rendering import read_tokenizer, render
 from assistant.upstream import Upstream
 from memory.errors import NightschoolError
 from memory.records import Message
@@ -234,10 +235,11 @@ def generate_alone(files: ModelFiles, adapter: AdapterFiles, tokens: int) -> Fig
         device_map={"": "cuda" if on_gpu else "cpu"},
         local_files_only=True,
     )
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(files.path), local_files_only=True)
+    tokenizer = read_tokenizer(files.path)
     model = PeftModel.from_pretrained(base, str(adapter.path)).eval()
-    text = tokenizer.apply_chat_template(STORY, tokenize=False, add_generation_prompt=True)
-    inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False).to(model.device)
+    inputs = tokenizer(render(tokenizer, files.model_id, STORY), return_tensors="pt", add_special_tokens=False).to(
+        model.device
+    )
     times: list[float] = []
 
     class Watch:
