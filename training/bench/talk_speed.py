@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -118,7 +119,7 @@ def switch_under_load(engine: Engine, adapters: Sequence[AdapterFiles], *, users
             one.result()
     expected[new.version] = [whole(i, new, []) for i in range(users)]
     times = sorted(heard)
-    gaps = [(later, later - sooner) for sooner, later in zip(times, times[1:], strict=False)]
+    gaps = [(later, later - sooner) for sooner, later in pairwise(times)]
     usual = max(gap for at, gap in gaps if at <= switched)
     longest = max(gap for at, gap in gaps if at > switched)
     return {

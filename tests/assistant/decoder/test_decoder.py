@@ -416,6 +416,44 @@ def test_few_versions_are_kept(warm: LocalEngine, adapters: list[AdapterFiles]) 
     assert len(decoder_of(warm)._adapters) == 3
 
 
+def test_it_warms_up_under_an_adapter_while_transformers_answers(
+    tiny: ModelFiles, plain: LocalEngine, adapters: list[AdapterFiles]
+) -> None:
+    """Loading begins it; who asks meanwhile is answered, and PEFT's layers in the model change nothing."""
+    engine = LocalEngine(tiny, weights="unpacked", warms=True)
+    with closing(engine):
+        expected = answer(plain, PROMPTS[0], adapters[0])
+        deadline = time.monotonic() + 60
+        while engine._decoder is None:
+            assert answer(engine, PROMPTS[0], adapters[0]) == expected
+            assert time.monotonic() < deadline
+        assert engine.capabilities.at_once > 1
+        assert answer(engine, PROMPTS[0], adapters[0]) == expected
+        assert answer(engine, PROMPTS[0]) == answer(plain, PROMPTS[0])
+    assert engine.warm() == "it was closed"
+
+
+def test_whatever_fails_while_it_warms_up_answers_come(
+    tiny: ModelFiles, plain: LocalEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Told in the log."""
+    monkeypatch.setattr("assistant.decoder.decoder.pack", lambda _: [][0])
+    engine = LocalEngine(tiny, weights="unpacked", warms=True)
+    assert answer(engine, PROMPTS[0]) == answer(plain, PROMPTS[0])
+    deadline = time.monotonic() + 10
+    while "could not be made ready" not in caplog.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_other_logits_than_transformers_are_refused(tiny: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It compares itself before it serves."""
+    monkeypatch.setattr("assistant.decoder.decoder.LOGITS_OFF", 0.0)
+    reason = LocalEngine(tiny, weights="unpacked").warm()
+    assert reason is not None
+    assert "off those of transformers" in reason
+
+
 # ---------------------------------------------------------------------- what was read before
 
 
