@@ -89,8 +89,9 @@ def measure(
             found["switch_under_load"] = {"local": talk_speed.switch_under_load(engine, adapters)}
         if "night" in parts:
             say("chatting beside a night")
-            work = night_work(engine, copies)
-            found["beside_a_night"] = {"local": talk_speed.beside_a_night(engine, adapters[0], work, tokens)}
+            with talk_speed.training_of(night_work(engine, copies)) as training:
+                beside = talk_speed.beside_a_night(engine, adapters[0], training, tokens)
+            found["beside_a_night"] = {"local": beside}
         engine.close()
         if "one_conversation" in parts:
             say("plain generate()")
@@ -207,7 +208,7 @@ def random_adapter(engine: LocalEngine, folder: Path, *, seed: int, rank: int = 
         model = get_peft_model(base, config)
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=1e-3)
+                torch.nn.init.normal_(parameter, std=1e-2)
         model.peft_config["default"].base_model_name_or_path = engine.model_id
         model.save_pretrained(str(folder), save_embedding_layers=False)
         model.unload()

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -74,7 +75,8 @@ def _first(engine: Engine, adapter: AdapterFiles | None, prompt: list[Message]) 
 
 def switch_under_load(engine: Engine, adapters: Sequence[AdapterFiles], *, users: int = 8, tokens: int = 32) -> Figures:
     """What `users` who ask without a pause notice of versions that change: answers that failed, answers that are of no
-    version or of another than they began with, and how much longer than usual nobody was told a word.
+    version or of another than they began with, and how much longer than usual nobody was told a word. `told_apart`
+    counts the users whom the versions give different answers: the others would notice nothing.
     """
     prompts: list[list[Message]] = [
         [{"role": "user", "content": f"Tell me a story about the number {i}."}] for i in range(users)
@@ -126,6 +128,7 @@ def switch_under_load(engine: Engine, adapters: Sequence[AdapterFiles], *, users
         "users": users,
         "answers": len(answers),
         "failed": sum(text is None for _, _, text in answers),
+        "told_apart": sum(sooner != later for sooner, later in zip(*expected.values(), strict=True)),
         "mixed": sum(text is not None and text != expected[version][i] for i, version, text in answers),
         "longest_silence_s": round(longest, 3),
         "usual_longest_silence_s": round(usual, 3),
@@ -133,33 +136,40 @@ def switch_under_load(engine: Engine, adapters: Sequence[AdapterFiles], *, users
     }
 
 
-def beside_a_night(engine: Engine, adapter: AdapterFiles | None, work: night_speed.Work, tokens: int) -> Figures:
-    """Tokens a second of one conversation, alone and while a training of `work` runs, niced as the server's nights."""
-    alone = median(_tokens_per_s(engine, adapter, tokens) for _ in range(3))
+@contextmanager
+def training_of(work: night_speed.Work) -> Iterator[list[str]]:
+    """The command of a process that trains `work`, for as long as the context lasts."""
     with tempfile.TemporaryDirectory(prefix="nightschool-speed-") as folder:
         file = Path(folder) / "work.json"
         night_speed.write(work, file)
-        command = [sys.executable, "-P", "-m", "training.bench.night_speed", "ours", str(file)]
-        night = subprocess.Popen(  # noqa: S603 - ours
-            command,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: os.nice(NICE) and None,
-        )
+        yield [sys.executable, "-P", "-m", "training.bench.night_speed", "ours", str(file)]
+
+
+def beside_a_night(engine: Engine, adapter: AdapterFiles | None, command: Sequence[str], tokens: int) -> Figures:
+    """Tokens a second of one conversation, alone and while `command` trains, niced as a server's nights are.
+
+    The command tells its progress in lines that begin with 0; before the first one it only loads.
+    """
+    alone = median(_tokens_per_s(engine, adapter, tokens) for _ in range(3))
+    night = subprocess.Popen(  # noqa: S603 - ours
+        ["nice", "-n", str(NICE), *command],  # noqa: S607 - wherever it lies
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with night:
         try:
             assert night.stderr is not None  # noqa: S101 - a pipe was asked for
-            for line in night.stderr:
-                if line[:1] == "0":
-                    break
+            began = any(line.startswith("0") for line in night.stderr)
             # Read on, or the night would wait for a reader.
-            threading.Thread(target=night.stderr.read, daemon=True).start()
+            reader = threading.Thread(target=night.stderr.read, daemon=True)
+            reader.start()
             beside = median(_tokens_per_s(engine, adapter, tokens) for _ in range(3))
-            ran_on = night.poll() is None
+            ran_on = began and night.poll() is None
         finally:
             night.kill()
-            night.wait()
+        reader.join()
     return {
         "tokens_per_s": round(alone, 1),
         "beside_a_night": round(beside, 1),

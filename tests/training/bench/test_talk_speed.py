@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event
@@ -39,7 +40,7 @@ class Versioned(ScriptedEngine):
 def test_versions_that_change_are_told_apart() -> None:
     """All of both are right; nobody waited long."""
     found = talk_speed.switch_under_load(Versioned(pause=0.0005), VERSIONS, users=3, tokens=4)
-    assert (found["users"], found["failed"], found["mixed"]) == (3, 0, 0)
+    assert (found["users"], found["failed"], found["mixed"], found["told_apart"]) == (3, 0, 0, 3)
     assert found["answers"] >= 2 * 3 * (1 + talk_speed.SWITCHES)
     assert 0 <= found["pause_s"] <= found["longest_silence_s"] < 1
 
@@ -62,11 +63,19 @@ def test_a_second_turn_is_compared_with_the_first() -> None:
     assert prompts[2][0] != prompts[0][0]
 
 
-def test_a_night_that_does_not_run_is_told(tmp_path: Path) -> None:
-    """It could not begin, and its figure would be none."""
-    from training.bench import night_speed
+TRAINS = "import sys, time; print('loading', file=sys.stderr); print('0.1 step', file=sys.stderr, flush=True); "
 
-    made = night_speed.Work("no such model", str(tmp_path), [], [], 1, 1, 1, 1, 0.1)
-    found = talk_speed.beside_a_night(ScriptedEngine(script=lambda _: "a b c d", pause=0.001), None, made, 4)
+
+def test_chatting_beside_a_night() -> None:
+    """Measured once it trains, and ended when it is not needed any more."""
+    engine = ScriptedEngine(script=lambda _: "a b c d", pause=0.001)
+    found = talk_speed.beside_a_night(engine, None, [sys.executable, "-c", TRAINS + "time.sleep(60)"], 4)
     assert found["share"] > 0
+    assert found["night_ran_all_the_while"]
+
+
+def test_a_night_that_does_not_run_is_told() -> None:
+    """Its figure would be none."""
+    engine = ScriptedEngine(script=lambda _: "a b c d", pause=0.01)
+    found = talk_speed.beside_a_night(engine, None, [sys.executable, "-S", "-c", "raise SystemExit"], 4)
     assert not found["night_ran_all_the_while"]
