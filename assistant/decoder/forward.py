@@ -1,7 +1,8 @@
 """The compiled pass: tokens of any conversations → logits. A row is one token of one conversation at one position.
 
 Rows of an answer under way and rows of a prompt that is being read are the same here; each attends to what its
-conversation's blocks hold, itself included. Threads share out the panels of each product and meet after it.
+conversation's blocks hold, itself included. Threads take the work of each phase in tickets and go on when all of them
+are done: who comes late finds none left, so that a thread that the machine does not run delays nobody.
 
 Sources: attention with grouped heads (arXiv 2305.13245), rotations (2104.09864), LoRA (2106.09685), blocks of keys and
 values (2309.06180), several adapters in one batch (2310.18547).
@@ -30,7 +31,6 @@ from assistant.decoder.vectors import (
     read,
     softmax,
     take,
-    write,
 )
 
 TOKENS = 16
@@ -40,19 +40,19 @@ AT_ONCE = 4
 """Panels that a thread takes at a time."""
 
 PHASES = 9
-"""Places of a layer at which threads meet."""
+"""Of a layer: all of one is done before the next begins."""
 
 COUNTERS = 8
 """int64 between two counters: a cache line, so that threads don't wait for each other's."""
 
 
 class Team(NamedTuple):
-    """How threads work together: their number, addresses of two counters (see `meet`), and of each phase's tickets."""
+    """How threads work together: their number, and the address of the counters, (phases, 2, COUNTERS) int64: of each
+    phase the next ticket, and how many are done.
+    """
 
     size: int
-    arrivals: int
-    rounds: int
-    tickets: int
+    counters: int
 
 
 class Sizes(NamedTuple):
@@ -130,25 +130,22 @@ class Room(NamedTuple):
 
 
 @jit
-def counter(team, phase):
-    """Where the tickets of a phase are counted."""
-    return team.tickets + phase * 64
+def begin(team, phase, tickets):
+    """The next ticket of a phase, or -1 where there is none left and all are done."""
+    ticket = take((team.counters + phase * 128,))
+    if ticket < tickets:
+        return ticket
+    spins = 0
+    while read((team.counters + phase * 128 + 64,)) < tickets:
+        spins += 1
+        pause((spins,))
+    return -1
 
 
 @jit
-def meet(team):
-    """Wait until all threads are here."""
-    if team.size == 1:
-        return
-    before = read((team.rounds,))
-    if take((team.arrivals,)) == team.size - 1:
-        write((team.arrivals, 0))
-        write((team.rounds, before + 1))
-        return
-    spins = 0
-    while read((team.rounds,)) == before:
-        spins += 1
-        pause((spins,))
+def end(team, phase):
+    """The ticket is done."""
+    take((team.counters + phase * 128 + 64,))
 
 
 @jit
@@ -171,21 +168,27 @@ def product(team, phase, sizes, weights, batch, room, layer, which, columns, x, 
     matrix = (layer * 4 + which) * 3
     digits, scales = number((weights.matrices, matrix)), number((weights.matrices, matrix + 1))
     panels = number((weights.matrices, matrix + 2))
-    tickets = (panels + AT_ONCE - 1) // AT_ONCE
+    own = (panels + AT_ONCE - 1) // AT_ONCE
+    tickets = own
+    for group in range(batch.grouped):
+        _, rows, _, _, _, of_lora = lora_of(batch, sizes, group, layer, which)
+        tickets += of_lora if rows else 0
     while True:
-        ticket = take((counter(team, phase),))
-        if ticket < tickets:
+        ticket = begin(team, phase, tickets)
+        if ticket < 0:
+            return
+        if ticket < own:
             for panel in range(ticket * AT_ONCE, min(panels, (ticket + 1) * AT_ONCE)):
                 of, by = digits + panel * columns * 8, scales + panel * columns
                 nf4_product(of, by, x, columns, y + panel * 64, y_width, columns // 64, batch.many)
-        elif not reduce_to_lora(ticket - tickets, sizes, batch, room, layer, which, columns, x):
-            break
-    meet(team)
+        else:
+            reduce_to_lora(ticket - own, sizes, batch, room, layer, which, columns, x)
+        end(team, phase)
 
 
 @jit
 def reduce_to_lora(ticket, sizes, batch, room, layer, which, columns, x):
-    """One panel of A x, of whichever adapter the ticket is for; False past the last one."""
+    """One panel of A x, of whichever adapter the ticket is for."""
     for group in range(batch.grouped):
         first, rows, a, _, _, panels = lora_of(batch, sizes, group, layer, which)
         if rows == 0:
@@ -194,9 +197,8 @@ def reduce_to_lora(ticket, sizes, batch, room, layer, which, columns, x):
             into = room.low + first * room.low_width * 4 + ticket * 64
             of = a + ticket * columns * 64
             float_product(of, 0, x + first * columns * 4, columns, into, room.low_width, columns // 4, rows)
-            return True
+            return
         ticket -= panels
-    return False
 
 
 @jit
@@ -234,14 +236,14 @@ def norm_row(row, by, sizes, room):
 def embed(team, phase, sizes, weights, batch, room):
     """Tokens into rows, normed for the first layer."""
     while True:
-        row = take((counter(team, phase),))
-        if row >= batch.many:
-            break
+        row = begin(team, phase, batch.many)
+        if row < 0:
+            return
         token = number((batch.rows, row * 4))
         for i in range(sizes.hidden):
             put((room.residual, row * sizes.hidden + i, get((weights.embedding, token * sizes.hidden + i))))
         norm_row(row, weights.norms, sizes, room)
-    meet(team)
+        end(team, phase)
 
 
 @jit
@@ -249,9 +251,9 @@ def turn(team, phase, sizes, weights, batch, room, layer, width):
     """Finish queries, keys and values: adapters, biases, norms, rotations; and store keys and values."""
     panels, size = sizes.head_size // 16, sizes.head_size
     while True:
-        head = take((counter(team, phase),))
-        if head >= sizes.heads + 2 * sizes.kv_heads:
-            break
+        head = begin(team, phase, sizes.heads + 2 * sizes.kv_heads)
+        if head < 0:
+            return
         part = 0 if head < sizes.heads else 1 if head < sizes.heads + sizes.kv_heads else 2
         for panel in range(head * panels, (head + 1) * panels):
             add_lora(panel, part, sizes, batch, room, layer, 0, room.qkv, width)
@@ -266,7 +268,7 @@ def turn(team, phase, sizes, weights, batch, room, layer, width):
                 turn_head(at, position, weights, size // 2)
             if part > 0:
                 store(at, row, position, head - sizes.heads, sizes, batch, room, layer)
-    meet(team)
+        end(team, phase)
 
 
 @jit
@@ -304,11 +306,11 @@ def store(at, row, position, group, sizes, batch, room, layer):
 def attend(team, phase, rank, sizes, batch, room, layer, width):
     """Attention of each row's heads over all that stands before it."""
     while True:
-        item = take((counter(team, phase),))
-        if item >= batch.many * sizes.kv_heads:
-            break
+        item = begin(team, phase, batch.many * sizes.kv_heads)
+        if item < 0:
+            return
         attend_group(item // sizes.kv_heads, item % sizes.kv_heads, rank, sizes, batch, room, layer, width)
-    meet(team)
+        end(team, phase)
 
 
 @jit
@@ -338,9 +340,9 @@ def attend_group(row, group, rank, sizes, batch, room, layer, width):
 def add(team, phase, by, sizes, batch, room, layer, which):
     """Add what a half of a layer has computed to each row, norm it by the weights at `by`, and keep what is wanted."""
     while True:
-        row = take((counter(team, phase),))
-        if row >= batch.many:
-            break
+        row = begin(team, phase, batch.many)
+        if row < 0:
+            return
         add_lora_to_row(row, sizes, batch, room, layer, which)
         first = row * sizes.hidden
         for i in range(first, first + sizes.hidden):
@@ -350,7 +352,7 @@ def add(team, phase, by, sizes, batch, room, layer, which):
         if wanted >= 0:
             for i in range(sizes.hidden):
                 put((room.picked, wanted * sizes.hidden + i, get((room.normed, first + i))))
-    meet(team)
+        end(team, phase)
 
 
 @jit
@@ -358,9 +360,9 @@ def shut(team, phase, sizes, batch, room, layer):
     """The gates of the MLP."""
     gates, inner = sizes.inner // 16, sizes.inner
     while True:
-        first = take((counter(team, phase),)) * AT_ONCE
-        if first >= gates:
-            break
+        first = begin(team, phase, (gates + AT_ONCE - 1) // AT_ONCE) * AT_ONCE
+        if first < 0:
+            return
         last = min(gates, first + AT_ONCE)
         for panel in range(first, last):
             add_lora(panel, 0, sizes, batch, room, layer, 2, room.wide, 2 * inner)
@@ -368,7 +370,7 @@ def shut(team, phase, sizes, batch, room, layer):
         for row in range(batch.many):
             at = room.wide + (row * 2 * inner + first * 16) * 4
             gate((at, at + inner * 4, room.narrow + (row * inner + first * 16) * 4, (last - first) * 16))
-    meet(team)
+        end(team, phase)
 
 
 @jit
@@ -380,18 +382,18 @@ def score(team, phase, sizes, weights, batch, room):
     hidden, panels, chunk = sizes.hidden, number((weights.head, 2)), 4 * AT_ONCE
     digits, scales = number((weights.head, 0)), number((weights.head, 1))
     while wanted:
-        first = take((counter(team, phase),)) * chunk
-        if first >= panels:
-            break
+        first = begin(team, phase, (panels + chunk - 1) // chunk) * chunk
+        if first < 0:
+            return
         for panel in range(first, min(panels, first + chunk)):
             of, by, into = digits + panel * hidden * 16, scales + panel * hidden, room.logits + panel * 64
             int8_product(of, by, room.picked, hidden, into, room.logits_width, hidden // 64, wanted)
-    meet(team)
+        end(team, phase)
 
 
 @jit
 def forward(rank, team, sizes, weights, batch, room):
-    """One pass, as thread `rank` of the team, whose tickets all stand at zero."""
+    """One pass, as thread `rank` of the team, whose counters all stand at zero."""
     hidden, inner, layers = sizes.hidden, sizes.inner, sizes.layers
     attended, qkv = sizes.heads * sizes.head_size, (sizes.heads + 2 * sizes.kv_heads) * sizes.head_size
     embed(team, 0, sizes, weights, batch, room)

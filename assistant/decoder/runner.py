@@ -47,13 +47,9 @@ class Runner:
         # Zeros that nobody has touched take no memory yet.
         self._keys = np.zeros((blocks, layers, m.kv_heads, m.head_size, TOKENS), np.float32)
         self._values = np.zeros((blocks, layers, m.kv_heads, m.head_size // LANES, TOKENS, LANES), np.float32)
-        self._meeting = np.zeros((2, COUNTERS), np.int64)
-        self._counters = np.zeros((layers * PHASES + 2, COUNTERS), np.int64)
-        self._team = Team(threads, _address(self._meeting[0]), _address(self._meeting[1]), _address(self._counters))
         self._no_lora = np.zeros((1, layers, 4, 4), np.int64)
         self._longest = self._widest = 0
         self._buffers: tuple[Floats, ...] = ()
-        self._job: tuple[Batch, Room] | None = None
         self._helpers = [_Helper(rank, self._part) for rank in range(1, threads)]
 
     @staticmethod
@@ -89,16 +85,18 @@ class Runner:
         grouped = np.array(groups, np.int64)
         of_loras = np.stack([adapter.table for adapter in adapters]) if adapters else self._no_lora
         self._make_room(tables.shape[1] * TOKENS, max((adapter.widest for adapter in adapters), default=0))
-        self._counters[:] = 0
-        # The arrays stay alive until the pass is over: they are this function's.
+        # Of this pass alone: a helper that comes too late for it finds all done, however many passes later that is.
+        counters = np.zeros((len(self.model.layers) * PHASES + 2, 2, COUNTERS), np.int64)
         batch = Batch(
             *(_address(table), len(rows), _address(tables), tables.shape[1]),
             *(_address(grouped), len(groups), _address(of_loras)),
         )
-        self._job = batch, self._room()
+        job = _Job(
+            Team(self.threads, _address(counters)), batch, self._room(), (counters, table, tables, grouped, of_loras)
+        )
         for helper in self._helpers:
-            helper.go()
-        self._part(0)
+            helper.go(job)
+        self._part(0, job)
         *_, picked, logits = self._buffers
         return logits[:wanted, : self.model.vocabulary], picked[:wanted]
 
@@ -107,9 +105,8 @@ class Runner:
         for helper in self._helpers:
             helper.end()
 
-    def _part(self, rank: int) -> None:
-        assert self._job is not None  # noqa: S101 - `run` has set it
-        forward(rank, self._team, self._sizes, self._weights, *self._job)
+    def _part(self, rank: int, job: _Job) -> None:
+        forward(rank, job.team, self._sizes, self._weights, job.batch, job.room)
 
     def _make_room(self, longest: int, widest: int) -> None:
         """Buffers for conversations of up to `longest` tokens and adapters of `widest` floats."""
@@ -157,18 +154,32 @@ def _table(matrix: Matrix) -> tuple[int, int, int]:
     return _address(matrix.weights), _address(matrix.scales), matrix.panels
 
 
-class _Helper:
-    """A thread that does its part of each pass, and sleeps between them."""
+@dataclass(frozen=True)
+class _Job:
+    """A pass, as threads are given it, with the arrays that its addresses are of."""
 
-    def __init__(self, rank: int, part: Callable[[int], None]) -> None:
+    team: Team
+    batch: Batch
+    room: Room
+    kept: tuple[Any, ...]
+
+
+class _Helper:
+    """A thread that does its part of a pass if it is there in time, and sleeps between them."""
+
+    def __init__(self, rank: int, part: Callable[[int, _Job], None]) -> None:
         self._rank, self._part = rank, part
         self._wake = threading.Semaphore(0)
+        self._job: _Job | None = None
         self._ended = False
         self._thread = threading.Thread(target=self._work, name=f"decoder {rank}", daemon=True)
         self._thread.start()
 
-    def go(self) -> None:
-        self._wake.release()
+    def go(self, job: _Job) -> None:
+        """Take part, unless it has not come back from an earlier pass yet."""
+        if self._job is None:
+            self._job = job
+            self._wake.release()
 
     def end(self) -> None:
         self._ended = True
@@ -178,6 +189,7 @@ class _Helper:
     def _work(self) -> None:
         while True:
             self._wake.acquire()
-            if self._ended:
+            if self._ended or self._job is None:
                 return
-            self._part(self._rank)
+            self._part(self._rank, self._job)
+            self._job = None

@@ -347,10 +347,6 @@ def _read(w: _Writer, counter: ir.Value) -> ir.Value:
     return w.b.load_atomic(w.at(counter, _I64), "acquire", 8)
 
 
-def _write(w: _Writer, counter: ir.Value, value: ir.Value) -> None:
-    w.b.store_atomic(value, w.at(counter, _I64), "release", 8)
-
-
 def _pause(w: _Writer, spins: ir.Value) -> None:
     """Let the other thread of this core run; now and then any other."""
     w.call("llvm.x86.sse2.pause", ir.VoidType())
@@ -360,5 +356,4 @@ def _pause(w: _Writer, spins: ir.Value) -> None:
 
 take = _written(types.int64, _take)
 read = _written(types.int64, _read)
-write = _written(types.void, _write)
 pause = _written(types.void, _pause)

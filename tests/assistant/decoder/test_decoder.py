@@ -512,6 +512,29 @@ def test_threads_share_the_work_and_change_no_bit(warm: LocalEngine, adapters: l
     assert np.array_equal(*found)
 
 
+def test_a_thread_that_never_runs_delays_nobody(warm: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one that comes passes later: it finds all done, and changes nothing."""
+    from assistant.decoder import runner as module
+
+    decoder = decoder_of(warm)
+    late = Event()
+
+    class Late(module._Helper):
+        def _work(self) -> None:
+            late.wait()
+            super()._work()
+
+    monkeypatch.setattr(module, "_Helper", Late)
+    rows = [module.Row(token, i, (0, 1), None, True) for i, token in enumerate(warm.tokens(PROMPTS[0]))]
+    runner = module.Runner(decoder._model, blocks=4, rows=32, threads=3)
+    expected = runner.run(rows)[0].copy()
+    runner.run(rows[:2])
+    late.set()
+    for _ in range(20):
+        assert np.array_equal(runner.run(rows)[0], expected)
+    runner.close()
+
+
 def test_a_cpu_without_avx512_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other way to look a digit up, compiled here and run here."""
     import llvmlite.binding as llvm
