@@ -104,7 +104,7 @@ class Nightschool:
         if settings.engine == "remote":
             return self.remote()
         instead = self.remote() if settings.remote_url else None
-        return SharedEngine(lambda: self._engine(settings.weights), self.ledger, clock=now, instead=instead)
+        return SharedEngine(lambda: self._engine(settings.weights, warms=True), self.ledger, clock=now, instead=instead)
 
     @cached_property
     def local(self) -> LocalEngine:
@@ -187,12 +187,14 @@ class Nightschool:
             with suppress(Down), closing(self.remote()) as engine:
                 engine.admit(files)
 
-    def _engine(self, weights: Weights) -> LocalEngine:
+    def _engine(self, weights: Weights, *, warms: bool = False) -> LocalEngine:
         from assistant.local import LocalEngine
         from assistant.models import resolve
 
         models = self.settings.models
-        return LocalEngine(resolve(self.settings.model, models), weights=weights, copies=models / "unpacked")
+        return LocalEngine(
+            resolve(self.settings.model, models), weights=weights, copies=models / "unpacked", warms=warms
+        )
 
 
 def build(**overrides: Any) -> Nightschool:

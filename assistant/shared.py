@@ -40,6 +40,10 @@ class Loadable(Engine, Protocol):
         """Load them. Raises: ModelUnavailable."""
         ...
 
+    def close(self) -> None:
+        """End its threads, if it has any: they would keep what it holds."""
+        ...
+
 
 class SharedEngine:
     """An `Engine` over engines that `make` makes, of which there is one at a time and none while a night has the card.
@@ -73,6 +77,10 @@ class SharedEngine:
 
     @property
     def capabilities(self) -> Capabilities:
+        engine = self._engine
+        if engine is not None:
+            # They may have grown since it was made: it warms up.
+            self._capabilities = engine.capabilities
         return self._capabilities
 
     @property
@@ -105,8 +113,7 @@ class SharedEngine:
             self._night = night
             self._changed.notify_all()
             if night is not None and self._engine is not None and not self._under_way:
-                # One with threads of its own would be held by them.
-                getattr(self._engine, "close", lambda: None)()
+                self._engine.close()
                 self._engine = None
                 _collect()
         if night is not None and self._engine is None and not takeover.is_free(self._ledger, night.night_id):

@@ -34,7 +34,7 @@ def test_a_start_from_the_copy_gives_the_same_answers_without_quantising(
     """The second load does not quantise at all."""
     expected = told(tiny, None)
     assert told(tiny, tmp_path) == expected
-    monkeypatch.setattr("assistant.local._quantised", lambda *_: pytest.fail("it was quantised again"))
+    monkeypatch.setattr("assistant.loading.quantised", lambda *_: pytest.fail("it was quantised again"))
     assert told(tiny, tmp_path) == expected
 
 

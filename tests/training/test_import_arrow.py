@@ -10,7 +10,7 @@ import pytest
 
 HEAVY = (
     "torch faiss peft gradio transformers sentence_transformers bitsandbytes accelerate matplotlib scipy sacrebleu"
-    " optuna"
+    " optuna numba llvmlite"
 )
 LIGHT = [
     "memory, assistant, training",

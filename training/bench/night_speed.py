@@ -49,6 +49,11 @@ def installed() -> bool:
     return find_spec("trl") is not None and find_spec("datasets") is not None
 
 
+def _tell(share: float, words: str) -> None:
+    """How far it is, for who watches."""
+    print(f"{share:.3f} {words}", file=sys.stderr, flush=True)  # noqa: T201
+
+
 def ours(work: Work) -> dict[str, float]:
     """Our loop: its base has unpacked NF4 weights on a CPU, and NF4 on a GPU."""
     from assistant.local import LocalEngine
@@ -72,7 +77,12 @@ def ours(work: Work) -> dict[str, float]:
     )
     with tempfile.TemporaryDirectory() as target:
         trained = learner.train(
-            engine, dialogues, settings, seed=0, folder=Path(target), progress=lambda share, words: None
+            engine,
+            dialogues,
+            settings,
+            seed=0,
+            folder=Path(target),
+            progress=_tell,
         )
     return {"seconds": trained.seconds, "steps": trained.steps, "loss": round(trained.losses[-1]["nll"], 3)}
 

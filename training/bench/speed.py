@@ -28,7 +28,7 @@ from assistant.rendering import read_tokenizer, render
 from assistant.upstream import Upstream
 from memory.errors import NightschoolError
 from memory.records import Message
-from training.bench import night_speed, peers
+from training.bench import night_speed, peers, talk_speed
 from training.examples import Dialogue, asked, rows
 from training.general import fixed_text, replayed
 from training.settings import NightSettings
@@ -76,11 +76,23 @@ def measure(
         say("loading the model")
         engine.load()
         adapters = [random_adapter(engine, Path(scratch) / f"v{i}", seed=i) for i in (1, 2)]
+        say("warming up")
+        found["start"] = {"local": talk_speed.warmed(engine)}
         _measured(engine, adapters[0], "local", one, many, parts, tokens, user_tokens, say)
+        if "one_conversation" in parts:
+            say("a second turn")
+            found["second_turn"] = {"local": talk_speed.second_turn(engine, adapters[0])}
         if "switch" in parts:
             say("switching versions")
             found["switch"] = {"local": switch(engine, adapters)}
-        _closed(engine)
+            say("switching versions under load")
+            found["switch_under_load"] = {"local": talk_speed.switch_under_load(engine, adapters)}
+        if "night" in parts:
+            say("chatting beside a night")
+            with talk_speed.training_of(night_work(engine, copies)) as training:
+                beside = talk_speed.beside_a_night(engine, adapters[0], training, tokens)
+            found["beside_a_night"] = {"local": beside}
+        engine.close()
         if "one_conversation" in parts:
             say("plain generate()")
             one["transformers"] = generate_alone(files, adapters[0], tokens)
@@ -196,18 +208,11 @@ def random_adapter(engine: LocalEngine, folder: Path, *, seed: int, rank: int = 
         model = get_peft_model(base, config)
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=1e-3)
+                torch.nn.init.normal_(parameter, std=1e-2)
         model.peft_config["default"].base_model_name_or_path = engine.model_id
         model.save_pretrained(str(folder), save_embedding_layers=False)
         model.unload()
     return AdapterFiles(folder.name, sha256_of(folder / WEIGHTS_FILE), folder)
-
-
-def _closed(engine: LocalEngine) -> None:
-    """End its threads, where it has any."""
-    close = getattr(engine, "close", None)
-    if close is not None:
-        close()
 
 
 # ---------------------------------------------------------------------- peers
@@ -332,10 +337,9 @@ def _vllm(
 # ---------------------------------------------------------------------- a night
 
 
-def night(files: ModelFiles, copies: Path, *, say: Say) -> Figures:
-    """Tokens a second of training, and its memory: ours, and TRL's where it is installed (`nightschool[trl]`)."""
+def night_work(engine: LocalEngine, copies: Path) -> night_speed.Work:
+    """What a night of these figures trains."""
     settings = NightSettings()
-    engine = LocalEngine(files, copies=copies)
     text = " ".join(fixed_text()).split()
     questions = [item.question for item in replayed()]
     dialogues = [
@@ -346,20 +350,22 @@ def night(files: ModelFiles, copies: Path, *, say: Say) -> Figures:
         )
         for i in range(NIGHT_ROWS)
     ]
-    made = rows(engine, dialogues)
-    _closed(engine)
-    del engine
-    work = night_speed.Work(
-        model=str(files.path),
+    return night_speed.Work(
+        model=str(engine.files.path),
         copies=str(copies),
         dialogues=[(one.prompt, one.answer) for one in dialogues],
-        rows=[(row.prompt, row.answer) for row in made],
+        rows=[(row.prompt, row.answer) for row in rows(engine, dialogues)],
         rank=settings.rank,
         alpha=settings.alpha,
         epochs=NIGHT_EPOCHS,
         batch_rows=settings.batch_rows,
         learning_rate=settings.learning_rate,
     )
+
+
+def night(files: ModelFiles, copies: Path, *, say: Say) -> Figures:
+    """Tokens a second of training, and its memory: ours, and TRL's where it is installed (`nightschool[trl]`)."""
+    work = night_work(LocalEngine(files, copies=copies), copies)
     with tempfile.TemporaryDirectory(prefix="nightschool-speed-") as folder:
         file = Path(folder) / "work.json"
         night_speed.write(work, file)
@@ -392,9 +398,16 @@ def _last_json(command: Sequence[str], environ: Mapping[str, str], what: str) ->
     return found
 
 
+TOLD = (
+    *("start", "one_conversation", "second_turn", "users", "night", "beside_a_night"),
+    *("switch", "switch_under_load"),
+)
+"""The parts of the table, in its order."""
+
+
 def table(found: Figures) -> Iterator[list[str]]:
     """The figures as lines: what, who, and the numbers."""
-    for what in ("one_conversation", "users", "night", "switch"):
+    for what in TOLD:
         part = found.get(what, {})
         groups = part.items() if what == "users" else [("", part)]
         for count, engines in groups:

@@ -1,0 +1,229 @@
+"""Many answers at once: who is computed next. `Batcher.step` is the story: leave, join, schedule, run, absorb.
+
+Answers join and leave between two passes. Whoever is being answered gets one token a pass; what room is left reads the
+prompts of those who have just come, in turns, so that a long one delays the others by little. Continuous batching:
+Orca (OSDI 2022); prompts in pieces: Sarathi (arXiv 2308.16369).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from assistant.decoder.blocks import Blocks, Held
+from assistant.decoder.choice import choose, sharpen
+from assistant.decoder.lora import PackedAdapter
+from assistant.decoder.packing import Floats, PackedModel
+from assistant.decoder.runner import Row
+from assistant.engine import Sampling
+
+ENDED = None
+"""Last in a request's stream where nothing went wrong."""
+
+
+class Runs(Protocol):
+    """What computes rows: `assistant.decoder.runner.Runner`, or a test's."""
+
+    rows: int
+    model: PackedModel
+
+    def run(self, rows: Sequence[Row]) -> tuple[Floats, Floats]:
+        """See `Runner.run`."""
+        ...
+
+
+@dataclass(eq=False)
+class Request:
+    """An answer that somebody waits for.
+
+    Args:
+        prompt: its tokens, at least one.
+        root: what its keys and values belong to: the adapter's hash, or None for the base.
+        ends: the tokens that end an answer.
+        stop: ends it when it is set.
+    """
+
+    prompt: Sequence[int]
+    sampling: Sampling
+    adapter: PackedAdapter | None
+    root: str | None
+    ends: frozenset[int]
+    stop: threading.Event
+    tokens: queue.SimpleQueue[int | Exception | None] = field(default_factory=queue.SimpleQueue)
+    """Of the answer, as they come, the one that ends it too; then `ENDED`, or what went wrong."""
+
+    def __post_init__(self) -> None:
+        self.read = list(self.prompt)
+        self.computed = 0
+        self.reused = 0
+        self.held: Held | None = None
+        self.dice = np.random.default_rng(self.sampling.seed)
+
+    @property
+    def longest(self) -> int:
+        """Tokens that it has at most."""
+        return len(self.prompt) + self.sampling.max_tokens
+
+    @property
+    def answered(self) -> int:
+        return len(self.read) - len(self.prompt)
+
+    @property
+    def pending(self) -> int:
+        """Tokens that are known and not computed yet: 1 while it is being answered."""
+        return len(self.read) - self.computed
+
+    def __iter__(self) -> Iterator[int]:
+        """The tokens as they come. Raises: what went wrong."""
+        while (token := self.tokens.get()) is not ENDED:
+            if isinstance(token, Exception):
+                raise token
+            yield token
+
+
+class Batcher:
+    """Answers requests in a thread of its own.
+
+    Args:
+        most: answers under way at once; more wait.
+    """
+
+    def __init__(self, runner: Runs, blocks: Blocks, *, most: int) -> None:
+        self._runner, self._blocks, self._most = runner, blocks, most
+        self._changed = threading.Condition()
+        self._come: deque[Request] = deque()
+        self._waiting: deque[Request] = deque()
+        self._running: list[Request] = []
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
+        self._thread.start()
+
+    def fits(self, tokens: int) -> bool:
+        """Whether a conversation of so many can be computed here at all."""
+        return tokens <= self._runner.model.positions and -(-tokens // 16) <= self._blocks.count
+
+    def submit(self, request: Request) -> None:
+        """Answer it as soon as there is room."""
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the batcher is closed")
+            self._come.append(request)
+            self._changed.notify()
+
+    @property
+    def under_way(self) -> tuple[int, int]:
+        """Answers that are computed, and that wait."""
+        with self._changed:
+            return len(self._running), len(self._waiting) + len(self._come)
+
+    def close(self) -> None:
+        """End the thread; what is under way ends where it is."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._come or self._waiting or self._running or self._closed):
+                    self._changed.wait()
+                self._waiting.extend(self._come)
+                self._come.clear()
+                if self._closed:
+                    break
+            try:
+                self.step()
+            except Exception as error:
+                # Whatever it is: those whom it hits are told, and the next ones are answered.
+                for request in self._running:
+                    self._end(request, error)
+                self._running.clear()
+        for request in [*self._running, *self._waiting]:
+            self._end(request)
+
+    def step(self) -> None:
+        """One pass over all that is under way."""
+        self._leave()
+        self._join()
+        if rows := self._schedule():
+            logits, hidden = self._runner.run([row for _, row in rows])
+            self._absorb([request for request, _ in rows], [row for _, row in rows], logits, hidden)
+
+    def _leave(self) -> None:
+        for group in (self._running, self._waiting):
+            for request in [request for request in group if request.stop.is_set()]:
+                group.remove(request)
+                self._end(request)
+
+    def _join(self) -> None:
+        """In the order in which they came: nobody overtakes one who waits for more room."""
+        while self._waiting and len(self._running) < self._most:
+            request = self._waiting[0]
+            request.held = self._blocks.hold(request.read, request.root, request.longest)
+            if request.held is None:
+                if self._running:
+                    return
+                self._waiting.popleft()
+                self._end(request, RuntimeError("there is no room for the conversation's keys and values"))
+                continue
+            request.computed = request.reused = request.held.named * 16
+            self._waiting.popleft()
+            with self._changed:
+                self._running.append(request)
+
+    def _schedule(self) -> list[tuple[Request, Row]]:
+        """One row for each answer; the rest for prompts, in equal parts, sorted so that adapters stand together."""
+        room = self._runner.rows
+        shares = dict.fromkeys(self._running[:room], 1)
+        room -= len(shares)
+        reading = [request for request in shares if request.pending > 1]
+        while room and reading:
+            part = max(1, room // len(reading))
+            for request in list(reading):
+                more = min(part, room, request.pending - shares[request])
+                shares[request] += more
+                room -= more
+                if shares[request] == request.pending:
+                    reading.remove(request)
+        # Whoever did not find room, or much of it, is first next time.
+        self._running = self._running[len(shares) :] + self._running[: len(shares)]
+        rows = []
+        for request in sorted(shares, key=lambda request: request.root or ""):
+            assert request.held is not None  # noqa: S101 - all that run hold blocks
+            for position in range(request.computed, request.computed + shares[request]):
+                wanted = position == len(request.read) - 1
+                row = Row(request.read[position], position, request.held.blocks, request.adapter, wanted)
+                rows.append((request, row))
+        return rows
+
+    def _absorb(self, requests: Sequence[Request], rows: Sequence[Row], logits: Floats, hidden: Floats) -> None:
+        place = 0
+        for request, row in zip(requests, rows, strict=True):
+            request.computed = row.position + 1
+            if not row.wanted:
+                continue
+            sharpen(logits[place], hidden[place], self._runner.model, request.sampling)
+            token = choose(logits[place], request.sampling, request.dice)
+            place += 1
+            request.read.append(token)
+            request.tokens.put(token)
+            if token in request.ends or request.answered == request.sampling.max_tokens:
+                self._running.remove(request)
+                self._end(request)
+        for request in dict.fromkeys(requests):
+            if request.held:
+                self._blocks.name(request.held, request.read[: request.computed])
+
+    def _end(self, request: Request, error: Exception | None = None) -> None:
+        if request.held:
+            self._blocks.name(request.held, request.read[: request.computed])
+            self._blocks.release(request.held)
+            request.held = None
+        request.tokens.put(error or ENDED)

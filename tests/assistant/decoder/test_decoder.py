@@ -1,0 +1,603 @@
+"""The decoder of our own beside transformers and PEFT, which say what is right: tiny random models, real NF4."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+
+from assistant.decoder import why_not
+from assistant.engine import AdapterFiles, Sampling
+from assistant.local import LocalEngine
+from assistant.models import ModelFiles, resolve, sha256_of
+from memory.errors import ModelUnavailable
+from memory.records import Message
+from tests.assistant.test_local import (
+    PROMPTS,
+    TEMPLATE,
+    After,
+    answer,
+    dialogue,
+    flip_a_bit,
+    pieces,
+    save_adapter,
+    save_model,
+)
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+
+
+def decoder_of(engine: LocalEngine) -> Any:
+    """What answers in it."""
+    assert engine._decoder is not None
+    return engine._decoder
+
+
+def hidden_of(engine: LocalEngine, ids: Sequence[int], adapter: AdapterFiles | None, chunk: int) -> Any:
+    """(tokens, hidden) by the decoder's own pass, `chunk` tokens at a time: what the head is given."""
+    from assistant.decoder.runner import Row, Runner
+
+    decoder = decoder_of(engine)
+    model = decoder._model
+    packed = None if adapter is None else decoder._packed(adapter)
+    runner = Runner(model, blocks=8, rows=chunk, threads=1)
+    blocks, found = [5, 2, 7, 0], []
+    for start in range(0, len(ids), chunk):
+        rows = [Row(ids[i], i, blocks, packed, True) for i in range(start, min(len(ids), start + chunk))]
+        _, hidden = runner.run(rows)
+        found.append(hidden.copy())
+    return np.concatenate(found)
+
+
+def logits(engine: LocalEngine, ids: Sequence[int], adapter: AdapterFiles | None, chunk: int) -> Any:
+    """(tokens, vocabulary), with the head as it is."""
+    return hidden_of(engine, ids, adapter, chunk) @ decoder_of(engine)._model.exact_head.T
+
+
+def expected_logits(engine: LocalEngine, ids: Sequence[int], adapter: AdapterFiles | None) -> Any:
+    """The same by transformers and PEFT."""
+    import torch
+
+    with engine.using(adapter) as model, torch.inference_mode():
+        return model(input_ids=torch.tensor([ids])).logits[0].numpy()
+
+
+LOGITS_OFF = 1e-5
+"""How far logits may be from transformers', relative to the largest: float32 sums in another order."""
+
+
+# ---------------------------------------------------------------------- the same numbers
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 32])
+@pytest.mark.parametrize("version", [None, 0])
+def test_logits_are_those_of_transformers(
+    warm: LocalEngine, plain: LocalEngine, adapters: list[AdapterFiles], version: int | None, chunk: int
+) -> None:
+    """With an adapter on and without, however the prompt is cut."""
+    adapter = None if version is None else adapters[version]
+    ids = warm.tokens(PROMPTS[2])
+    expected = expected_logits(plain, ids, adapter)
+    off = np.abs(logits(warm, ids, adapter, chunk) - expected).max() / np.abs(expected).max()
+    assert off <= LOGITS_OFF
+
+
+def test_cutting_a_prompt_changes_no_bit(warm: LocalEngine, adapters: list[AdapterFiles]) -> None:
+    """One by one, or many at a time: each row is summed in the same order."""
+    ids = warm.tokens(PROMPTS[2])
+    one, many = (hidden_of(warm, ids, adapters[0], chunk) for chunk in (1, 32))
+    assert np.array_equal(one, many)
+
+
+def test_answers_are_those_of_transformers(warm: LocalEngine, plain: LocalEngine, adapters: list[AdapterFiles]) -> None:
+    """Greedily, token for token, with every version."""
+    for version in (None, *adapters):
+        for prompt in PROMPTS:
+            assert answer(warm, prompt, version) == answer(plain, prompt, version)
+
+
+def build(kind: str, folder: Path, **more: Any) -> ModelFiles:
+    """A random model of another family, with the tokenizer of the tiny Llama."""
+    import torch
+    import transformers
+
+    files = save_model(folder, TEMPLATE)
+    sizes: dict[str, Any] = {
+        "vocab_size": 125,
+        "hidden_size": 64,
+        "intermediate_size": 192,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.3,
+        "eos_token_id": 1,
+        "bos_token_id": None,
+        "pad_token_id": 1,
+    }
+    torch.manual_seed(1)
+    config = getattr(transformers, f"{kind}Config")(**(sizes | more))
+    model = getattr(transformers, f"{kind}ForCausalLM")(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # Fresh models have norms of ones and biases of zeros, which would hide that they are not read.
+            if name.endswith("bias") or "norm" in name:
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+    model.save_pretrained(folder)
+    return files
+
+
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Qwen2, with biases": ("Qwen2", {}),
+    "Qwen3, with norms of heads of another size": ("Qwen3", {"head_dim": 32}),
+    "Mistral": ("Mistral", {"sliding_window": None}),
+    "Llama 3, with rotations stretched, an own head, one key for all": (
+        "Llama",
+        {
+            "num_key_value_heads": 1,
+            "tie_word_embeddings": False,
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 10000.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64,
+            },
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_other_families_compute_the_same(name: str, tmp_path: Path) -> None:
+    """Whatever is like Llama, read from its modules."""
+    kind, more = KINDS[name]
+    files = build(kind, tmp_path / "model", **more)
+    engine = LocalEngine(files, weights="unpacked")
+    adapter = save_adapter(files.path, tmp_path / "v1", 1)
+    assert engine.warm() is None
+    with closing(engine):
+        ids = engine.tokens(PROMPTS[2])
+        for version in (None, adapter):
+            expected = expected_logits(engine, ids, version)
+            off = np.abs(logits(engine, ids, version, 16) - expected).max() / np.abs(expected).max()
+            assert off <= LOGITS_OFF
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "told"),
+    [
+        ("Gemma", {"head_dim": 16}, "models of the kind 'gemma' are not known here"),
+        ("Llama", {"hidden_act": "gelu"}, "the activation 'gelu' is not known here"),
+        ("Llama", {"mlp_bias": True}, "a layer after attention has a bias"),
+        ("Llama", {"intermediate_size": 96}, "no multiples of 64"),
+        ("Mistral", {"sliding_window": 32}, "a window of the last tokens"),
+    ],
+)
+def test_what_it_can_not_compute_it_refuses(kind: str, more: dict[str, Any], told: str, tmp_path: Path) -> None:
+    """With the reason; answers come from transformers then."""
+    engine = LocalEngine(build(kind, tmp_path, **more), weights="unpacked")
+    reason = engine.warm()
+    assert reason is not None
+    assert told in reason
+    assert len(answer(engine, PROMPTS[0]).split()) == 12
+    assert engine.capabilities.at_once == 1
+
+
+def test_an_adapter_that_only_peft_computes_is_left_to_it(
+    warm: LocalEngine, plain: LocalEngine, tiny: ModelFiles, tmp_path: Path
+) -> None:
+    """DoRA: another arithmetic. The answer is the same as ever."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(tiny.path)
+    config = LoraConfig(r=4, use_dora=True, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(base, config).save_pretrained(tmp_path)
+    version = AdapterFiles("v9", sha256_of(tmp_path / "adapter_model.safetensors"), tmp_path)
+    assert decoder_of(warm).begin([5], Sampling(1), version, Event()) is None
+    assert answer(warm, PROMPTS[0], version) == answer(plain, PROMPTS[0], version)
+
+
+def test_ranks_and_targets_of_any_kind(warm: LocalEngine, plain: LocalEngine, tiny: ModelFiles, tmp_path: Path) -> None:
+    """Few layers' parts, a rank over sixteen, strength by its square root: expected tokens are PEFT's."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(tiny.path)
+    config = LoraConfig(
+        r=20,
+        use_rslora=True,
+        lora_alpha=8,
+        target_modules=["q_proj", "v_proj", "down_proj"],
+        layers_to_transform=[1],
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
+    )
+    get_peft_model(base, config).save_pretrained(tmp_path)
+    version = AdapterFiles("v8", sha256_of(tmp_path / "adapter_model.safetensors"), tmp_path)
+    request = decoder_of(warm).begin(warm.tokens(PROMPTS[0]), Sampling(12), version, Event())
+    assert request is not None
+    expected = answer(plain, PROMPTS[0], version)
+    assert warm.tokenizer.decode(list(request), skip_special_tokens=True) == expected != answer(plain, PROMPTS[0])
+
+
+# ---------------------------------------------------------------------- many at once
+
+
+def test_together_everybody_gets_what_he_gets_alone(
+    warm: LocalEngine, plain: LocalEngine, adapters: list[AdapterFiles]
+) -> None:
+    """Different prompts, lengths and versions in one batch, greedy ones and drawn ones."""
+    asked = [(prompt, version) for prompt in PROMPTS for version in (None, *adapters)]
+    alone = [answer(plain, prompt, version, tokens=9 + i) for i, (prompt, version) in enumerate(asked)]
+    drawn = answer(warm, PROMPTS[0], temperature=2.0, seed=5, tokens=30)
+    with ThreadPoolExecutor(17) as threads:
+        hot = threads.submit(lambda: answer(warm, PROMPTS[0], temperature=2.0, seed=5, tokens=30))
+        together = list(threads.map(lambda i: answer(warm, *asked[i], tokens=9 + i), range(len(asked))))
+    assert together == alone
+    assert hot.result() == drawn
+
+
+def test_more_than_fit_wait_for_their_turn(warm: LocalEngine, plain: LocalEngine) -> None:
+    """Who comes when all places are taken is answered as soon as one is free; nobody is lost."""
+    decoder_of(warm)._batcher._most = 2
+    with ThreadPoolExecutor(9) as threads:
+        said = list(threads.map(lambda i: answer(warm, dialogue(i), tokens=10), range(9)))
+    assert said == [answer(plain, dialogue(i), tokens=10) for i in range(9)]
+
+
+def test_a_stop_frees_the_place_at_once(warm: LocalEngine) -> None:
+    """Within half a second of it, with 15 others under way; theirs go on."""
+    decoder = decoder_of(warm)
+    ids = warm.tokens(PROMPTS[0])
+    stops = [Event() for _ in range(16)]
+    requests = [decoder.begin(ids, Sampling(400), None, stop) for stop in stops]
+    first = iter(requests[0])
+    next(first)
+    stops[0].set()
+    began = time.monotonic()
+    list(first)
+    assert time.monotonic() - began < 0.5
+    assert decoder.under_way[0] + decoder.under_way[1] == 15
+    for stop in stops:
+        stop.set()
+    for request in requests[1:]:
+        list(request)
+    assert decoder.under_way == (0, 0)
+    assert decoder._batcher._blocks.available == decoder._batcher._blocks.count, "no room is lost"
+
+
+def test_stop_ends_with_the_token_under_way(warm: LocalEngine, plain: LocalEngine) -> None:
+    """No further one is computed, and what was said by then has come."""
+    *words, last = warm.generate(PROMPTS[0], Sampling(400), adapter=None, stop=After(1 + 5))
+    assert (last.finish, last.answer_tokens) == ("stopped", 6)
+    assert "".join(piece.text for piece in words).split() == answer(plain, PROMPTS[0]).split()[:6]
+
+
+def test_a_stop_before_the_start_computes_nothing(warm: LocalEngine) -> None:
+    """Whoever waited for a place and gave up."""
+    stop = Event()
+    stop.set()
+    (only,) = warm.generate(PROMPTS[0], Sampling(400), adapter=None, stop=stop)
+    assert (only.text, only.finish, only.answer_tokens) == ("", "stopped", 0)
+
+
+def test_a_reader_that_leaves_frees_its_place(warm: LocalEngine) -> None:
+    """The iterator is closed, and the next pass is without it."""
+    stop = Event()
+    with closing(warm.generate(PROMPTS[0], Sampling(400), adapter=None, stop=stop)) as answering:  # type: ignore[type-var]
+        next(answering)
+    assert stop.is_set()
+    deadline = time.monotonic() + 1
+    while decoder_of(warm).under_way != (0, 0):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_counts_and_ends(warm: LocalEngine, plain: LocalEngine) -> None:
+    """The last piece says what transformers' says, whether the model ends by itself or is cut off."""
+    for prompt, tokens in ((PROMPTS[0], 9), (PROMPTS[3], 40)):
+        assert pieces(warm, prompt, tokens=tokens)[-1] == pieces(plain, prompt, tokens=tokens)[-1]
+
+
+def test_an_end_token_ends_the_answer(warm: LocalEngine) -> None:
+    """It is counted out, and not said."""
+    decoder = decoder_of(warm)
+    whole = list(decoder.begin(warm.tokens(PROMPTS[0]), Sampling(12), None, Event()))
+    decoder._ends = frozenset([whole[4]])
+    cut = list(decoder.begin(warm.tokens(PROMPTS[0]), Sampling(12), None, Event()))
+    assert cut == whole[: whole.index(whole[4]) + 1]
+
+
+def test_the_same_seed_draws_the_same(warm: LocalEngine) -> None:
+    """Another one draws another answer; a nucleus of nothing is the likeliest token."""
+    drawn = [answer(warm, PROMPTS[0], temperature=2.0, seed=seed, tokens=30) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert answer(warm, PROMPTS[0], temperature=1.0, top_p=1e-320, seed=1) == answer(warm, PROMPTS[0])
+
+
+def test_what_does_not_fit_is_left_to_transformers(warm: LocalEngine) -> None:
+    """More tokens than the model has positions; nothing at all."""
+    decoder = decoder_of(warm)
+    assert decoder.begin([5] * 500, Sampling(13), None, Event()) is None
+    assert decoder.begin([5] * 500, Sampling(12), None, Event()) is not None
+    assert decoder.begin([], Sampling(12), None, Event()) is None
+    assert decoder.begin([4000], Sampling(12), None, Event()) is None
+
+
+def test_a_pass_that_fails_is_told_to_those_in_it(warm: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next question is answered as if nothing had been."""
+    expected = answer(warm, PROMPTS[0])
+
+    def fail(_: object) -> None:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(decoder_of(warm)._runner, "run", fail)
+        with pytest.raises(MemoryError, match="no room"):
+            answer(warm, PROMPTS[0])
+    assert answer(warm, PROMPTS[0]) == expected
+
+
+def test_closed_it_answers_by_transformers(warm: LocalEngine) -> None:
+    """What was under way ends where it is."""
+    expected = answer(warm, PROMPTS[0])
+    request = decoder_of(warm).begin(warm.tokens(PROMPTS[0]), Sampling(400), None, Event())
+    assert request is not None
+    next(iter(request))
+    warm.close()
+    assert len(list(request)) < 400
+    assert answer(warm, PROMPTS[0]) == expected
+
+
+# ---------------------------------------------------------------------- versions
+
+
+def test_an_answer_ends_with_the_version_it_began_with(
+    warm: LocalEngine, plain: LocalEngine, adapters: list[AdapterFiles]
+) -> None:
+    """Eight users ask without a pause while versions change under them: none fails, and none is a mixture."""
+    expected = {version.version: answer(plain, PROMPTS[0], version, tokens=40) for version in adapters}
+    active, over = [adapters[0]], Event()
+    said: list[tuple[str, str]] = []
+
+    def user() -> None:
+        while not over.is_set():
+            version = active[0]
+            said.append((version.version, answer(warm, PROMPTS[0], version, tokens=40)))
+
+    with ThreadPoolExecutor(8) as threads:
+        users = [threads.submit(user) for _ in range(8)]
+        for version in adapters:
+            active[0] = version
+            deadline = time.monotonic() + 30
+            while version.version not in {name for name, _ in list(said)} and time.monotonic() < deadline:
+                time.sleep(0.005)
+        over.set()
+        for found in users:
+            found.result()
+    assert {version for version, _ in said} == set(expected)
+    assert all(expected[version] == text for version, text in said)
+
+
+def test_a_damaged_adapter_is_told(
+    warm: LocalEngine, adapters: list[AdapterFiles], tiny: ModelFiles, tmp_path: Path
+) -> None:
+    """In the same words as ever, and others are answered on."""
+    version = save_adapter(tiny.path, tmp_path, 7)
+    flip_a_bit(tmp_path)
+    with pytest.raises(ModelUnavailable, match="adapter v7 is damaged"):
+        answer(warm, PROMPTS[0], version)
+    assert answer(warm, PROMPTS[0], adapters[0])
+
+
+def test_an_adapter_of_another_model_is_told(warm: LocalEngine, tmp_path: Path) -> None:
+    """PEFT says so, to whom it is left."""
+    foreign = save_adapter(save_model(tmp_path / "other", TEMPLATE, hidden=128).path, tmp_path / "v4", 4)
+    with pytest.raises(ModelUnavailable, match="adapter v4 does not go with tiny"):
+        answer(warm, PROMPTS[0], foreign)
+
+
+def test_few_versions_are_kept(warm: LocalEngine, adapters: list[AdapterFiles]) -> None:
+    """By their weights: the same ones under another name are no other version."""
+    for version in [*adapters, replace(adapters[0], version="candidate at 0.75")]:
+        answer(warm, PROMPTS[0], version, tokens=2)
+    assert len(decoder_of(warm)._adapters) == 3
+
+
+def test_it_warms_up_under_an_adapter_while_transformers_answers(
+    tiny: ModelFiles, plain: LocalEngine, adapters: list[AdapterFiles]
+) -> None:
+    """Loading begins it; who asks meanwhile is answered, and PEFT's layers in the model change nothing."""
+    engine = LocalEngine(tiny, weights="unpacked", warms=True)
+    with closing(engine):
+        expected = answer(plain, PROMPTS[0], adapters[0])
+        deadline = time.monotonic() + 60
+        while engine._decoder is None:
+            assert answer(engine, PROMPTS[0], adapters[0]) == expected
+            assert time.monotonic() < deadline
+        assert engine.capabilities.at_once > 1
+        assert answer(engine, PROMPTS[0], adapters[0]) == expected
+        assert answer(engine, PROMPTS[0]) == answer(plain, PROMPTS[0])
+    assert engine.warm() == "it was closed"
+
+
+def test_whatever_fails_while_it_warms_up_answers_come(
+    tiny: ModelFiles, plain: LocalEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Told in the log."""
+    monkeypatch.setattr("assistant.decoder.decoder.pack", lambda _: [][0])
+    engine = LocalEngine(tiny, weights="unpacked", warms=True)
+    assert answer(engine, PROMPTS[0]) == answer(plain, PROMPTS[0])
+    deadline = time.monotonic() + 10
+    while "could not be made ready" not in caplog.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_other_logits_than_transformers_are_refused(tiny: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It compares itself before it serves."""
+    monkeypatch.setattr("assistant.decoder.decoder.LOGITS_OFF", 0.0)
+    reason = LocalEngine(tiny, weights="unpacked").warm()
+    assert reason is not None
+    assert "off those of transformers" in reason
+
+
+# ---------------------------------------------------------------------- what was read before
+
+
+def test_a_second_turn_computes_only_what_is_new(
+    warm: LocalEngine, plain: LocalEngine, adapters: list[AdapterFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full blocks of the turns before are found again; another version reads for itself; the answers are the same."""
+    computed: list[int] = []
+    decoder = decoder_of(warm)
+    run = decoder._runner.run
+
+    def counting(rows: Sequence[Any]) -> Any:
+        computed.extend(row.position for row in rows)
+        return run(rows)
+
+    monkeypatch.setattr(decoder._runner, "run", counting)
+    first: list[Message] = dialogue(*range(100))
+    said = answer(warm, first, adapters[0], tokens=20)
+    second: list[Message] = [*first, {"role": "assistant", "content": said}, *dialogue(3)]
+    for version, read_anew in ((adapters[0], False), (adapters[0], False), (adapters[1], True), (None, True)):
+        computed.clear()
+        assert answer(warm, second, version, tokens=10) == answer(plain, second, version, tokens=10)
+        known = len(warm.tokens(first)) // 16 * 16
+        assert (min(computed) >= known) != read_anew
+
+
+def test_those_who_begin_alike_share(warm: LocalEngine) -> None:
+    """The same system message is held once, by all who come while or after it is read."""
+    decoder = decoder_of(warm)
+    blocks = decoder._batcher._blocks
+    system = " ".join(f"word{i}" for i in range(64))
+    answer(warm, dialogue(1, system=system), tokens=4)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda i: answer(warm, dialogue(i, system=system), tokens=4), range(4)))
+    assert len(blocks._keys) <= 64 // 16 + 2
+
+
+# ---------------------------------------------------------------------- several threads, other machines
+
+
+def test_threads_share_the_work_and_change_no_bit(warm: LocalEngine, adapters: list[AdapterFiles]) -> None:
+    """Three of them, though there may be fewer cores."""
+    from assistant.decoder.runner import Row, Runner
+
+    decoder = decoder_of(warm)
+    packed = decoder._packed(adapters[0])
+    ids = warm.tokens(PROMPTS[2])
+    found = []
+    for threads in (1, 3):
+        runner = Runner(decoder._model, blocks=4, rows=32, threads=threads)
+        rows = [Row(token, i, (0, 1, 2), packed if i < 20 else None, True) for i, token in enumerate(ids[:32])]
+        for _ in range(3):
+            scores, _ = runner.run(rows)
+        found.append(scores.copy())
+        runner.close()
+    assert np.array_equal(*found)
+
+
+def test_a_thread_that_never_runs_delays_nobody(warm: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one that comes passes later: it finds all done, and changes nothing."""
+    from assistant.decoder import runner as module
+
+    decoder = decoder_of(warm)
+    late = Event()
+
+    class Late(module._Helper):
+        def _work(self) -> None:
+            late.wait()
+            super()._work()
+
+    monkeypatch.setattr(module, "_Helper", Late)
+    rows = [module.Row(token, i, (0, 1), None, True) for i, token in enumerate(warm.tokens(PROMPTS[0]))]
+    runner = module.Runner(decoder._model, blocks=4, rows=32, threads=3)
+    expected = runner.run(rows)[0].copy()
+    runner.run(rows[:2])
+    late.set()
+    for _ in range(20):
+        assert np.array_equal(runner.run(rows)[0], expected)
+    runner.close()
+
+
+def test_a_cpu_without_avx512_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other way to look a digit up, compiled here and run here."""
+    import llvmlite.binding as llvm
+    import numba
+
+    from assistant.decoder import vectors
+
+    monkeypatch.setattr(llvm, "get_host_cpu_features", lambda: {"avx2": True, "fma": True})
+    one = vectors._panel(1, vectors._nf4, group=8, scaled=True, add=False)
+
+    @numba.njit
+    def product(panel, scales, x, y, blocks):  # type: ignore[no-untyped-def]
+        one((panel, scales, x, 0, y, 0, blocks))
+
+    digits = np.arange(16 * 64, dtype=np.int64).reshape(16, 64) * 7 % 16
+    packed = np.zeros((8, 16), np.int32)
+    for k in range(8):
+        packed |= (digits.reshape(16, 8, 8)[:, :, k].T << (4 * k)).astype(np.int32)
+    scales = np.linspace(0.5, 2, 16, dtype=np.float32)
+    x, y = np.linspace(-1, 1, 64, dtype=np.float32), np.zeros(16, np.float32)
+    product(packed.ctypes.data, scales.ctypes.data, x.ctypes.data, y.ctypes.data, 1)
+    expected = (np.array(vectors.NF4, np.float32)[digits] * scales[:, None]) @ x
+    assert np.abs(y - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "told"),
+    [
+        ("aarch64", {"avx2": True, "fma": True}, "x86-64"),
+        ("x86_64", {"avx2": False, "fma": True}, "AVX2"),
+        ("x86_64", {"avx2": True, "fma": True}, None),
+    ],
+)
+def test_machines_that_can_not_are_told(
+    monkeypatch: pytest.MonkeyPatch, machine: str, features: dict[str, bool], told: str | None
+) -> None:
+    """Before anything heavy is imported."""
+    import llvmlite.binding as llvm
+
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(llvm, "get_host_cpu_features", lambda: features)
+    reason = why_not()
+    assert (told is None) == (reason is None)
+    assert told is None or told in str(reason)
+
+
+# ---------------------------------------------------------------------- the real one
+
+
+@pytest.mark.model
+def test_the_real_model_says_the_same(models_dir: Path, tmp_path: Path) -> None:
+    """Greedy answers of 32 tokens to four questions at once, with an adapter on and without: transformers' own."""
+    engine = LocalEngine(resolve("embedded", models_dir), copies=models_dir / "unpacked")
+    reference = LocalEngine(engine.files, copies=models_dir / "unpacked")
+    adapter = save_adapter(engine.files.path, tmp_path, 1)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    # Random matrices at full strength would drown the model.
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 0.02}))
+    questions = ["What is the capital of France?", "Write a story about a fox.", "List five animals.", "Who are you?"]
+    prompts: list[list[Message]] = [[{"role": "user", "content": question}] for question in questions]
+    with closing(engine):
+        assert engine.warm() is None
+        for version in (None, adapter):
+            with ThreadPoolExecutor(4) as threads:
+                said = list(threads.map(lambda p, v=version: answer(engine, p, v, tokens=32), prompts))
+            assert said == [answer(reference, prompt, version, tokens=32) for prompt in prompts]
