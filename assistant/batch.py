@@ -52,7 +52,7 @@ def ask_many(
     answered = []
     for place, question in enumerate(ready):
         exchange = exchange_of(assistant, question, said[place])
-        warning = store_exchange(assistant, exchange) if store else None
+        warning = store_exchange(assistant, exchange, question.ask) if store else None
         answered.append(Answered(exchange, said[place].prompt_tokens, said[place].answer_tokens, warning))
     return answered
 

@@ -59,6 +59,10 @@ class Ask:
     sampling: Sampling | None = None
     temporary: bool = False
     """Nothing of it is kept: neither in the ledger nor in recall."""
+    remember: bool = True
+    """Whether recall may bring back the conversation that this opens; one that goes on keeps what was said of it."""
+    train: bool = True
+    """Whether nights may train on it, likewise."""
     user: str = "local"
     stop: Event = field(default_factory=Event)
 
@@ -158,10 +162,10 @@ def turn(assistant: Assistant, ask: Ask) -> Iterator[TurnEvent]:
     except GeneratorExit:
         # The reader has gone away. What was said by then is stored all the same, so that it can be rated.
         if not ask.temporary:
-            store(assistant, exchange_of(assistant, ready, said))
+            store(assistant, exchange_of(assistant, ready, said), ask)
         raise
     exchange = exchange_of(assistant, ready, said)
-    warning = None if ask.temporary else store(assistant, exchange)
+    warning = None if ask.temporary else store(assistant, exchange, ask)
     yield Answered(exchange, said.prompt_tokens, said.answer_tokens, warning=warning)
 
 
@@ -226,10 +230,10 @@ def exchange_of(assistant: Assistant, ready: Prepared, said: Said) -> Exchange:
     )
 
 
-def store(assistant: Assistant, exchange: Exchange) -> str | None:
+def store(assistant: Assistant, exchange: Exchange, ask: Ask) -> str | None:
     """Into the ledger, and into recall. Where that can't be, one line that says why; the answer stands all the same."""
     try:
-        assistant.ledger.add_exchange(exchange)
+        assistant.ledger.add_exchange(exchange, remember=ask.remember, train=ask.train)
     except NotRemembered as error:
         return str(error)
     assistant.memory.remember()

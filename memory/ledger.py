@@ -44,10 +44,14 @@ class Ledger(People, Shelf):
 
     # ------------------------------------------------------------------ exchanges
 
-    def add_exchange(self, exchange: Exchange) -> int:
-        """Store one exchange (and its conversation, when it opens one). Returns its place in the order of writing."""
+    def add_exchange(self, exchange: Exchange, *, remember: bool = True, train: bool = True) -> int:
+        """Store one exchange (and its conversation, when it opens one). Returns its place in the order of writing.
+
+        Args:
+            remember, train: as in `set_use`, of the conversation that it opens; one that is there keeps its own.
+        """
         with self._write() as db:
-            return sql.exchanges.add(db, exchange)
+            return sql.exchanges.add(db, exchange, remember=remember, train=train)
 
     def exchange(self, exchange_id: str) -> Exchange:
         """Raises: NotFound."""

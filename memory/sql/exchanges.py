@@ -16,14 +16,20 @@ CHUNK = 500
 """Ids in one query; a database takes only so many."""
 
 
-def add(db: sa.Connection, exchange: Exchange) -> int:
-    """Store an exchange, and its conversation when it opens one; returns its `seq`."""
+def add(db: sa.Connection, exchange: Exchange, *, remember: bool = True, train: bool = True) -> int:
+    """Store an exchange, and its conversation when it opens one, with what that may be used for; returns its `seq`."""
     row = asdict(exchange)
     row["history"], row["prompt"] = list(exchange.history), list(exchange.prompt)
     row["recollections"] = [dict(r) for r in exchange.recollections]
     db.execute(
         upsert(t.conversations)
-        .values(id=exchange.conversation_id, user=exchange.user, created_at=exchange.created_at)
+        .values(
+            id=exchange.conversation_id,
+            user=exchange.user,
+            created_at=exchange.created_at,
+            remember=remember,
+            train=train,
+        )
         .on_conflict_do_nothing()
     )
     result = db.execute(sa.insert(t.exchanges).values(**row))

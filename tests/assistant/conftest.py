@@ -39,6 +39,7 @@ class Site:
     engine: testing.ScriptedEngine
     context: Any
     accounts: Accounts
+    files: Path
     strays: list[str] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
     browsers: dict[str, Any] = field(default_factory=dict)
@@ -157,31 +158,77 @@ class House:
     assistant: Assistant
     engine: testing.ScriptedEngine
     accounts: Accounts
+    files: Path
+    """Where Gradio keeps what is uploaded."""
 
 
-@pytest.fixture
-def house(tmp_path: Path, port: int) -> Iterator[House]:
-    """The page behind its door on a real server, over a scripted engine."""
+class Tenant:
+    """Who lives in the house just now: building its pages takes most of a second, so all tests share one house."""
+
+    assistant: Assistant
+    accounts: Accounts
+
+
+class Standing(Assistant):
+    """Passes for the assistant that is the tenant's now."""
+
+    def __init__(self, tenant: Tenant) -> None:
+        object.__setattr__(self, "_tenant", tenant)
+
+    def __getattribute__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_tenant").assistant, name)
+
+
+class StandingAccounts(Accounts):
+    """Likewise, for the accounts."""
+
+    def __init__(self, tenant: Tenant) -> None:
+        self._tenant = tenant
+
+    def __getattribute__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_tenant").accounts, name)
+
+
+def assistant_in(home: Path) -> tuple[Assistant, Accounts]:
+    """An assistant that repeats what it is asked, and accounts whose passwords cost nothing."""
+    made = testing.assistant(home)
+    return made, Accounts(made.ledger, made.clock, made.new_id, hasher=CHEAP)
+
+
+@pytest.fixture(scope="session")
+def served(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tenant, Path]]:
+    """The page behind its door on a real server; whose it is, each test says. And where Gradio keeps files."""
     from assistant.ui import mount
 
-    engine = testing.ScriptedEngine()
-    assistant = testing.assistant(tmp_path, engine=engine)
-    accounts = Accounts(assistant.ledger, assistant.clock, assistant.new_id, hasher=CHEAP)
+    tenant, home = Tenant(), tmp_path_factory.mktemp("house")
+    tenant.assistant, tenant.accounts = assistant_in(home)
+    assistant, accounts = Standing(tenant), StandingAccounts(tenant)
     app = mount(api.create(assistant, ready=lambda: None, accounts=accounts), assistant, accounts)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     Site.wait_for(lambda: server.started)
-    yield House(f"http://127.0.0.1:{port}", assistant, engine, accounts)
+    tenant.assistant.ledger.close()
+    yield tenant, home / "page"
     server.should_exit = True
     thread.join(10)
-    assistant.ledger.close()
+
+
+@pytest.fixture
+def house(served: tuple[Tenant, Path], tmp_path: Path, port: int) -> Iterator[House]:
+    """The house with a tenant of the test's own, over a scripted engine."""
+    tenant, files = served
+    tenant.assistant, tenant.accounts = assistant_in(tmp_path)
+    engine = tenant.assistant.engine
+    assert isinstance(engine, testing.ScriptedEngine)
+    yield House(f"http://127.0.0.1:{port}", tenant.assistant, engine, tenant.accounts, files)
+    tenant.assistant.ledger.close()
 
 
 @pytest.fixture
 def site(house: House, context: Any) -> Iterator[Site]:
     """The house with a browser. Fails the test if a page asked anything of another host, or opened a dialog."""
-    running = Site(house.url, house.assistant, house.engine, context, house.accounts)
+    running = Site(house.url, house.assistant, house.engine, context, house.accounts, house.files)
     yield running
     for browser in running.browsers.values():
         browser.close()

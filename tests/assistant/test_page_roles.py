@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from assistant import feedback
+from assistant.door import COOKIE
 from assistant.turn import Ask, turn
 from assistant.ui import shell
 from assistant.ui.memory import MemoryPage
@@ -88,11 +89,16 @@ def functions(config: Any, *elements: str) -> list[tuple[int, int]]:
     ]
 
 
+def session_of(browser: httpx.Client, fn: int, sent: Any) -> str:
+    """The name under which what a function answers is streamed."""
+    return f"{str(browser.cookies.get(COOKIE))[:8]} {fn} {len(str(sent))}"
+
+
 def call(
     browser: httpx.Client, fn: int, inputs: int, sent: Any, *, data: list[Any] | None = None, session: str = ""
 ) -> str:
     """Everything that a function answers."""
-    session = session or f"s{fn}{len(str(sent))}"
+    session = session or session_of(browser, fn, sent)
     body = {"data": data or [None] * inputs, "fn_index": fn, "session_hash": session, "event_data": sent}
     joined = browser.post("/gradio_api/queue/join", json=body)
     assert joined.status_code == 200, joined.text
@@ -172,7 +178,8 @@ def test_a_stream_is_read_by_who_opened_it(house: House, names: dict[str, str]) 
     config = ada.get("/config").json()
     ((fn, inputs), *_) = functions(config, "conversations")
     call(ada, fn, inputs, {"act": "none"})
-    taken = bob.get("/gradio_api/queue/data", params={"session_hash": f"s{fn}{len(str({'act': 'none'}))}"})
+    session = session_of(ada, fn, {"act": "none"})
+    taken = bob.get("/gradio_api/queue/data", params={"session_hash": session})
     assert taken.status_code == 403
 
 

@@ -181,7 +181,8 @@ def test_of_a_temporary_chat_nothing_is_kept(site: Site) -> None:
     site.assistant.memory.save()
     assert site.assistant.ledger.count_exchanges() == 1
     assert site.assistant.memory.recall(f"the word is {secret}", k=5) == []
-    kept = [path for path in site.assistant.settings.home.rglob("*") if path.is_file()]
+    folders = (site.assistant.settings.home, site.files)
+    kept = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in kept if secret.encode() in path.read_bytes()]
     assert secret not in page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
     page.reload()
