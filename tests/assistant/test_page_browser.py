@@ -53,11 +53,12 @@ def told(site: Site, question: str, parent: Exchange | None = None) -> Exchange:
 
 def test_enter_streams_an_answer(site: Site) -> None:
     """Words appear while the engine still speaks; at the end the exchange is in the ledger and the box is empty."""
-    site.engine.pause = 0.1
+    site.engine.go_on.clear()
     page = site.open()
     say(page, "one two three four five six seven eight")
-    page.get_by_test_id("bot").filter(has_text="You asked: one").wait_for()
+    page.get_by_test_id("bot").filter(has_text="You").wait_for()
     assert "eight" not in page.inner_text(ANSWERS)
+    site.engine.go_on.set()
     page.get_by_test_id("bot").filter(has_text="eight").wait_for()
     page.wait_for_selector("#send")
     assert [e.answer for e in exchanges(site)] == ["You asked: one two three four five six seven eight"]

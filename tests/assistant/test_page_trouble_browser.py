@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from memory.accounts import Role
@@ -22,19 +23,36 @@ pytestmark = pytest.mark.browser
 
 ANSWERS = "#conversation [data-testid=bot]"
 USERS = 3
-PRESS = """async () => {
-    const box = document.querySelector('#message textarea'), waits = [];
-    for (let n = 0; n < 20; n++) {
-        await new Promise(go => setTimeout(go, 90));
-        const pressed = performance.now();
-        box.value += 'x';
-        box.dispatchEvent(new Event('input', {bubbles: true}));
-        await new Promise(go => requestAnimationFrame(() => setTimeout(go)));
-        waits.push(performance.now() - pressed);
-    }
-    return waits;
-}"""
-"""Presses a key twenty times, and tells how many milliseconds each took to be on the screen."""
+CATEGORIES = ["toplevel", "devtools.timeline", "disabled-by-default-devtools.timeline"]
+"""What of a trace tells tasks, events and frames."""
+
+
+def processor_time() -> float:
+    """Seconds that the server (it is in this process) and all of Chromium have computed so far.
+
+    What a page costs is measured by it rather than by the clock: it is what the page takes on a machine that has
+    nothing else to do, however busy this one is.
+    """
+    me = psutil.Process()
+    times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
+
+
+def key_waits(trace: list[dict[str, Any]]) -> list[float]:
+    """Of each key press in a trace, milliseconds of the page's work until what it wrote is on the screen: the longest
+    task there was, which the key may have had to wait for, and everything from its event to the frame after it.
+    """
+    presses = [e for e in trace if e["name"] == "EventDispatch" and e["args"]["data"]["type"] == "keydown"]
+    thread = {(e["pid"], e["tid"]) for e in presses}
+    mine = sorted((e for e in trace if (e["pid"], e["tid"]) in thread and "tdur" in e), key=lambda e: e["ts"])
+    longest = max(e["tdur"] for e in mine if e["name"].endswith("RunTask"))
+    frames = [e for e in mine if e["name"] == "Commit"]
+    drawn = [next((f for f in frames if f["ts"] > press["ts"]), None) for press in presses]
+    return [
+        (longest + frame["tts"] + frame["tdur"] - press["tts"]) / 1000
+        for press, frame in zip(presses, drawn, strict=True)
+        if frame
+    ]
 
 
 def test_users_beside_each_other_see_only_their_own(site: Site) -> None:
@@ -62,9 +80,8 @@ def test_users_beside_each_other_see_only_their_own(site: Site) -> None:
 
 
 def test_a_long_conversation_opens_at_once_and_answers_keys(site: Site) -> None:
-    """500 exchanges: under two seconds until it can be read, and a key press within 100 ms while an answer streams.
-
-    Where this machine is too busy for an empty page, no more than twice what that takes at the moment.
+    """500 exchanges: two seconds of work until it can be read, the browser's and the server's together, and a key press
+    is on the screen after 100 ms of the page's work while an answer streams.
     """
     history: list[Message] = []
     for n in range(500):
@@ -73,25 +90,30 @@ def test_a_long_conversation_opens_at_once_and_answers_keys(site: Site) -> None:
         site.assistant.ledger.add_exchange(made)
         history = [*history, {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     page = site.open(ready=ANSWERS, patience=60)
-    empty, full = [], []
-    for _ in range(3):
-        page.goto(f"{site.url}/?new")
-        page.get_by_text("What would you like to talk about?").wait_for()
-        empty.append(page.evaluate("performance.now()"))
+    costs = []
+    for _ in range(2):
+        before = processor_time()
         page.goto(site.url)
         page.get_by_test_id("bot").filter(has_text="answer 499").wait_for()
-        full.append(page.evaluate("performance.now()"))
-    assert min(full) < max(2_000, 2 * min(empty))
+        costs.append(processor_time() - before)
+    print("COST", costs)
+    assert min(costs) < 2, costs
     assert page.get_by_test_id("bot").count() == 25
-    page.wait_for_timeout(1000)
-    idle = page.evaluate(PRESS)
     site.engine.pause = 0.05
     site.engine.script = lambda prompt: "word " * 190
     site.say(page, "go on")
     page.get_by_test_id("bot").filter(has_text="word word word").wait_for()
-    streaming = page.evaluate(PRESS)
+    browser = page.context.browser
+    browser.start_tracing(page=page, categories=CATEGORIES)
+    for _ in range(10):
+        page.keyboard.press("x")
+        page.wait_for_timeout(100)
     page.wait_for_selector("#stop")
-    assert median(streaming) < max(100, 2 * median(idle)), (idle, streaming)
+    waits = key_waits(json.loads(browser.stop_tracing())["traceEvents"])
+    assert len(waits) >= 8
+    print("WAITS", waits)
+    assert max(waits) < 100, waits
+    assert page.input_value("#message textarea") == "x" * 10
 
 
 def test_a_message_of_any_length_is_told_and_kept(site: Site) -> None:
