@@ -143,27 +143,27 @@ def turn(assistant: Assistant, ask: Ask) -> Iterator[TurnEvent]:
         NotFound: no such parent exchange or adapter.
         ModelUnavailable: the adapter's files are damaged.
     """
-    ready = prepare(assistant, ask)
-    adapter = ready.adapter
-    yield Recalled(
-        ready.exchange_id,
-        ready.prompt.used,
-        adapter.version if adapter else BASE,
-        adapter.sha256 if adapter else None,
-    )
-    said = Said()
-    try:
-        with assistant.stops.under_way(ask.stop):
+    with assistant.stops.under_way(ask.stop):
+        ready = prepare(assistant, ask)
+        adapter = ready.adapter
+        yield Recalled(
+            ready.exchange_id,
+            ready.prompt.used,
+            adapter.version if adapter else BASE,
+            adapter.sha256 if adapter else None,
+        )
+        said = Said()
+        try:
             pieces = assistant.engine.generate(ready.prompt.messages, ready.sampling, adapter=adapter, stop=ask.stop)
             for piece in pieces:
                 said.take(piece)
                 if piece.text:
                     yield Words(piece.text)
-    except GeneratorExit:
-        # The reader has gone away. What was said by then is stored all the same, so that it can be rated.
-        if not ask.temporary:
-            store(assistant, exchange_of(assistant, ready, said), ask)
-        raise
+        except GeneratorExit:
+            # The reader has gone away. What was said by then is stored all the same, so that it can be rated.
+            if not ask.temporary:
+                store(assistant, exchange_of(assistant, ready, said), ask)
+            raise
     exchange = exchange_of(assistant, ready, said)
     warning = None if ask.temporary else store(assistant, exchange, ask)
     yield Answered(exchange, said.prompt_tokens, said.answer_tokens, warning=warning)

@@ -10,6 +10,7 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from starlette.datastructures import MutableHeaders
@@ -18,6 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from assistant.accounts import Accounts
 from assistant.door import identify
 from assistant.turn import Assistant
+
+if TYPE_CHECKING:
+    from assistant.ui.shell import Titling
 
 CONTENT_POLICY = "; ".join(
     (
@@ -37,7 +41,9 @@ CONTENT_POLICY = "; ".join(
 """Nothing that a page shows, be it written by a model, can reach another host."""
 
 
-def mount(app: FastAPI, assistant: Assistant, accounts: Accounts | None = None) -> FastAPI:
+def mount(
+    app: FastAPI, assistant: Assistant, accounts: Accounts | None = None, titles: Titling | None = None
+) -> FastAPI:
     """Mount the pages on `app` at "/". Routes that `app` has already come first."""
     accounts = accounts or Accounts(assistant.ledger, assistant.clock, assistant.new_id)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -48,7 +54,7 @@ def mount(app: FastAPI, assistant: Assistant, accounts: Accounts | None = None) 
     from assistant.ui.shell import House, i18n
     from memory.documents import MOST_BYTES
 
-    house = House(assistant, accounts)
+    house = House(assistant, accounts, titles)
     with gr.Blocks(title="Nightschool", analytics_enabled=False, fill_width=True) as pages:
         chat.build(pages, house)
     with pages.route("History", "/history"):

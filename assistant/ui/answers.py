@@ -21,7 +21,7 @@ from assistant.ui.stage import Attempt, Stage
 from assistant.ui.talk import USES, Said, Talk
 from assistant.versions import previous_version
 from memory.errors import BadInput, NightschoolError
-from memory.records import BASE
+from memory.records import BASE, Exchange
 
 AGAIN_TEMPERATURE = 0.7
 SECONDS_BETWEEN_UPDATES = 0.1
@@ -107,6 +107,8 @@ class Answers:
             if versions:
                 goes_on, stands = yield from self._stage.duel.fight(ask, versions)
                 now = self._stage.at(goes_on, who.id)
+                if talk.conversation_id is None:
+                    self._title(self._house.assistant.ledger.exchange(goes_on))
                 shown = self._stage.view(now, lang(request)) if ask.stop.is_set() else {self._stage.talk: now}
                 yield {**shown, **stands, **self._stage.idle()}
             else:
@@ -126,7 +128,13 @@ class Answers:
                     shown_at = monotonic()
                     yield self._stage.written(talk.plus(Said(ask.question, answer)))
             elif isinstance(event, Answered):
+                if talk.conversation_id is None and not talk.temporary and not event.warning:
+                    self._title(event.exchange)
                 yield self._stage.ended(talk, event, language)
+
+    def _title(self, opening: Exchange) -> None:
+        if self._house.titles:
+            self._house.titles.want(opening.conversation_id, opening.question)
 
     def on_stop(self, request: gr.Request) -> None:
         """End this session's answer. It ends with its next word, and what was said by then stays."""

@@ -40,6 +40,8 @@ class Site:
     context: Any
     accounts: Accounts
     files: Path
+    untitled: list[tuple[str, str]]
+    """(id, first question) of conversations that the page wants titles for."""
     strays: list[str] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
     browsers: dict[str, Any] = field(default_factory=dict)
@@ -160,6 +162,7 @@ class House:
     accounts: Accounts
     files: Path
     """Where Gradio keeps what is uploaded."""
+    untitled: list[tuple[str, str]]
 
 
 class Tenant:
@@ -167,6 +170,12 @@ class Tenant:
 
     assistant: Assistant
     accounts: Accounts
+    untitled: list[tuple[str, str]]
+    """(id, first question) of conversations that the page wants titles for."""
+
+    def want(self, conversation_id: str, question: str) -> None:
+        """As `assistant.titles`, but that no model is asked."""
+        self.untitled.append((conversation_id, question))
 
 
 class Standing(Assistant):
@@ -203,7 +212,7 @@ def served(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     tenant, home = Tenant(), tmp_path_factory.mktemp("house")
     tenant.assistant, tenant.accounts = assistant_in(home)
     assistant, accounts = Standing(tenant), StandingAccounts(tenant)
-    app = mount(api.create(assistant, ready=lambda: None, accounts=accounts), assistant, accounts)
+    app = mount(api.create(assistant, ready=lambda: None, accounts=accounts), assistant, accounts, tenant)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -218,17 +227,17 @@ def served(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
 def house(served: tuple[Tenant, Path], tmp_path: Path, port: int) -> Iterator[House]:
     """The house with a tenant of the test's own, over a scripted engine."""
     tenant, files = served
-    tenant.assistant, tenant.accounts = assistant_in(tmp_path)
+    (tenant.assistant, tenant.accounts), tenant.untitled = assistant_in(tmp_path), []
     engine = tenant.assistant.engine
     assert isinstance(engine, testing.ScriptedEngine)
-    yield House(f"http://127.0.0.1:{port}", tenant.assistant, engine, tenant.accounts, files)
+    yield House(f"http://127.0.0.1:{port}", tenant.assistant, engine, tenant.accounts, files, tenant.untitled)
     tenant.assistant.ledger.close()
 
 
 @pytest.fixture
 def site(house: House, context: Any) -> Iterator[Site]:
     """The house with a browser. Fails the test if a page asked anything of another host, or opened a dialog."""
-    running = Site(house.url, house.assistant, house.engine, context, house.accounts, house.files)
+    running = Site(house.url, house.assistant, house.engine, context, house.accounts, house.files, house.untitled)
     yield running
     for browser in running.browsers.values():
         browser.close()

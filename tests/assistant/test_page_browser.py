@@ -63,6 +63,9 @@ def test_enter_streams_an_answer(site: Site) -> None:
     page.wait_for_selector("#send")
     assert [e.answer for e in exchanges(site)] == ["You asked: one two three four five six seven eight"]
     assert page.input_value("#message textarea") == ""
+    ask(page, "nine", "nine")
+    first, _ = exchanges(site)
+    assert site.untitled == [(first.conversation_id, first.question)]
 
 
 def test_shift_enter_is_a_new_line_and_the_button_sends(site: Site) -> None:

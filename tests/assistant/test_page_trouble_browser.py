@@ -96,7 +96,6 @@ def test_a_long_conversation_opens_at_once_and_answers_keys(site: Site) -> None:
         page.goto(site.url)
         page.get_by_test_id("bot").filter(has_text="answer 499").wait_for()
         costs.append(processor_time() - before)
-    print("COST", costs)
     assert min(costs) < 2, costs
     assert page.get_by_test_id("bot").count() == 25
     site.engine.pause = 0.05
@@ -111,7 +110,6 @@ def test_a_long_conversation_opens_at_once_and_answers_keys(site: Site) -> None:
     page.wait_for_selector("#stop")
     waits = key_waits(json.loads(browser.stop_tracing())["traceEvents"])
     assert len(waits) >= 8
-    print("WAITS", waits)
     assert max(waits) < 100, waits
     assert page.input_value("#message textarea") == "x" * 10
 
@@ -201,6 +199,7 @@ def test_of_a_temporary_chat_nothing_is_kept(site: Site) -> None:
     page.click("#regenerate")
     page.wait_for_selector("#send")
     site.assistant.memory.save()
+    assert site.untitled == []
     assert site.assistant.ledger.count_exchanges() == 1
     assert site.assistant.memory.recall(f"the word is {secret}", k=5) == []
     folders = (site.assistant.settings.home, site.files)
