@@ -13,32 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assistant.accounts import Accounts
 from assistant.door import identify
 from assistant.turn import Assistant
+from assistant.ui.policy import StayHome
 
 if TYPE_CHECKING:
     from assistant.ui.shell import Titling
-
-CONTENT_POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        # Gradio starts from inline scripts; what a model writes is escaped before it is shown.
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "font-src 'self' data:",
-        "worker-src 'self' blob:",
-        "object-src 'none'",
-        "base-uri 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'self'",
-    )
-)
-"""Nothing that a page shows, be it written by a model, can reach another host."""
 
 
 def mount(
@@ -71,7 +53,7 @@ def mount(
         found = identify(accounts, request.headers)
         return found.id if found else None
 
-    app.add_middleware(StayHome)
+    app.add_middleware(StayHome, script=theme.SCRIPT)
     with warnings.catch_warnings():
         # It says that rendering on the server, which is switched off, is switched off.
         warnings.filterwarnings("ignore", message="SSR mode is not supported")
@@ -96,24 +78,6 @@ def mount(
             head=theme.HEAD,
         )
     return mounted
-
-
-class StayHome:
-    """Middleware: the browser is told to load nothing from elsewhere, and to tell nobody where it has been."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = CONTENT_POLICY
-                headers["Referrer-Policy"] = "same-origin"
-                headers["X-Content-Type-Options"] = "nosniff"
-            await send(message)
-
-        await self._app(scope, receive, send_with_policy)
 
 
 def _temp_dir(home: Path) -> Path:

@@ -9,18 +9,22 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import uvicorn
 from argon2 import PasswordHasher
 
+import app
 from assistant import api, testing
 from assistant.accounts import Accounts
 from assistant.local import WEIGHTS_FILE
+from assistant.titles import Titles
 from assistant.turn import Answered, Ask, Assistant, adapter_folder, turn
 from memory import testing as nouns
 from memory.accounts import Account, Role
@@ -54,15 +58,9 @@ class Site:
         """The browser in which `name` is logged in: cookies of its own, and what `options` say."""
         if name not in self.browsers:
             self.browsers[name] = self.context.browser.new_context(**options)
-            page = self.browsers[name].new_page()
-            page.set_default_timeout(60_000)
-            self._watch(page)
-            page.goto(f"{self.url}/login")
-            page.fill("input[name=name]", name)
-            page.fill("input[name=password]", PASSWORD)
-            page.click("button")
-            page.wait_for_url(f"{self.url}/")
-            page.close()
+            address = f"{self.url}/login"
+            form = {"name": name, "password": PASSWORD}
+            assert self.browsers[name].request.post(address, form=form, max_redirects=0).status == 303
         return self.browsers[name]
 
     def open(
@@ -107,6 +105,11 @@ class Site:
         ledger.end_night(night_id, holder="test", report=str(report) if report else None, **ended)
         return version
 
+    @property
+    def password(self) -> str:
+        """Everybody's."""
+        return PASSWORD
+
     @staticmethod
     def say(page: Any, text: str) -> None:
         """Type a message and press Enter."""
@@ -128,6 +131,17 @@ class Site:
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.02)
 
+    @staticmethod
+    def processor_time() -> float:
+        """Seconds that the server (it is in this process) and all of Chromium have computed so far.
+
+        What a page costs is measured by it rather than by the clock: it is what the page takes on a machine that has
+        nothing else to do, however busy this one is.
+        """
+        me = psutil.Process()
+        times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
+        return sum(time.user + time.system for time in times)
+
     def _watch(self, page: Any) -> None:
         page.on("requestfinished", self._request)
         page.on("requestfailed", self._request)
@@ -144,12 +158,17 @@ class Site:
         dialog.dismiss()
 
 
-@pytest.fixture(scope="session")
-def port() -> int:
-    """The same for all tests, one after another: the browser's cache goes by the address."""
+def free_port() -> int:
+    """One that nobody listens on just now."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def port() -> int:
+    """The same for all tests, one after another: the browser's cache goes by the address."""
+    return free_port()
 
 
 @dataclass
@@ -204,6 +223,18 @@ def assistant_in(home: Path) -> tuple[Assistant, Accounts]:
     return made, Accounts(made.ledger, made.clock, made.new_id, hasher=CHEAP)
 
 
+@contextmanager
+def serving(app: Any, port: int) -> Iterator[None]:
+    """A server of `app` for as long as the context lasts."""
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    Site.wait_for(lambda: server.started)
+    yield
+    server.should_exit = True
+    thread.join(10)
+
+
 @pytest.fixture(scope="session")
 def served(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tenant, Path]]:
     """The page behind its door on a real server; whose it is, each test says. And where Gradio keeps files."""
@@ -213,14 +244,9 @@ def served(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     tenant.assistant, tenant.accounts = assistant_in(home)
     assistant, accounts = Standing(tenant), StandingAccounts(tenant)
     app = mount(api.create(assistant, ready=lambda: None, accounts=accounts), assistant, accounts, tenant)
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    Site.wait_for(lambda: server.started)
-    tenant.assistant.ledger.close()
-    yield tenant, home / "page"
-    server.should_exit = True
-    thread.join(10)
+    with serving(app, port):
+        tenant.assistant.ledger.close()
+        yield tenant, home / "page"
 
 
 @pytest.fixture
@@ -245,3 +271,23 @@ def site(house: House, context: Any) -> Iterator[Site]:
         page.close()
     assert running.strays == []
     assert running.dialogs == []
+
+
+@pytest.fixture
+def real(tmp_path: Path, models_dir: Path, context: Any) -> Iterator[Site]:
+    """The page over the real model, memory and titles."""
+    from assistant.ui import mount
+
+    port = free_port()
+    made = app.build(home=tmp_path, models_dir=models_dir, answer_tokens=300)
+    accounts, titles = made.accounts(), Titles(made.assistant, quiet=0.2)
+    web = mount(api.create(made.assistant, ready=lambda: None, accounts=accounts), made.assistant, accounts, titles)
+    made.engine.load()
+    titles.start()
+    with serving(web, port):
+        engine: Any = made.engine
+        yield Site(f"http://127.0.0.1:{port}", made.assistant, engine, context, accounts, tmp_path / "page", [])
+        for page in context.pages:
+            page.close()
+    titles.stop()
+    made.ledger.close()

@@ -300,6 +300,19 @@ def test_nothing_that_is_written_runs(site: Site) -> None:
     # The fixture fails on a request that left the browser, and on a dialog.
 
 
+def test_formulas_are_set_and_code_is_copied(site: Site) -> None:
+    """LaTeX as formulas, in each of its delimiters; code with colours and a button that copies it as it was written."""
+    code = "print('<b>')\nx = 1 < 2"
+    site.engine.script = lambda prompt: f"$$x^2$$ and \\(y_1\\) and \\[z\\]\n\n```python\n{code}\n```"
+    site.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = site.open()
+    ask(page, "hello", "print")
+    page.locator("#conversation .katex").nth(2).wait_for()
+    assert page.locator("#conversation pre .token").count() > 2
+    page.click("#conversation .copy_code_button")
+    site.wait_for(lambda: page.evaluate("navigator.clipboard.readText()").strip() == code)
+
+
 def test_where_an_answer_comes_from(site: Site) -> None:
     """The last answer names its version and the memories that it was given; without memory there are none."""
     told(site, "which museum in Lyon is open on Mondays")
