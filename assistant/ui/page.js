@@ -225,6 +225,7 @@
     box.dataset.is = who.id + who.role;
     document.documentElement.dataset.role = who.role;
     if (!who.accounts) return;
+    box.closest("header").classList.toggle("full", who.role === "admin");
     const out = make("form", { method: "post", action: "./logout" },
       make("button", { innerText: say("Log out", "退出") }));
     box.replaceChildren(make("a", { href: "./password", innerText: who.name, title: say("Change your password", "修改密码") }), out);
