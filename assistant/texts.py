@@ -109,7 +109,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "chat.again": ("Answer again", "重新回答"),
     "chat.new": ("New chat", "新对话"),
-    "chat.temporary": ("Temporary chat", "临时对话"),
+    "chat.temporary": ("Temporary", "临时对话"),
     "chat.temporary.about": (
         "Temporary chat: nothing of it is kept. It is gone when you leave or reload the page.",
         "临时对话：不会保留任何内容，离开或刷新页面后就消失。",

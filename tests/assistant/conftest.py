@@ -72,7 +72,7 @@ class Site:
         height: int = 800,
         scheme: str = "light",
         user: str | None = None,
-        patience: int = 10,
+        patience: int = 30,
     ) -> Any:
         """A page, loaded until `ready` is there, in the browser of `user`."""
         page = (self.browser(user) if user else self.context).new_page()

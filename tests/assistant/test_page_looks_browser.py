@@ -130,6 +130,8 @@ def test_every_page_fits_and_lets_everybody_in(
         if name == "chat":
             box = page.locator("#message textarea").bounding_box()
             assert height - 190 < box["y"] + box["height"] <= height
+            lines = 1 if width > 640 else 2
+            assert page.locator("#tools").bounding_box()["height"] < 40 * lines
             page.locator("button[title='Dislike']").last.click()
             page.wait_for_selector("#feedback-form")
             look(page, "form", whole=False)
