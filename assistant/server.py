@@ -17,6 +17,7 @@ from assistant import api, ui
 from assistant.accounts import Accounts
 from assistant.door import LOOPBACK
 from assistant.stops import Stops
+from assistant.titles import Titles
 from assistant.turn import Assistant
 from memory.errors import BadInput, NightschoolError
 
@@ -86,7 +87,8 @@ class Server:
         accounts = accounts or Accounts(assistant.ledger, assistant.clock, assistant.new_id)
         web = api.create(assistant, ready=self._why_not_ready, accounts=accounts)
         api.close_off(web)
-        ui.mount(web, assistant, accounts)
+        self._titles = Titles(assistant)
+        ui.mount(web, assistant, accounts, self._titles)
         self._http = _Http(uvicorn.Config(web, log_level="warning", timeout_graceful_shutdown=5), assistant.stops)
 
     def run(self, listener: socket.socket) -> None:
@@ -95,11 +97,13 @@ class Server:
         # stopped.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         threading.Thread(target=self._warm_up, name="warm up", daemon=True).start()
+        self._titles.start()
         try:
             self._http.run(sockets=[listener])
         except KeyboardInterrupt:
             pass
         finally:
+            self._titles.stop()
             self._assistant.memory.save()
         if self._failure:
             raise NightschoolError(self._failure)

@@ -28,6 +28,12 @@ KEY = b"a key for tests"
 CAPABLE = Capabilities(adapters=True, seeds=True, counts_exactly=True, context=None, at_once=1000)
 
 
+def _set() -> Event:
+    event = Event()
+    event.set()
+    return event
+
+
 @dataclass
 class ScriptedEngine:
     """An `Engine` that answers from `script` (a function of the prompt), word by word, and records its calls.
@@ -35,10 +41,12 @@ class ScriptedEngine:
     Args:
         script: prompt → answer; by default it repeats the question.
         pause: seconds between two words.
+        go_on: while it is cleared, no word follows the first.
     """
 
     script: Callable[[Sequence[Message]], str] = lambda prompt: f"You asked: {prompt[-1]['content']}"
     pause: float = 0.0
+    go_on: Event = field(default_factory=_set)
     model_id: str = "test-model"
     calls: list[tuple[tuple[Message, ...], Sampling, str | None]] = field(default_factory=list)
     capabilities: Capabilities = CAPABLE
@@ -58,6 +66,8 @@ class ScriptedEngine:
                 break
             said += 1
             yield Piece(word)
+            while not (stop.is_set() or self.go_on.wait(0.01)):
+                pass
             if self.pause:
                 time.sleep(self.pause)
         finish: FinishReason = "stopped" if stop.is_set() else "stop" if said == len(words) else "length"

@@ -67,6 +67,10 @@ class Ask:
     sampling: Sampling | None = None
     temporary: bool = False
     """Nothing of it is kept: neither in the ledger nor in recall."""
+    remember: bool = True
+    """Whether recall may bring back the conversation that this opens; one that goes on keeps what was said of it."""
+    train: bool = True
+    """Whether nights may train on it, likewise."""
     user: str = "local"
     stop: Event = field(default_factory=Event)
 
@@ -105,6 +109,8 @@ class Answered:
     answer_tokens: int
     warning: str | None = None
     broke: Exception | None = None
+    stored: bool = True
+    """Whether the ledger has it."""
     forgotten: bool = False
     """Whether something that it was answered with was forgotten meanwhile: it must not be gone on with either."""
 
@@ -161,7 +167,7 @@ def turn(assistant: Assistant, ask: Ask) -> Iterator[TurnEvent]:
         NotFound: no such parent exchange or adapter.
         ModelUnavailable: the adapter's files are damaged, or not a word came.
     """
-    with assistant.meter.turn() as measured:
+    with assistant.meter.turn() as measured, assistant.stops.under_way(ask.stop):
         yield from _turn(assistant, ask, measured)
 
 
@@ -179,7 +185,7 @@ def _turn(assistant: Assistant, ask: Ask, measured: Measured) -> Iterator[TurnEv
     said, patience = Said(), assistant.settings.answer_seconds
     broke: Exception | None = None
     try:
-        with assistant.stops.under_way(ask.stop), _within(patience, ask.stop) as late:
+        with _within(patience, ask.stop) as late:
             pieces = assistant.engine.generate(ready.prompt.messages, ready.sampling, adapter=adapter, stop=ask.stop)
             for piece in until(pieces, ready.sampling.stop, ask.stop):
                 said.take(piece)
@@ -193,8 +199,7 @@ def _turn(assistant: Assistant, ask: Ask, measured: Measured) -> Iterator[TurnEv
     except GeneratorExit:
         # The reader has gone away. What was said by then is stored all the same, so that it can be rated.
         measured.answered(said.finish, said.prompt_tokens, said.answer_tokens)
-        if not ask.temporary:
-            kept(assistant, ready, said)
+        kept(assistant, ready, said)
         raise
     except Exception as error:
         # Whatever it is: where something was said, that stands, and the last event says what happened.
@@ -276,25 +281,34 @@ def kept(
     assistant: Assistant, ready: Prepared, said: Said, *, storing: bool = True, broke: Exception | None = None
 ) -> Answered:
     """The turn's last event, with its exchange stored, unless it is temporary."""
-    exchange = exchange_of(assistant, ready, said)
+    exchange, storing = exchange_of(assistant, ready, said), storing and not ready.ask.temporary
     not_stored, forgotten = None, False
-    if storing and not ready.ask.temporary:
+    if storing:
         try:
-            not_stored = store(assistant, exchange, ready.since)
+            not_stored = store(assistant, exchange, ready)
         except ForgottenMeanwhile as error:
             not_stored, forgotten = str(error), True
     broken = f"the answer broke off: {one_line(broke)}" if broke else None
     warning = "; ".join(filter(None, [not_stored, _left_out(ready.prompt), broken]))
-    return Answered(exchange, said.prompt_tokens, said.answer_tokens, warning or None, broke, forgotten)
+    return Answered(
+        exchange,
+        said.prompt_tokens,
+        said.answer_tokens,
+        warning=warning or None,
+        broke=broke,
+        stored=storing and not_stored is None,
+        forgotten=forgotten,
+    )
 
 
-def store(assistant: Assistant, exchange: Exchange, since: int) -> str | None:
+def store(assistant: Assistant, exchange: Exchange, ready: Prepared) -> str | None:
     """Into the ledger, and into recall. Where that can't be, one line that says why; the answer stands all the same.
 
     Raises: ForgottenMeanwhile: nothing is stored, nor may it be shown as a part of the dialogue.
     """
+    ask = ready.ask
     try:
-        assistant.ledger.add_exchange(exchange, since=since)
+        assistant.ledger.add_exchange(exchange, since=ready.since, remember=ask.remember, train=ask.train)
     except (NotRemembered, NotFound) as error:
         return str(error)
     assistant.memory.remember()

@@ -63,6 +63,11 @@ class Shelf(Database):
             sql.check_owner(db, conversation_id, user)
             sql.rename(db, conversation_id, title)
 
+    def suggest_title(self, conversation_id: str, title: str) -> None:
+        """A title for a conversation that has none, if it is still there."""
+        with self._write() as db:
+            sql.suggest_title(db, conversation_id, title)
+
     def newest_line(self, user: str, *, conversation_id: str | None = None) -> str | None:
         """The exchange that `user` wrote last (in that conversation)."""
         with self._read() as db:

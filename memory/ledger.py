@@ -29,18 +29,21 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
 
     # ------------------------------------------------------------------ exchanges
 
-    def add_exchange(self, exchange: Exchange, *, since: int | None = None) -> int:
+    def add_exchange(
+        self, exchange: Exchange, *, since: int | None = None, remember: bool = True, train: bool = True
+    ) -> int:
         """Store one exchange (and its conversation, when it opens one). Returns its place in the order of writing.
 
         Args:
             since: `last_forgetting` when its answer was begun.
+            remember, train: as in `set_use`, of the conversation that it opens; one that is there keeps its own.
 
         Raises: NotFound: what it follows; ForgottenMeanwhile: something that it was answered with, since then.
         """
         with self._write() as db:
             if since is not None and sql.forgetting.gone_meanwhile(db, exchange, since):
                 raise ForgottenMeanwhile
-            return sql.exchanges.add(db, exchange)
+            return sql.exchanges.add(db, exchange, remember=remember, train=train)
 
     def add_exchanges(self, exchanges: Sequence[Exchange]) -> None:
         """Store many at once: exchanges that follow nothing, and were given nothing."""

@@ -10,35 +10,23 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assistant.accounts import Accounts
 from assistant.door import identify
 from assistant.forgetting import sweep_uploads
 from assistant.turn import Assistant
+from assistant.ui.policy import StayHome
 
-CONTENT_POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        # Gradio starts from inline scripts; what a model writes is escaped before it is shown.
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "font-src 'self' data:",
-        "worker-src 'self' blob:",
-        "object-src 'none'",
-        "base-uri 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'self'",
-    )
-)
-"""Nothing that a page shows, be it written by a model, can reach another host."""
+if TYPE_CHECKING:
+    from assistant.ui.shell import Titling
 
 
-def mount(app: FastAPI, assistant: Assistant, accounts: Accounts | None = None) -> FastAPI:
+def mount(
+    app: FastAPI, assistant: Assistant, accounts: Accounts | None = None, titles: Titling | None = None
+) -> FastAPI:
     """Mount the pages on `app` at "/". Routes that `app` has already come first."""
     accounts = accounts or Accounts(assistant.ledger, assistant.clock, assistant.new_id)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -49,7 +37,7 @@ def mount(app: FastAPI, assistant: Assistant, accounts: Accounts | None = None) 
     from assistant.ui.shell import House, i18n
     from memory.documents import MOST_BYTES
 
-    house = House(assistant, accounts)
+    house = House(assistant, accounts, titles)
     with gr.Blocks(title="Nightschool", analytics_enabled=False, fill_width=True) as pages:
         chat.build(pages, house)
     with pages.route("History", "/history"):
@@ -66,7 +54,7 @@ def mount(app: FastAPI, assistant: Assistant, accounts: Accounts | None = None) 
         found = identify(accounts, request.headers)
         return found.id if found else None
 
-    app.add_middleware(StayHome)
+    app.add_middleware(StayHome, script=theme.SCRIPT)
     with warnings.catch_warnings():
         # It says that rendering on the server, which is switched off, is switched off.
         warnings.filterwarnings("ignore", message="SSR mode is not supported")
@@ -91,24 +79,6 @@ def mount(app: FastAPI, assistant: Assistant, accounts: Accounts | None = None) 
             head=theme.HEAD,
         )
     return mounted
-
-
-class StayHome:
-    """Middleware: the browser is told to load nothing from elsewhere, and to tell nobody where it has been."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = CONTENT_POLICY
-                headers["Referrer-Policy"] = "same-origin"
-                headers["X-Content-Type-Options"] = "nosniff"
-            await send(message)
-
-        await self._app(scope, receive, send_with_policy)
 
 
 def _temp_dir(home: Path) -> Path:

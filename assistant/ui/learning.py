@@ -9,6 +9,7 @@ Users see their own lessons and how nights ended; teachers see everybody's and t
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -19,6 +20,7 @@ import gradio as gr
 from assistant import feedback, review, versions
 from assistant.live import OFF, change
 from assistant.nights import request_night
+from assistant.review import DECIDABLE
 from assistant.texts import Language, text
 from assistant.ui import reports, tables
 from assistant.ui.markup import act_button, both, dialog, field
@@ -209,16 +211,23 @@ class Learning:
             self.learn: gr.Button(visible=teacher),
             self.report: _told(ended[0], teacher, language) if ended else text("learning.none", language),
             self.plots: self._plots(ended[0] if ended else None, language) if teacher else "",
-            self.lessons: tables.lessons(self._lessons(who), language, teacher=teacher, names=self._names(teacher)),
+            self.lessons: tables.lessons(
+                self._lessons(who, language), language, teacher=teacher, names=self._names(teacher)
+            ),
             self.versions: tables.versions(adapters, language, teacher=teacher),
             self.choosing: gr.Row(visible=bool(adapters) and teacher),
             self.comparison: gr.HTML(visible=False),
             self.nights: tables.nights(ended, language, teacher=teacher),
         }
 
-    def _lessons(self, who: Account) -> list[Lesson]:
-        found = self._house.assistant.ledger.lessons(newest_first=True)
-        return found if who.role.may(Role.TEACHER) else [lesson for lesson in found if lesson.user == who.id]
+    def _lessons(self, who: Account, language: Language) -> list[Lesson]:
+        ledger, told_ = self._house.assistant.ledger, text("use.untrained", language)
+        kept_out = ledger.not_to_be_trained()
+        return [
+            replace(lesson, reason=told_) if lesson.exchange_id in kept_out and lesson.state in DECIDABLE else lesson
+            for lesson in ledger.lessons(newest_first=True)
+            if who.role.may(Role.TEACHER) or lesson.user == who.id
+        ]
 
     def _names(self, teacher: bool) -> dict[str, str]:
         """Whose a lesson is, where there are several whose it could be."""

@@ -99,7 +99,10 @@
       box.querySelector("button").focus();
     });
     again.setAttribute("aria-haspopup", "menu");
-    bar.append(again, button("✎", say("Edit the question, and go on from there", "编辑问题并从那里继续"), act("edit")));
+    // The style shows it beside a thumb that was given.
+    const rated = button("❝", say("What you said of this answer", "你对这个回答的评价"), () => page.onAct("edit", { act: "rated", at }));
+    rated.classList.add("ns-rated");
+    bar.append(again, rated, button("✎", say("Edit the question, and go on from there", "编辑问题并从那里继续"), act("edit")));
     if (answer.fork) {
       const [place, of] = answer.fork;
       const back = button("‹", say("The branch before", "上一个分支"), act("branch", { step: -1 }));
@@ -222,6 +225,7 @@
     box.dataset.is = who.id + who.role;
     document.documentElement.dataset.role = who.role;
     if (!who.accounts) return;
+    box.closest("header").classList.toggle("full", who.role === "admin");
     const out = make("form", { method: "post", action: "./logout" },
       make("button", { innerText: say("Log out", "退出") }));
     box.replaceChildren(make("a", { href: "./password", innerText: who.name, title: say("Change your password", "修改密码") }), out);

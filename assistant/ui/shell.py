@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import gradio as gr
 
@@ -46,12 +46,22 @@ element.addEventListener("click", (event) => {
 """Of a widget full of buttons: one that is pressed sends its data; `data-ask` names a dialog that asks first."""
 
 
+class Titling(Protocol):
+    """Whoever finds titles (`assistant.titles`)."""
+
+    def want(self, conversation_id: str, question: str) -> None:
+        """Have a title for a conversation, which opens with `question`, some time."""
+        ...
+
+
 @dataclass(frozen=True)
 class House:
     """What every page is built over."""
 
     assistant: Assistant
     accounts: Accounts
+    titles: Titling | None = None
+    """None: first words are titles enough."""
 
     @property
     def now(self) -> Assistant:

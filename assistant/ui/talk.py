@@ -15,6 +15,15 @@ from memory.records import BASE, Exchange, Message, Rating
 SHOWN = 25
 """Exchanges on the page at first, and how many more each time: each update renders all of them again."""
 
+Use = Literal["both", "remember", "train", "neither"]
+USES: dict[Use, tuple[bool, bool]] = {
+    "both": (True, True),
+    "remember": (True, False),
+    "train": (False, True),
+    "neither": (False, False),
+}
+"""What a conversation may be used for → (whether recall may bring it back, whether nights may train on it)."""
+
 CODE_OR_TAG = re.compile(
     r"(?P<code>^ {0,3}```.*?(?:^ {0,3}```|\Z)|(?<![\\`])`[^`\n]+`(?!`))|<", re.DOTALL | re.MULTILINE
 )
@@ -43,6 +52,7 @@ class Talk:
     shown: int = SHOWN
     temporary: bool = False
     """Nothing of it is kept: it is gone with the page."""
+    use: Use = "both"
 
     @property
     def visible(self) -> tuple[Said, ...]:
@@ -101,6 +111,11 @@ def from_branch(branch: Sequence[Line], user: str) -> Talk:
     """The conversation that the ledger holds, one branch of it."""
     said = tuple(Said(line.question, line.answer, line.id, line.adapter) for line in branch)
     return Talk(said, branch[-1].conversation_id if branch else None, user)
+
+
+def use_of(remember: bool, train: bool) -> Use:
+    """The name of what `Ledger.use` tells."""
+    return next(use for use, kept in USES.items() if kept == (remember, train))
 
 
 def messages(talk: Talk, *, unfinished: bool = False) -> list[dict[str, str]]:

@@ -1,4 +1,8 @@
-"""Thumbs on the chat page: the rating counts at once, and a form adds why, and what would have been better."""
+"""Thumbs on the chat page: the rating counts at once, and a form adds why, and what would have been better.
+
+What was said of an answer before stands in the form when it is opened again, and survives a change of mind: the other
+thumb keeps comment and better answer, and drops only reasons that are not its own.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,14 @@ from typing import Any, Literal
 import gradio as gr
 
 from assistant import feedback
-from assistant.texts import text
+from assistant.review import DECIDABLE
+from assistant.texts import Language, text
 from assistant.ui.shell import HIDDEN, House, Updates, i18n, lang, told, warn
 from assistant.ui.tables import short
-from assistant.ui.talk import Talk
+from assistant.ui.talk import Said, Talk
 from memory.accounts import Account, Role
 from memory.errors import NightschoolError
+from memory.records import Rating
 
 Rated = tuple[str, Literal[1, -1]] | None
 """The exchange and the thumb that the open form is about."""
@@ -49,11 +55,12 @@ class Thumbs:
         """All that `closed` sets, and what it leaves."""
         return [self.form, self.rated, self.reasons, self.correction, self.comment, self.status]
 
-    def wire(self, conversation: gr.Chatbot, talk: gr.State) -> None:
+    def wire(self, conversation: gr.Chatbot, desk: gr.HTML, talk: gr.State) -> None:
         """Connect the widgets: one rating after another."""
         rating = {**HIDDEN, "concurrency_id": "rate", "concurrency_limit": 1}
         # "multiple": each click counts, in order, or the thumb on the page and the one in the ledger could differ.
         conversation.like(self.on_thumb, talk, self.widgets, trigger_mode="multiple", **rating)
+        desk.edit(self.on_again, talk, self.widgets, **rating)
         self.save.click(self.on_save, [self.rated, self.reasons, self.correction, self.comment], self.widgets, **rating)
         self.cancel.click(self.closed, None, [self.form, self.rated], **rating)
 
@@ -66,25 +73,22 @@ class Thumbs:
             gr.Warning(text("thumb.temporary" if talk.temporary else "thumb.unstored", language))
             return self.closed()
         try:
-            self._rate(who, said.exchange_id, value)
+            rating = self._rate(who, said.exchange_id, value, **(self._kept(said.exchange_id, value) if value else {}))
         except NightschoolError as error:
             warn(error)
             return self.closed()
-        if value == 0:
+        if rating is None or value == 0:
             return {**self.closed(), self.status: gr.HTML(_status(text("thumb.back", language), ""), visible=True)}
-        about = text("thumb.good" if value == 1 else "thumb.bad", language, question=short(said.question, 60))
-        return {
-            self.form: gr.Column(visible=True),
-            self.rated: (said.exchange_id, value),
-            self.reasons: gr.CheckboxGroup(
-                [(text(f"reason.{reason}", language), reason) for reason in feedback.REASONS[value]],
-                value=[],
-                label=about,
-            ),
-            self.correction: "",
-            self.comment: "",
-            self.status: self._lesson(said.exchange_id),
-        }
+        return self._open(said, rating, language)
+
+    @told
+    def on_again(self, talk: Talk, act: gr.EventData, request: gr.Request) -> Any:
+        """The form of an answer that was rated before."""
+        who, said = self._house.who(request), talk.at(int(act._data.get("at", -1)))
+        if talk.user != who.id or said is None or said.exchange_id is None:
+            return gr.skip()
+        rating = self._house.assistant.ledger.rating(said.exchange_id)
+        return gr.skip() if rating is None else self._open(said, rating, lang(request))
 
     @told
     def on_save(self, rated: Rated, reasons: list[str], correction: str, comment: str, request: gr.Request) -> Updates:
@@ -97,21 +101,46 @@ class Thumbs:
         except NightschoolError as error:
             warn(error)
             return {self.form: gr.Column(visible=True)}
-        return {**self.closed(), self.status: self._lesson(exchange_id)}
+        return {**self.closed(), self.status: self._lesson(exchange_id, lang(request))}
 
     def closed(self, *, forget: bool = False) -> Updates:
         """Without its form; with `forget` also without what was last said of a lesson."""
         gone = {self.status: gr.HTML(visible=False)} if forget else {}
         return {self.form: gr.Column(visible=False), self.rated: None, **gone}
 
-    def _rate(self, who: Account, exchange_id: str, value: Literal[1, -1, 0], **more: Any) -> None:
-        trusted = who.role.may(Role.TEACHER)
-        feedback.rate(self._house.now, exchange_id, value, user=who.id, trusted=trusted, **more)
+    def _open(self, said: Said, rating: Rating, language: Language) -> Updates:
+        """The form about a rating that holds, with all that it says."""
+        about = text("thumb.good" if rating.value == 1 else "thumb.bad", language, question=short(said.question, 60))
+        choices = [(text(f"reason.{reason}", language), reason) for reason in feedback.REASONS[rating.value]]
+        return {
+            self.form: gr.Column(visible=True),
+            self.rated: (rating.exchange_id, rating.value),
+            self.reasons: gr.CheckboxGroup(choices, value=list(rating.reasons), label=about),
+            self.correction: rating.correction or "",
+            self.comment: rating.comment,
+            self.status: self._lesson(rating.exchange_id, language),
+        }
 
-    def _lesson(self, exchange_id: str) -> gr.HTML:
-        lesson = self._house.assistant.ledger.lesson_of(exchange_id)
-        told_ = _status(str(lesson.state), lesson.reason) if lesson else ""
-        return gr.HTML(told_, visible=lesson is not None)
+    def _kept(self, exchange_id: str, value: int) -> dict[str, Any]:
+        """What was said of an answer already and goes with the thumb `value`, too."""
+        held = self._house.assistant.ledger.rating(exchange_id)
+        if held is None:
+            return {}
+        reasons = [reason for reason in held.reasons if reason in feedback.REASONS[value]]
+        return {"reasons": reasons, "comment": held.comment, "correction": held.correction}
+
+    def _rate(self, who: Account, exchange_id: str, value: Literal[1, -1, 0], **more: Any) -> Rating | None:
+        trusted = who.role.may(Role.TEACHER)
+        return feedback.rate(self._house.now, exchange_id, value, user=who.id, trusted=trusted, **more)
+
+    def _lesson(self, exchange_id: str, language: Language) -> gr.HTML:
+        ledger = self._house.assistant.ledger
+        lesson = ledger.lesson_of(exchange_id)
+        if lesson is None:
+            return gr.HTML(visible=False)
+        _, train = ledger.use(ledger.exchange(exchange_id).conversation_id)
+        reason = lesson.reason if train or lesson.state not in DECIDABLE else text("use.untrained", language)
+        return gr.HTML(_status(str(lesson.state), reason), visible=True)
 
 
 def _status(state: str, reason: str) -> str:

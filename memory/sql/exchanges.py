@@ -16,8 +16,11 @@ CHUNK = 500
 """Ids in one query; a database takes only so many."""
 
 
-def add(db: sa.Connection, exchange: Exchange) -> int:
-    """Store an exchange, and its conversation when it opens one; returns its `seq`. Raises: NotFound: its parent."""
+def add(db: sa.Connection, exchange: Exchange, *, remember: bool = True, train: bool = True) -> int:
+    """Store an exchange, and its conversation when it opens one, with what that may be used for; returns its `seq`.
+
+    Raises: NotFound: its parent.
+    """
     parent = sa.select(t.exchanges.c.seq).where(t.exchanges.c.id == exchange.parent_id)
     if exchange.parent_id is not None and db.execute(parent).first() is None:
         raise NotFound("exchange", exchange.parent_id)
@@ -26,7 +29,13 @@ def add(db: sa.Connection, exchange: Exchange) -> int:
     row["recollections"] = [dict(r) for r in exchange.recollections]
     db.execute(
         upsert(t.conversations)
-        .values(id=exchange.conversation_id, user=exchange.user, created_at=exchange.created_at)
+        .values(
+            id=exchange.conversation_id,
+            user=exchange.user,
+            created_at=exchange.created_at,
+            remember=remember,
+            train=train,
+        )
         .on_conflict_do_nothing()
     )
     result = db.execute(sa.insert(t.exchanges).values(**row))

@@ -105,6 +105,9 @@ def forget(db: sa.Connection, gone: Forgotten, resign: Resign) -> None:
         lexicon.forget_before(db, some)
         db.execute(sa.update(t.exchanges).where(t.exchanges.c.parent_id.in_(some)).values(parent_id=None))
     for some in _chunks(gone.exchanges):
+        # A title may say what went: the first words of what stays are one, too.
+        touched = sa.select(t.exchanges.c.conversation_id).where(t.exchanges.c.id.in_(some))
+        db.execute(sa.update(t.conversations).where(t.conversations.c.id.in_(touched)).values(title=None))
         db.execute(sa.delete(t.exchanges).where(t.exchanges.c.id.in_(some)))
     empty = ~sa.exists().where(t.exchanges.c.conversation_id == t.conversations.c.id)
     db.execute(sa.delete(t.conversations).where(empty))

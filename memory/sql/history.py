@@ -68,6 +68,12 @@ def rename(db: sa.Connection, conversation_id: str, title: str) -> None:
     db.execute(sa.update(t.conversations).where(c.id == conversation_id).values(title=title or None))
 
 
+def suggest_title(db: sa.Connection, conversation_id: str, title: str) -> None:
+    """One that has a title keeps it."""
+    untitled = sa.update(t.conversations).where(c.id == conversation_id, c.title.is_(None))
+    db.execute(untitled.values(title=title))
+
+
 def newest(db: sa.Connection, user: str, conversation_id: str | None) -> str | None:
     """The id of the exchange that was written last."""
     query = sa.select(e.id).where(e.user == user)

@@ -9,18 +9,22 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import uvicorn
 from argon2 import PasswordHasher
 
+import app
 from assistant import api, testing
 from assistant.accounts import Accounts
 from assistant.local import WEIGHTS_FILE
+from assistant.titles import Titles
 from assistant.turn import Answered, Ask, Assistant, adapter_folder, turn
 from memory import testing as nouns
 from memory.accounts import Account, Role
@@ -39,6 +43,9 @@ class Site:
     engine: testing.ScriptedEngine
     context: Any
     accounts: Accounts
+    files: Path
+    untitled: list[tuple[str, str]]
+    """(id, first question) of conversations that the page wants titles for."""
     strays: list[str] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
     browsers: dict[str, Any] = field(default_factory=dict)
@@ -51,15 +58,9 @@ class Site:
         """The browser in which `name` is logged in: cookies of its own, and what `options` say."""
         if name not in self.browsers:
             self.browsers[name] = self.context.browser.new_context(**options)
-            page = self.browsers[name].new_page()
-            page.set_default_timeout(60_000)
-            self._watch(page)
-            page.goto(f"{self.url}/login")
-            page.fill("input[name=name]", name)
-            page.fill("input[name=password]", PASSWORD)
-            page.click("button")
-            page.wait_for_url(f"{self.url}/")
-            page.close()
+            address = f"{self.url}/login"
+            form = {"name": name, "password": PASSWORD}
+            assert self.browsers[name].request.post(address, form=form, max_redirects=0).status == 303
         return self.browsers[name]
 
     def open(
@@ -71,7 +72,7 @@ class Site:
         height: int = 800,
         scheme: str = "light",
         user: str | None = None,
-        patience: int = 10,
+        patience: int = 30,
     ) -> Any:
         """A page, loaded until `ready` is there, in the browser of `user`."""
         page = (self.browser(user) if user else self.context).new_page()
@@ -104,6 +105,11 @@ class Site:
         ledger.end_night(night_id, holder="test", report=str(report) if report else None, **ended)
         return version
 
+    @property
+    def password(self) -> str:
+        """Everybody's."""
+        return PASSWORD
+
     @staticmethod
     def say(page: Any, text: str) -> None:
         """Type a message and press Enter."""
@@ -125,6 +131,17 @@ class Site:
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.02)
 
+    @staticmethod
+    def processor_time() -> float:
+        """Seconds that the server (it is in this process) and all of Chromium have computed so far.
+
+        What a page costs is measured by it rather than by the clock: it is what the page takes on a machine that has
+        nothing else to do, however busy this one is.
+        """
+        me = psutil.Process()
+        times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
+        return sum(time.user + time.system for time in times)
+
     def _watch(self, page: Any) -> None:
         page.on("requestfinished", self._request)
         page.on("requestfailed", self._request)
@@ -141,12 +158,17 @@ class Site:
         dialog.dismiss()
 
 
-@pytest.fixture(scope="session")
-def port() -> int:
-    """The same for all tests, one after another: the browser's cache goes by the address."""
+def free_port() -> int:
+    """One that nobody listens on just now."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def port() -> int:
+    """The same for all tests, one after another: the browser's cache goes by the address."""
+    return free_port()
 
 
 @dataclass
@@ -157,31 +179,91 @@ class House:
     assistant: Assistant
     engine: testing.ScriptedEngine
     accounts: Accounts
+    files: Path
+    """Where Gradio keeps what is uploaded."""
+    untitled: list[tuple[str, str]]
 
 
-@pytest.fixture
-def house(tmp_path: Path, port: int) -> Iterator[House]:
-    """The page behind its door on a real server, over a scripted engine."""
-    from assistant.ui import mount
+class Tenant:
+    """Who lives in the house just now: building its pages takes most of a second, so all tests share one house."""
 
-    engine = testing.ScriptedEngine()
-    assistant = testing.assistant(tmp_path, engine=engine)
-    accounts = Accounts(assistant.ledger, assistant.clock, assistant.new_id, hasher=CHEAP)
-    app = mount(api.create(assistant, ready=lambda: None, accounts=accounts), assistant, accounts)
+    assistant: Assistant
+    accounts: Accounts
+    untitled: list[tuple[str, str]]
+    """(id, first question) of conversations that the page wants titles for."""
+
+    def want(self, conversation_id: str, question: str) -> None:
+        """As `assistant.titles`, but that no model is asked."""
+        self.untitled.append((conversation_id, question))
+
+
+class Standing(Assistant):
+    """Passes for the assistant that is the tenant's now."""
+
+    def __init__(self, tenant: Tenant) -> None:
+        object.__setattr__(self, "_tenant", tenant)
+
+    def __getattribute__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_tenant").assistant, name)
+
+
+class StandingAccounts(Accounts):
+    """Likewise, for the accounts."""
+
+    def __init__(self, tenant: Tenant) -> None:
+        self._tenant = tenant
+
+    def __getattribute__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_tenant").accounts, name)
+
+
+def assistant_in(home: Path) -> tuple[Assistant, Accounts]:
+    """An assistant that repeats what it is asked, and accounts whose passwords cost nothing."""
+    made = testing.assistant(home)
+    return made, Accounts(made.ledger, made.clock, made.new_id, hasher=CHEAP)
+
+
+@contextmanager
+def serving(app: Any, port: int) -> Iterator[None]:
+    """A server of `app` for as long as the context lasts."""
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     Site.wait_for(lambda: server.started)
-    yield House(f"http://127.0.0.1:{port}", assistant, engine, accounts)
+    yield
     server.should_exit = True
     thread.join(10)
-    assistant.ledger.close()
+
+
+@pytest.fixture(scope="session")
+def served(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tenant, Path]]:
+    """The page behind its door on a real server; whose it is, each test says. And where Gradio keeps files."""
+    from assistant.ui import mount
+
+    tenant, home = Tenant(), tmp_path_factory.mktemp("house")
+    tenant.assistant, tenant.accounts = assistant_in(home)
+    assistant, accounts = Standing(tenant), StandingAccounts(tenant)
+    app = mount(api.create(assistant, ready=lambda: None, accounts=accounts), assistant, accounts, tenant)
+    with serving(app, port):
+        tenant.assistant.ledger.close()
+        yield tenant, home / "page"
+
+
+@pytest.fixture
+def house(served: tuple[Tenant, Path], tmp_path: Path, port: int) -> Iterator[House]:
+    """The house with a tenant of the test's own, over a scripted engine."""
+    tenant, files = served
+    (tenant.assistant, tenant.accounts), tenant.untitled = assistant_in(tmp_path), []
+    engine = tenant.assistant.engine
+    assert isinstance(engine, testing.ScriptedEngine)
+    yield House(f"http://127.0.0.1:{port}", tenant.assistant, engine, tenant.accounts, files, tenant.untitled)
+    tenant.assistant.ledger.close()
 
 
 @pytest.fixture
 def site(house: House, context: Any) -> Iterator[Site]:
     """The house with a browser. Fails the test if a page asked anything of another host, or opened a dialog."""
-    running = Site(house.url, house.assistant, house.engine, context, house.accounts)
+    running = Site(house.url, house.assistant, house.engine, context, house.accounts, house.files, house.untitled)
     yield running
     for browser in running.browsers.values():
         browser.close()
@@ -189,3 +271,23 @@ def site(house: House, context: Any) -> Iterator[Site]:
         page.close()
     assert running.strays == []
     assert running.dialogs == []
+
+
+@pytest.fixture
+def real(tmp_path: Path, models_dir: Path, context: Any) -> Iterator[Site]:
+    """The page over the real model, memory and titles."""
+    from assistant.ui import mount
+
+    port = free_port()
+    made = app.build(home=tmp_path, models_dir=models_dir, answer_tokens=300)
+    accounts, titles = made.accounts(), Titles(made.assistant, quiet=0.2)
+    web = mount(api.create(made.assistant, ready=lambda: None, accounts=accounts), made.assistant, accounts, titles)
+    made.engine.load()
+    titles.start()
+    with serving(web, port):
+        engine: Any = made.engine
+        yield Site(f"http://127.0.0.1:{port}", made.assistant, engine, context, accounts, tmp_path / "page", [])
+        for page in context.pages:
+            page.close()
+    titles.stop()
+    made.ledger.close()

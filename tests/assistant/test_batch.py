@@ -50,7 +50,7 @@ def test_it_is_what_turns_would_make(assistant: Assistant) -> None:
     """Recall, prompt, answer, end, provenance and signature are those of turns that leave no trace either."""
     together = ask_many(assistant, ASKS, store=False)
 
-    def refuse(_: object, *, since: int | None = None) -> int:
+    def refuse(_: object, **more: object) -> int:
         raise NotRemembered("for this test")
 
     assistant.ledger.add_exchange = refuse  # type: ignore[assignment]
@@ -99,7 +99,7 @@ def test_none_recalls_another(assistant: Assistant) -> None:
 def test_a_full_disk_is_told_with_each(assistant: Assistant) -> None:
     """The answers are there; each warning says that it was not stored."""
 
-    def refuse(_: object, *, since: int | None = None) -> int:
+    def refuse(_: object, **more: object) -> int:
         raise NotRemembered("disk full")
 
     assistant.ledger.add_exchange = refuse  # type: ignore[assignment]

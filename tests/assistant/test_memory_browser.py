@@ -119,4 +119,4 @@ def test_documents_are_added_and_removed(site: Site, tmp_path: Path) -> None:
     page.click("#memory-remove")
     page.locator("#memory-documents").get_by_text("No document yet").wait_for()
     assert site.assistant.ledger.documents() == []
-    assert not list((site.assistant.settings.home / "page").rglob("*.txt"))
+    assert not list(site.files.rglob("*.txt"))

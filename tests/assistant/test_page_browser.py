@@ -53,15 +53,19 @@ def told(site: Site, question: str, parent: Exchange | None = None) -> Exchange:
 
 def test_enter_streams_an_answer(site: Site) -> None:
     """Words appear while the engine still speaks; at the end the exchange is in the ledger and the box is empty."""
-    site.engine.pause = 0.1
+    site.engine.go_on.clear()
     page = site.open()
     say(page, "one two three four five six seven eight")
-    page.get_by_test_id("bot").filter(has_text="You asked: one").wait_for()
+    page.get_by_test_id("bot").filter(has_text="You").wait_for()
     assert "eight" not in page.inner_text(ANSWERS)
+    site.engine.go_on.set()
     page.get_by_test_id("bot").filter(has_text="eight").wait_for()
     page.wait_for_selector("#send")
     assert [e.answer for e in exchanges(site)] == ["You asked: one two three four five six seven eight"]
     assert page.input_value("#message textarea") == ""
+    ask(page, "nine", "nine")
+    first, _ = exchanges(site)
+    assert site.untitled == [(first.conversation_id, first.question)]
 
 
 def test_shift_enter_is_a_new_line_and_the_button_sends(site: Site) -> None:
@@ -294,6 +298,19 @@ def test_nothing_that_is_written_runs(site: Site) -> None:
     assert page.locator("#conversation a[href^='javascript']").count() == 0
     assert "<b>hello</b>" in page.get_by_test_id("user").inner_text()
     # The fixture fails on a request that left the browser, and on a dialog.
+
+
+def test_formulas_are_set_and_code_is_copied(site: Site) -> None:
+    """LaTeX as formulas, in each of its delimiters; code with colours and a button that copies it as it was written."""
+    code = "print('<b>')\nx = 1 < 2"
+    site.engine.script = lambda prompt: f"$$x^2$$ and \\(y_1\\) and \\[z\\]\n\n```python\n{code}\n```"
+    site.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = site.open()
+    ask(page, "hello", "print")
+    page.locator("#conversation .katex").nth(2).wait_for()
+    assert page.locator("#conversation pre .token").count() > 2
+    page.click("#conversation .copy_code_button")
+    site.wait_for(lambda: page.evaluate("navigator.clipboard.readText()").strip() == code)
 
 
 def test_where_an_answer_comes_from(site: Site) -> None:

@@ -30,6 +30,12 @@ LEAF = (
     " chlorophyll.\n2. Water is split.\n3. Sugar is built in the *Calvin cycle*.\n\n```python\nprint('6 CO2 + 6 H2O')\n"
     "```\n$$6\\,CO_2 + 6\\,H_2O \\to C_6H_{12}O_6 + 6\\,O_2$$"
 )
+CUT = """(width) => [...document.querySelectorAll('header.site :is(a, button), #tools :is(button, input, label)')]
+    .filter(one => one.checkVisibility() && (one.getBoundingClientRect().right > width
+        || one.getBoundingClientRect().left < 8
+        || one.scrollWidth > one.clientWidth + 1 && one.matches('input[type=text], input:not([type])')))
+    .map(one => one.outerHTML.slice(0, 120))"""
+"""What of the header and of the chat's tools is cut off."""
 PAGES = (
     ("chat", "/", ".ns-tools"),
     ("history", "/history", ".shelf li"),
@@ -112,6 +118,7 @@ def test_every_page_fits_and_lets_everybody_in(
         page.wait_for_timeout(400)
         page.screenshot(path=str(ARTIFACTS / f"{name}-{width}-{scheme}.png"), full_page=whole)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        assert page.evaluate(CUT, width) == [], name
         found.extend(f"{name}: {one}" for one in violations(page))
 
     login = site.open("/login", ready="form", **size)
@@ -123,6 +130,8 @@ def test_every_page_fits_and_lets_everybody_in(
         if name == "chat":
             box = page.locator("#message textarea").bounding_box()
             assert height - 190 < box["y"] + box["height"] <= height
+            lines = 1 if width > 640 else 2
+            assert page.locator("#tools").bounding_box()["height"] < 40 * lines
             page.locator("button[title='Dislike']").last.click()
             page.wait_for_selector("#feedback-form")
             look(page, "form", whole=False)
@@ -174,10 +183,13 @@ def test_the_browser_chooses_the_language(site: Site) -> None:
 
 
 def test_the_policy_keeps_the_page_at_home(site: Site) -> None:
-    """Fonts, scripts, pictures, connections and forms: of this server alone; nothing is stored in the browser."""
+    """Fonts, scripts, pictures, connections and forms are of this server alone; nothing is stored in the browser. Of
+    inline scripts none runs but our own: no handler, no element, no link.
+    """
     site.told("hello")
     page = site.open(ready=".ns-tools")
     policy = page.evaluate("fetch('/').then(r => r.headers.get('content-security-policy'))")
+    assert "'unsafe-inline'" not in policy.partition("script-src")[2].partition(";")[0]
     for part in ("default-src 'self'", "img-src 'self' data: blob:", "form-action 'self'", "object-src 'none'"):
         assert part in policy
     blocked = page.evaluate(
@@ -187,4 +199,12 @@ def test_the_policy_keeps_the_page_at_home(site: Site) -> None:
         return tried; }"""
     )
     assert blocked == ["blocked", "blocked"]
+    page.evaluate(
+        """() => { document.body.insertAdjacentHTML('beforeend', '<img src="x" onerror="window.ran = 1">');
+        const script = document.createElement('script'); script.text = 'window.ran = 2'; document.body.append(script);
+        const link = document.createElement('a'); link.href = 'javascript:window.ran = 3'; document.body.append(link);
+        link.click(); }"""
+    )
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.ran") is None
     assert page.evaluate("Object.keys(localStorage).filter(k => !k.startsWith('gradio'))") == []

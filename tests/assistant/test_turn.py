@@ -321,7 +321,7 @@ def test_a_full_disk_is_told_and_gets_over(tmp_path: Path) -> None:
     before = said(assistant, "before").exchange
     real, full = ledger.add_exchange, "database or disk is full"
 
-    def refuse(_: object, *, since: int | None = None) -> int:
+    def refuse(_: object, **more: object) -> int:
         raise NotRemembered(full)
 
     ledger.add_exchange = refuse  # type: ignore[assignment]

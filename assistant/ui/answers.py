@@ -1,0 +1,157 @@
+"""Answers on the chat page: sent, given again, edited, compared; streamed, stopped, and what stands after a failure.
+
+`Answers.answer` is the story: it walks through `assistant.turn.turn` and shows each event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from threading import Event
+from time import monotonic
+
+import gradio as gr
+
+from assistant.engine import Sampling
+from assistant.texts import Language, text
+from assistant.turn import Answered, Ask, Words, clean, turn
+from assistant.ui.duel import contenders
+from assistant.ui.shell import House, Updates, lang, warn
+from assistant.ui.stage import Attempt, Stage
+from assistant.ui.talk import USES, Said, Talk
+from assistant.versions import previous_version
+from memory.errors import BadInput, NightschoolError
+from memory.records import BASE, Exchange
+
+AGAIN_TEMPERATURE = 0.7
+SECONDS_BETWEEN_UPDATES = 0.1
+
+
+class Answers:
+    """What is answered on `stage`."""
+
+    def __init__(self, house: House, stage: Stage) -> None:
+        self._house, self._stage = house, stage
+        self._stops: dict[str, Event] = {}
+        """Session → what ends the answer that it is being given."""
+
+    def on_send(
+        self, message: str, talk: Talk, memory: bool, blind: bool, editing: str | None, request: gr.Request
+    ) -> Iterator[Updates]:
+        """What was written, after the conversation or, where an earlier message is edited, in its place."""
+        attempt, after = (talk, message), talk
+        edited = next((said for said in talk.said if editing and said.exchange_id == editing), None)
+        if edited is not None:
+            after = talk.before(edited)
+        versions = contenders(self._house.assistant) if blind and not talk.temporary else None
+        yield from self.answer(Ask(message, memory=memory), after, attempt, request, versions=versions)
+
+    def on_regenerate(self, talk: Talk, memory: bool, request: gr.Request) -> Iterator[Updates]:
+        """The last question again: what comes is a sibling of the last answer, which stays in the ledger."""
+        if talk.said:
+            yield from self._again(talk, talk.said[-1], memory, None, request)
+
+    def on_again(self, talk: Talk, memory: bool, act: gr.EventData, request: gr.Request) -> Iterator[Updates]:
+        """Any question again, as the menu beneath its answer says: in the same way, or in another one."""
+        sent = act._data
+        said = talk.at(int(sent.get("at", -1)))
+        if said is None:
+            return
+        how = sent.get("how")
+        try:
+            version = {"previous": self._previous, "base": lambda: BASE}.get(str(how), lambda: None)()
+        except NightschoolError as error:
+            warn(error)
+            return
+        yield from self._again(talk, said, memory and how != "forget", version, request)
+
+    def _again(
+        self, talk: Talk, said: Said, memory: bool, version: str | None, request: gr.Request
+    ) -> Iterator[Updates]:
+        settings = self._house.now.settings
+        ask = Ask(
+            said.question,
+            memory=memory,
+            not_recalled=frozenset(filter(None, [said.exchange_id, *said.beside])),
+            adapter=version,
+            # Greedily it would say the same again; another version says what it would have said.
+            sampling=None
+            if version or not memory
+            else Sampling(settings.answer_tokens, settings.temperature or AGAIN_TEMPERATURE, settings.top_p),
+        )
+        yield from self.answer(ask, talk.before(said), (talk, None), request)
+
+    def answer(
+        self,
+        ask: Ask,
+        talk: Talk,
+        attempt: Attempt,
+        request: gr.Request,
+        *,
+        versions: tuple[str, str] | None = None,
+    ) -> Iterator[Updates]:
+        """One turn on the page, after what `talk` holds. Where it fails, the page is as it was before the attempt."""
+        session = str(request.session_hash)
+        self._stops[session] = ask.stop
+        try:
+            who = self._house.who(request)
+            if talk.user != who.id:
+                # A session that is not this account's.
+                talk, attempt = Talk(user=who.id), (Talk(user=who.id), attempt[1])
+            # What was forgotten since in another tab must not come back from this one.
+            talk = talk.only(self._house.assistant.ledger.known([s.exchange_id for s in talk.said if s.exchange_id]))
+            question = clean(ask.question, limit=self._house.now.settings.message_chars)
+            yield self._stage.begun(talk.plus(Said(question, "")), attempt, lang(request))
+            ask = replace(ask, question=question, conversation_id=talk.conversation_id, parent_id=talk.parent_id)
+            remember, train = USES[talk.use]
+            ask = replace(ask, history=talk.history, user=who.id, temporary=talk.temporary)
+            ask = replace(ask, remember=remember, train=train)
+            if versions:
+                goes_on, stands = yield from self._stage.duel.fight(ask, versions)
+                now = self._stage.at(goes_on, who.id)
+                if talk.conversation_id is None:
+                    self._title(self._house.assistant.ledger.exchange(goes_on))
+                shown = self._stage.view(now, lang(request)) if ask.stop.is_set() else {self._stage.talk: now}
+                yield {**shown, **stands, **self._stage.idle()}
+            else:
+                yield from self._walk(ask, talk, lang(request))
+        except NightschoolError as error:
+            warn(error)
+            yield self._stage.failed(attempt, lang(request))
+        finally:
+            self._stops.pop(session, None)
+
+    def _walk(self, ask: Ask, talk: Talk, language: Language) -> Iterator[Updates]:
+        answer, shown_at = "", 0.0
+        for event in turn(self._house.now, ask):
+            if isinstance(event, Words):
+                answer += event.text
+                if monotonic() - shown_at >= SECONDS_BETWEEN_UPDATES:
+                    shown_at = monotonic()
+                    yield self._stage.written(talk.plus(Said(ask.question, answer)))
+            elif isinstance(event, Answered):
+                if talk.conversation_id is None and event.stored:
+                    self._title(event.exchange)
+                yield self._stage.ended(talk, event, language)
+
+    def _title(self, opening: Exchange) -> None:
+        if self._house.titles:
+            self._house.titles.want(opening.conversation_id, opening.question)
+
+    def on_stop(self, request: gr.Request) -> None:
+        """End this session's answer. It ends with its next word, and what was said by then stays."""
+        stop = self._stops.get(str(request.session_hash))
+        if stop:
+            stop.set()
+
+    def on_failure(self, attempt: Attempt, request: gr.Request) -> Updates:
+        """After an error that nobody foresaw: the page can be used again, and the text is not lost."""
+        gr.Warning(text("chat.broke", lang(request)))
+        return self._stage.failed(attempt, lang(request))
+
+    def _previous(self) -> str:
+        """Yesterday's version. Raises: BadInput when there is none."""
+        active = self._house.assistant.ledger.active_adapter()
+        if active is None:
+            raise BadInput("there is no version before this one: the base model serves")
+        return previous_version(self._house.assistant.ledger.adapters())

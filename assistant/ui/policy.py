@@ -1,0 +1,74 @@
+"""What a page may load and run: of this server alone, and of scripts in its text those alone that we wrote into it.
+
+`unsafe-eval` has to stay: Gradio's HTML widget compiles its template and its `js_on_load` with `Function`. Both are
+constants of ours; what people and models write reaches them as data. Inline style has to stay, too: Svelte writes it.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Sequence
+from hashlib import sha256
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+INLINE = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
+
+
+def policy(scripts: Sequence[bytes] = ()) -> str:
+    """The Content-Security-Policy under which these inline scripts run, and no other inline script or handler does."""
+    hashes = "".join(f" 'sha256-{b64encode(sha256(script).digest()).decode()}'" for script in scripts)
+    return "; ".join(
+        (
+            "default-src 'self'",
+            f"script-src 'self' 'unsafe-eval'{hashes}",
+            "style-src 'self' 'unsafe-inline'",
+            "img-src 'self' data: blob:",
+            "font-src 'self' data:",
+            "worker-src 'self' blob:",
+            "object-src 'none'",
+            "base-uri 'self'",
+            "form-action 'self'",
+            "frame-ancestors 'self'",
+        )
+    )
+
+
+class StayHome:
+    """Middleware: the browser is told to load nothing from elsewhere, and to tell nobody where it has been.
+
+    Args:
+        script: what pages put into their head once they run.
+    """
+
+    def __init__(self, app: ASGIApp, script: str = "") -> None:
+        self._app, self._script = app, script.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start: Message | None = None
+        page = bytearray()
+
+        async def send_with_policy(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Content-Security-Policy"] = policy()
+                headers["Referrer-Policy"] = "same-origin"
+                headers["X-Content-Type-Options"] = "nosniff"
+                if headers.get("content-type", "").startswith("text/html"):
+                    # Its policy names the scripts in its text: that is known once all of it is.
+                    start = message
+                    return
+            elif start is not None and message["type"] == "http.response.body":
+                page.extend(message.get("body", b""))
+                if message.get("more_body"):
+                    return
+                headers = MutableHeaders(scope=start)
+                headers["Content-Security-Policy"] = policy([*INLINE.findall(page), self._script])
+                await send(start)
+                start, message = None, {**message, "body": bytes(page)}
+            await send(message)
+
+        await self._app(scope, receive, send_with_policy)

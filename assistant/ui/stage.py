@@ -1,0 +1,285 @@
+"""The chat page's widgets, and how they stand: with a conversation on them, while an answer comes, after one failed.
+
+Nothing happens here: what is pressed is handled by `chat`, what is answered by `answers`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from assistant.texts import Language, text
+from assistant.turn import Answered
+from assistant.ui import branches
+from assistant.ui import talk as talks
+from assistant.ui.duel import Duel
+from assistant.ui.markup import both
+from assistant.ui.shell import House, Updates, i18n
+from assistant.ui.talk import USES, Said, Talk
+from assistant.ui.thumbs import Thumbs
+from assistant.versions import previous_version
+from memory.errors import NotFound
+from memory.records import BASE, Exchange
+
+LATEX = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\[", "right": "\\]", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+]
+DESK = """
+const page = window.nightschool;
+page.onAct = (channel, act) => trigger(channel, act);
+const take = () => page.lay(props.value);
+watch("value", take);
+take();
+"""
+
+Attempt = tuple[Talk, str | None]
+"""What the page goes back to when an answer fails: the conversation, and the text of the message box if it was sent."""
+
+
+class Stage:
+    """One for all sessions: what is a session's own lies in `gr.State`."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    # ------------------------------------------------------------------ layout
+
+    def lay_out(self) -> None:
+        self.talk = gr.State(Talk())
+        self.attempt = gr.State((Talk(), None))
+        self.editing = gr.State(None)
+        self.banner = gr.Markdown(visible=False, elem_id="banner")
+        self.passing = gr.HTML(f"<p role='status'>{both('chat.temporary.about')}</p>", visible=False, elem_id="passing")
+        self.earlier = gr.Button(i18n("chat.earlier"), size="sm", visible=False, elem_id="earlier")
+        self.conversation = gr.Chatbot(
+            elem_id="conversation",
+            label="Conversation",
+            show_label=False,
+            container=False,
+            height="100%",
+            scale=1,
+            layout="bubble",
+            buttons=["copy"],
+            placeholder=None,
+            latex_delimiters=LATEX,
+            allow_tags=False,
+            allow_file_downloads=False,
+        )
+        self.desk = gr.HTML(
+            "", elem_id="desk", html_template="<i></i>", js_on_load=DESK, apply_default_css=False, container=False
+        )
+        with gr.Column(elem_id="below"):
+            self.thumbs = Thumbs(self._house)
+            self.thumbs.lay_out()
+            with gr.Accordion(i18n("where.title"), open=False, visible=False, elem_id="where-from") as self.where:
+                self.where_text = gr.HTML()
+            self.duel = Duel(self._house)
+            self.duel.lay_out()
+            self._lay_out_composer()
+
+    def _lay_out_composer(self) -> None:
+        with gr.Row(visible=False, elem_id="editing") as self.edit_row:
+            self.edit_text = gr.HTML()
+            self.edit_cancel = gr.Button(i18n("edit.cancel"), size="sm", elem_id="edit-cancel")
+        with gr.Row(elem_id="composer"):
+            self.message = gr.Textbox(
+                label=i18n("chat.message"),
+                show_label=False,
+                placeholder=i18n("chat.write"),
+                lines=1,
+                max_lines=8,
+                autofocus=True,
+                container=False,
+                scale=1,
+                elem_id="message",
+                html_attributes=gr.InputHTMLAttributes(enterkeyhint="send", spellcheck=True),
+            )
+            self.send = gr.Button(i18n("chat.send"), variant="primary", elem_id="send")
+            self.stop = gr.Button(i18n("chat.stop"), variant="secondary", visible=False, elem_id="stop")
+        with gr.Row(elem_id="tools"):
+            self.memory = gr.Checkbox(value=True, label=i18n("chat.memory"), container=False, elem_id="use-memory")
+            self.use = gr.Dropdown(
+                [(i18n(f"use.{use}"), use) for use in USES],
+                value="both",
+                label=i18n("use.title"),
+                show_label=False,
+                container=False,
+                filterable=False,
+                elem_id="use",
+            )
+            self.blind = gr.Checkbox(
+                value=False, label=i18n("duel.switch"), container=False, visible=False, elem_id="blind"
+            )
+            self.regenerate = gr.Button(i18n("chat.again"), size="sm", visible=False, elem_id="regenerate")
+            self.temporary = gr.Button(i18n("chat.temporary"), size="sm", elem_id="temporary-chat")
+            self.new_chat = gr.Button(i18n("chat.new"), size="sm", elem_id="new-chat")
+
+    @property
+    def view_widgets(self) -> list[Any]:
+        """All that `view` sets, but the conversation itself."""
+        shown = [self.conversation, self.desk, self.where, self.where_text, self.banner, self.regenerate, self.use]
+        return [
+            *shown,
+            self.new_chat,
+            self.temporary,
+            self.passing,
+            self.earlier,
+            self.editing,
+            self.edit_row,
+            self.edit_text,
+        ]
+
+    @property
+    def turning(self) -> list[Any]:
+        """All that an answer sets, from its beginning to its end."""
+        sending = [self.talk, self.attempt, self.message, self.send, self.stop, self.blind]
+        return [*sending, *self.view_widgets, *self.duel.widgets]
+
+    # ------------------------------------------------------------------ which conversation
+
+    def at(self, exchange_id: str | None, user: str) -> Talk:
+        """The branch that ends with an exchange of `user`'s."""
+        ledger = self._house.assistant.ledger
+        branch = [line for line in ledger.branch(exchange_id) if line.user == user]
+        talk = talks.from_branch(branch, user)
+        if talk.conversation_id is not None:
+            talk = replace(talk, use=talks.use_of(*ledger.use(talk.conversation_id)))
+        return self._with_branches(talk)
+
+    def _with_branches(self, talk: Talk) -> Talk:
+        if talk.conversation_id is None:
+            return talk
+        return talk.beside(branches.siblings(self._house.assistant.ledger.forks(talk.conversation_id)))
+
+    # ------------------------------------------------------------------ how it stands
+
+    def view(self, talk: Talk, language: Language) -> Updates:
+        """With a conversation, and nothing going on."""
+        last = self._last(talk)
+        return {
+            self.talk: talk,
+            self.conversation: self._conversation(talk, language),
+            self.desk: self._tools(talk),
+            self.where: gr.Accordion(visible=last is not None),
+            self.where_text: talks.where_from(last, self._recollections(last), language) if last else "",
+            self.regenerate: gr.Button(visible=bool(talk.said)),
+            self.use: gr.Dropdown(value=talk.use, interactive=True, visible=not talk.temporary),
+            self.new_chat: gr.Button(interactive=True),
+            self.temporary: gr.Button(interactive=True, visible=not talk.temporary),
+            self.passing: gr.HTML(visible=talk.temporary),
+            self.earlier: gr.Button(visible=talk.hides),
+            **self.not_editing(),
+        }
+
+    def begun(self, talk: Talk, attempt: Attempt, language: Language) -> Updates:
+        """With the question on the page, and an answer to come."""
+        return {
+            self.talk: talk,
+            self.attempt: attempt,
+            self.conversation: self._conversation(talk, language, unfinished=True),
+            self.desk: self._tools(talk),
+            self.send: gr.Button(visible=False),
+            self.stop: gr.Button(visible=True),
+            self.where: gr.Accordion(visible=True),
+            self.where_text: f"<p>{text('where.writing', language)}</p>",
+            self.regenerate: gr.Button(visible=False),
+            self.use: gr.Dropdown(interactive=False),
+            self.new_chat: gr.Button(interactive=False),
+            self.temporary: gr.Button(interactive=False),
+            **self.not_editing(),
+            **self.duel.closed(),
+            **({} if attempt[1] is None else {self.message: ""}),
+        }
+
+    def written(self, talk: Talk) -> Updates:
+        """With some more of the answer."""
+        return {self.conversation: talks.messages(talk, unfinished=True)}
+
+    def ended(self, talk: Talk, event: Answered, language: Language) -> Updates:
+        """With the whole answer after `talk`."""
+        exchange = event.exchange
+        unkept = not event.stored
+        said = Said(exchange.question, exchange.answer, None if unkept else exchange.id, exchange.adapter)
+        conversation_id = talk.conversation_id if unkept else exchange.conversation_id
+        now = self._with_branches(
+            replace(talk if event.forgotten else talk.plus(said), conversation_id=conversation_id)
+        )
+        where = talks.where_from(exchange, self._recollections(exchange), language)
+        shown = {self.where: gr.Accordion(visible=True), self.where_text: where}
+        return {**self.view(now, language), **shown, **self.warning(event.warning), **self.idle()}
+
+    def failed(self, attempt: Attempt, language: Language) -> Updates:
+        """As it was before the attempt."""
+        talk, message = attempt
+        return {
+            **self.view(talk, language),
+            **({} if message is None else {self.message: message}),
+            **self.idle(),
+            **self.duel.closed(),
+        }
+
+    def idle(self) -> Updates:
+        """Ready for the next message."""
+        return {self.send: gr.Button(visible=True), self.stop: gr.Button(visible=False)}
+
+    def about(self, exchange: Exchange, language: Language) -> Updates:
+        """With where an answer came from."""
+        where = talks.where_from(exchange, self._recollections(exchange), language)
+        return {self.where: gr.Accordion(visible=True, open=True), self.where_text: where}
+
+    def editing_of(self, said: Said, language: Language) -> Updates:
+        """With an earlier message in the box."""
+        return {
+            self.message: said.question,
+            self.editing: said.exchange_id,
+            self.edit_row: gr.Row(visible=True),
+            self.edit_text: f"<p>{text('edit.about', language)}</p>",
+        }
+
+    def not_editing(self) -> Updates:
+        """With a message to come that follows the others."""
+        return {self.editing: None, self.edit_row: gr.Row(visible=False)}
+
+    def warning(self, why: str | None) -> Updates:
+        """With the banner that says why nothing is kept, or without."""
+        return {self.banner: gr.Markdown(talks.literal(why or ""), visible=why is not None)}
+
+    def _conversation(self, talk: Talk, language: Language, *, unfinished: bool = False) -> gr.Chatbot:
+        """The messages together with their thumbs: one without the other would shift the thumbs."""
+        ledger = self._house.assistant.ledger
+        ratings = ledger.ratings([s.exchange_id for s in talk.visible if s.exchange_id])
+        return gr.Chatbot(
+            talks.messages(talk, unfinished=unfinished),
+            feedback_value=talks.thumbs(talk, ratings),
+            placeholder=text("chat.welcome", language),
+        )
+
+    def _tools(self, talk: Talk) -> str:
+        """For the script: what to put beneath each answer."""
+        active = self._house.assistant.ledger.active_adapter()
+        before = previous_version(self._house.assistant.ledger.adapters()) if active else None
+        versions = {"previous": before if before != BASE else None, "base": active is not None}
+        return json.dumps({"answers": talks.tools(talk), **versions})
+
+    def _last(self, talk: Talk) -> Exchange | None:
+        last = talk.said[-1].exchange_id if talk.said else None
+        return self._house.assistant.ledger.exchange(last) if last else None
+
+    def _recollections(self, exchange: Exchange) -> list[Mapping[str, Any]]:
+        """What the exchange was given, with the questions as they stand in the ledger now."""
+        found: list[Mapping[str, Any]] = []
+        for recollection in exchange.recollections:
+            exchange_id = recollection["exchange_id"]
+            try:
+                known = self._house.assistant.ledger.exchange(exchange_id).question if exchange_id else None
+                question = known or str(recollection.get("source"))
+            except NotFound:
+                question = "(deleted since)"
+            found.append({**recollection, "question": question})
+        return found

@@ -1,0 +1,101 @@
+"""What a conversation may be used for, and what was said of an answer: chosen in the chat, and there when one looks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from assistant import feedback
+from assistant.turn import Ask, prepare
+from assistant.ui.talk import USES
+from training import lessons
+
+if TYPE_CHECKING:
+    from conftest import Site
+
+pytestmark = pytest.mark.browser
+
+ANSWERS = "#conversation [data-testid=bot]"
+LIKE, DISLIKE = "button[title='Like'], button[title='Liked']", "button[title='Dislike'], button[title='Disliked']"
+SAID_OF_IT = "What you said of this answer"
+
+
+def choose_use(page: Any, name: str) -> None:
+    """Say what this chat may be used for."""
+    page.click("#use input")
+    page.get_by_role("option", name=name, exact=True).click()
+
+
+def test_a_conversation_is_used_for_what_was_chosen(site: Site) -> None:
+    """Chosen before the first word, it holds from the first exchange on; changed later, at once; a reload shows it.
+    Neither recall nor the night has any of a conversation that is for neither.
+    """
+    page, ledger = site.open(), site.assistant.ledger
+    choose_use(page, "Neither")
+    site.ask(page, "my owl is called Athena", "Athena")
+    (exchange,) = ledger.newest_exchanges(user="local", limit=5)
+    assert ledger.use(exchange.conversation_id) == (False, False)
+    page.click(LIKE)
+    page.locator("#lesson-status").get_by_text("nights leave it out").wait_for()
+    page.click("#feedback-cancel")
+    assert prepare(site.assistant, Ask("what is my owl called?")).prompt.used == ()
+    assert lessons.in_force(ledger) == []
+    page.reload()
+    page.wait_for_selector(ANSWERS)
+    assert page.input_value("#use input") == "Neither"
+    choose_use(page, "Remember only")
+    site.wait_for(lambda: ledger.use(exchange.conversation_id) == (True, False))
+    assert [r.exchange_id for r in prepare(site.assistant, Ask("my owl is called?")).prompt.used] == [exchange.id]
+    assert lessons.in_force(ledger) == []
+    choose_use(page, "Learn only")
+    site.wait_for(lambda: ledger.use(exchange.conversation_id) == USES["train"])
+    assert prepare(site.assistant, Ask("what is my owl called?")).prompt.used == ()
+    assert [lesson.exchange_id for lesson in lessons.in_force(ledger)] == [exchange.id]
+    page.click("#new-chat")
+    page.wait_for_selector(ANSWERS, state="detached")
+    assert page.input_value("#use input") == "Remember and learn"
+    page.click("#temporary-chat")
+    page.wait_for_selector("#use", state="detached")
+
+
+def test_the_form_comes_back_with_what_was_said(site: Site) -> None:
+    """After a reload, too; a change of mind keeps comment and better answer, and reasons that go with both thumbs."""
+    exchange = site.told("hello")
+    feedback.rate(
+        site.assistant, exchange.id, -1, reasons=["inaccurate", "other"], comment="be polite", correction="Good day!"
+    )
+    page = site.open(ready=".ns-tools")
+    page.get_by_role("button", name=SAID_OF_IT).click()
+    page.wait_for_selector("#feedback-form")
+    assert page.input_value("#feedback-correction textarea") == "Good day!"
+    comment = page.locator("#feedback-comment").locator("input, textarea")
+    assert comment.input_value() == "be polite"
+    assert [page.get_by_label(one).is_checked() for one in ("inaccurate", "other", "too long")] == [True, True, False]
+    page.get_by_label("too long").check()
+    page.click("#feedback-save")
+    page.wait_for_selector("#feedback-form", state="detached")
+    rating = site.assistant.ledger.rating(exchange.id)
+    assert rating is not None
+    assert (set(rating.reasons), rating.correction) == ({"inaccurate", "other", "too long"}, "Good day!")
+    page.click(LIKE)
+    page.get_by_label("well written").wait_for()
+    assert page.input_value("#feedback-correction textarea") == "Good day!"
+    rating = site.assistant.ledger.rating(exchange.id)
+    assert rating is not None
+    assert (rating.value, rating.reasons, rating.comment, rating.correction) == (1, ["other"], "be polite", "Good day!")
+
+
+def test_a_tab_that_knows_of_no_rating_loses_none_of_it(site: Site) -> None:
+    """The same thumb, given once more in a tab that was opened before the first, keeps what was said with it."""
+    exchange = site.told("hello")
+    page = site.open(ready=ANSWERS)
+    assert page.get_by_role("button", name=SAID_OF_IT).count() == 0
+    feedback.rate(site.assistant, exchange.id, -1, reasons=["too long"], correction="Hi.")
+    page.click(DISLIKE)
+    page.wait_for_selector("#feedback-form")
+    assert page.input_value("#feedback-correction textarea") == "Hi."
+    rating = site.assistant.ledger.rating(exchange.id)
+    assert rating is not None
+    assert (rating.reasons, rating.correction) == (["too long"], "Hi.")
+    assert len(site.assistant.ledger.lessons()) == 1
