@@ -53,7 +53,8 @@ def ask_many(
     for place, question in enumerate(ready):
         exchange = exchange_of(assistant, question, said[place])
         warning = store_exchange(assistant, exchange) if store else None
-        answered.append(Answered(exchange, said[place].prompt_tokens, said[place].answer_tokens, warning))
+        asked, answers = said[place].prompt_tokens, said[place].answer_tokens
+        answered.append(Answered(exchange, asked, answers, warning, stored=store and warning is None))
     return answered
 
 

@@ -95,6 +95,7 @@ class Answered:
 
     `warning` says in one line what the asker should know: that the exchange was not stored, that the dialogue was too
     long to be read whole, that the answer broke off. In the last case `broke` is why; what was said by then stands.
+    `stored` is whether the ledger has it.
     """
 
     exchange: Exchange
@@ -102,6 +103,7 @@ class Answered:
     answer_tokens: int
     warning: str | None = None
     broke: Exception | None = None
+    stored: bool = True
 
 
 TurnEvent = Recalled | Words | Answered
@@ -197,9 +199,12 @@ def _turn(assistant: Assistant, ask: Ask, measured: Measured) -> Iterator[TurnEv
     exchange = exchange_of(assistant, ready, said)
     measured.answered(said.finish, said.prompt_tokens, said.answer_tokens, broke)
     not_stored = None if ask.temporary else store(assistant, exchange)
+    stored = not ask.temporary and not_stored is None
     broken = f"the answer broke off: {one_line(broke)}" if broke else None
     warning = "; ".join(filter(None, [not_stored, _left_out(ready.prompt), broken]))
-    yield Answered(exchange, said.prompt_tokens, said.answer_tokens, warning=warning or None, broke=broke)
+    yield Answered(
+        exchange, said.prompt_tokens, said.answer_tokens, warning=warning or None, broke=broke, stored=stored
+    )
 
 
 def prepare(assistant: Assistant, ask: Ask) -> Prepared:

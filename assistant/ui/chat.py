@@ -392,7 +392,7 @@ class Chat:
 
     def _ended(self, talk: Talk, event: Answered, language: Language) -> Updates:
         exchange = event.exchange
-        unkept = bool(event.warning) or talk.temporary
+        unkept = not event.stored
         stored = None if unkept else exchange.id
         said = Said(exchange.question, exchange.answer, stored, exchange.adapter)
         conversation_id = talk.conversation_id if unkept else exchange.conversation_id
