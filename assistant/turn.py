@@ -102,6 +102,7 @@ class Answered:
 
     `warning` says in one line what the asker should know: that the exchange was not stored, that the dialogue was too
     long to be read whole, that the answer broke off. In the last case `broke` is why; what was said by then stands.
+    `stored` is whether the ledger has it.
     """
 
     exchange: Exchange

@@ -123,8 +123,8 @@ class Duel:
                         yield {side: literal(said)}
                 elif isinstance(event, Answered):
                     answered.append(event)
-                    if event.warning:
-                        raise NotRemembered(event.warning)
+                    if not event.stored:
+                        raise NotRemembered(event.warning or "it was not stored")
                     yield {side: literal(event.exchange.answer)}
             if ask.stop.is_set():
                 return answered[0].exchange.id, self.closed()

@@ -325,7 +325,8 @@ def test_a_full_disk_is_told_and_gets_over(tmp_path: Path) -> None:
         raise NotRemembered(full)
 
     ledger.add_exchange = refuse  # type: ignore[assignment]
-    assert said(assistant, "meanwhile").warning == str(NotRemembered(full))
+    meanwhile = said(assistant, "meanwhile")
+    assert (meanwhile.warning, meanwhile.stored) == (str(NotRemembered(full)), False)
     ledger.add_exchange = real  # type: ignore[method-assign]
     after = said(assistant, "after")
     assert after.warning is None
@@ -348,9 +349,23 @@ def test_what_was_said_before_an_engine_failed_is_kept(tmp_path: Path) -> None:
     assistant = testing.assistant(tmp_path, engine=FailingEngine())
     *_, last = turn(assistant, Ask("hello"))
     assert isinstance(last, Answered)
-    assert last.warning == "the answer broke off: adapter v1 is damaged"
+    assert (last.warning, last.stored) == ("the answer broke off: adapter v1 is damaged", True)
     kept = assistant.ledger.exchange(last.exchange.id)
     assert (kept.answer, kept.finish_reason) == ("Well", "stopped")
+
+
+def test_a_dialogue_that_is_too_long_is_told_and_stored(assistant: Assistant) -> None:
+    """The oldest go, and the warning does not mean that anything was lost."""
+    history: list[Message] = []
+    for i in range(3):
+        history += [{"role": "user", "content": f"question {i} " + "x " * 20}, {"role": "assistant", "content": "yes"}]
+    small = replace(assistant, settings=assistant.settings.model_copy(update={"prompt_tokens": 64}))
+    answered = said(small, Ask("and now?", history=history, memory=False))
+    told = (
+        "the conversation is longer than the model reads at once: its first 2 messages and their answers were left out"
+    )
+    assert (answered.warning, answered.stored) == (told, True)
+    assert small.ledger.exchange(answered.exchange.id).question == "and now?"
 
 
 class SilentEngine(testing.ScriptedEngine):
