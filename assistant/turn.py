@@ -111,7 +111,6 @@ class Answered:
     warning: str | None = None
     broke: Exception | None = None
     stored: bool = True
-    """Whether the ledger has it."""
     forgotten: bool = False
     """Whether something that it was answered with was forgotten meanwhile: it must not be gone on with either."""
 

@@ -207,9 +207,8 @@ class Stage:
         unkept = not event.stored
         said = Said(exchange.question, exchange.answer, None if unkept else exchange.id, exchange.adapter)
         conversation_id = talk.conversation_id if unkept else exchange.conversation_id
-        now = self._with_branches(
-            replace(talk if event.forgotten else talk.plus(said), conversation_id=conversation_id)
-        )
+        goes_on = talk if event.forgotten else talk.plus(said)
+        now = self._with_branches(replace(goes_on, conversation_id=conversation_id))
         where = talks.where_from(exchange, self._recollections(exchange), language)
         shown = {self.where: gr.Accordion(visible=True), self.where_text: where}
         return {**self.view(now, language), **shown, **self.warning(event.warning), **self.idle()}
