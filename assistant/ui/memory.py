@@ -121,7 +121,9 @@ class MemoryPage:
         everything = [*listed, *detail]
         first = [self.query, self.kind]
         pages.load(self.on_search, first, everything, **HIDDEN)
-        gr.on([self.query.submit, self.kind.change], self.on_search, first, everything, **HIDDEN)
+        # The last of several counts: what was asked for while another search went on must not be lost.
+        looked_for = [self.query.submit, self.kind.change]
+        gr.on(looked_for, self.on_search, first, everything, trigger_mode="always_last", **HIDDEN)
         self.newer.click(self.on_newer, looking, everything, **HIDDEN)
         self.older.click(self.on_older, looking, everything, **HIDDEN)
         self.on.input(self.on_switch, self.on, None, **HIDDEN)
