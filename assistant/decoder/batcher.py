@@ -1,7 +1,8 @@
 """Many answers at once: who is computed next. `Batcher.step` is the story: leave, join, schedule, run, absorb.
 
 Answers join and leave between two passes. Whoever is being answered gets one token a pass; what room is left reads the
-prompts of those who have just come, in turns, so that a long one delays the others by little. Continuous batching:
+prompts of those who have just come: half of it whoever came first, the rest whoever has least to read, so that a long
+prompt delays others by little, and is not put off for ever. Continuous batching:
 Orca (OSDI 2022); prompts in pieces: Sarathi (arXiv 2308.16369).
 """
 
@@ -63,6 +64,7 @@ class Request:
         self.computed = 0
         self.reused = 0
         self.held: Held | None = None
+        self.number = 0
         self.dice = np.random.default_rng(self.sampling.seed)
 
     @property
@@ -101,6 +103,7 @@ class Batcher:
         self._waiting: deque[Request] = deque()
         self._running: list[Request] = []
         self._closed = False
+        self._joined = 0
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
 
@@ -174,24 +177,24 @@ class Batcher:
                 self._end(request, RuntimeError("there is no room for the conversation's keys and values"))
                 continue
             request.computed = request.reused = request.held.named * 16
+            self._joined += 1
+            request.number = self._joined
             self._waiting.popleft()
             with self._changed:
                 self._running.append(request)
 
     def _schedule(self) -> list[tuple[Request, Row]]:
-        """One row for each answer; the rest for prompts, in equal parts, sorted so that adapters stand together."""
+        """One row for each answer, the rest for prompts; sorted so that adapters stand together."""
         room = self._runner.rows
         shares = dict.fromkeys(self._running[:room], 1)
         room -= len(shares)
-        reading = [request for request in shares if request.pending > 1]
-        while room and reading:
-            part = max(1, room // len(reading))
-            for request in list(reading):
-                more = min(part, room, request.pending - shares[request])
-                shares[request] += more
-                room -= more
-                if shares[request] == request.pending:
-                    reading.remove(request)
+        reading = sorted((request for request in shares if request.pending > 1), key=lambda request: request.pending)
+        first = min(reading, key=lambda request: request.number, default=None)
+        turns = [(first, room // 2)] if first else []
+        for request, most in [*turns, *((request, room) for request in reading)]:
+            more = min(most, room, request.pending - shares[request])
+            shares[request] += more
+            room -= more
         # Whoever did not find room, or much of it, is first next time.
         self._running = self._running[len(shares) :] + self._running[: len(shares)]
         rows = []

@@ -13,6 +13,9 @@ from typing import Any
 import numba
 import platformdirs
 
+SOURCES = ("forward.py", "packing.py", "vectors.py")
+"""What is compiled."""
+
 KEPT = 3
 """Versions of the decoder whose code is kept: who goes back to the one before finds it."""
 
@@ -21,8 +24,8 @@ def folder() -> Path:
     """Named by all that the code depends on: numba itself looks at a function's own file, not at what it calls."""
     base = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("nightschool", appauthor=False)
     digest = hashlib.sha256(numba.__version__.encode())
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
+    for name in SOURCES:
+        digest.update(Path(__file__).with_name(name).read_bytes())
     return Path(base) / "compiled" / digest.hexdigest()[:16]
 
 

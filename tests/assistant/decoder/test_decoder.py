@@ -257,6 +257,29 @@ def test_more_than_fit_wait_for_their_turn(warm: LocalEngine, plain: LocalEngine
     assert said == [answer(plain, dialogue(i), tokens=10) for i in range(9)]
 
 
+def test_who_has_little_to_read_does_not_wait_for_who_has_much(warm: LocalEngine) -> None:
+    """Nor is the long prompt put off: it has half of what room there is, until it is read."""
+    from assistant.decoder.batcher import Request
+
+    batcher = decoder_of(warm)._batcher
+    batcher.close()
+    long, *short = (
+        Request([5 + i] * tokens, Sampling(4), None, None, frozenset(), Event())
+        for i, tokens in enumerate([200, 20, 20, 20])
+    )
+    batcher._waiting.extend([long, *short])
+    batcher._join()
+    reads = []
+    for _ in range(2):
+        rows = batcher._schedule()
+        reads.append([sum(request is one for one, _ in rows) for request in (long, *short)])
+        for request, row in rows:
+            request.computed = row.position + 1
+        assert len(rows) == batcher._runner.rows
+    assert all(read[0] > batcher._runner.rows // 3 for read in reads)
+    assert sum(read[1] for read in reads) == 20, "the first of the short ones is through in two passes"
+
+
 def test_a_stop_frees_the_place_at_once(warm: LocalEngine) -> None:
     """Within half a second of it, with 15 others under way; theirs go on."""
     decoder = decoder_of(warm)
