@@ -100,7 +100,9 @@ class MemoryPage:
         detail = [self.one, self.detail, self.answer, self.use]
         everything = [*listed, *detail]
         pages.load(self.on_search, looking, everything, **HIDDEN)
-        gr.on([self.query.submit, self.kind.change], self.on_search, looking, everything, **HIDDEN)
+        # What is asked while an answer is under way is what is wanted: Gradio would drop it.
+        last = {**HIDDEN, "trigger_mode": "always_last"}
+        gr.on([self.query.submit, self.kind.change], self.on_search, looking, everything, **last)
         self.chosen.input(self.on_choose, self.chosen, detail, **HIDDEN)
         self.save.click(self.on_save, [self.chosen, self.answer, self.use, *looking], everything, **HIDDEN)
         self.forget.click(self.on_forget, [self.chosen, *looking], everything, **HIDDEN)
