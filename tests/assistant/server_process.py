@@ -1,10 +1,11 @@
-"""A server in a process of its own: `server_process.py HOME [ERROR MESSAGE]`.
+"""A server in a process of its own: `apart`.
 
 Its model is loaded once HOME/go is there, or can't be. It tells where it listens, and `ended` when `run` comes back.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -57,5 +58,10 @@ def main(home: Path, error: str = "", message: str = "") -> int:
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))
+def apart(told: str, complained: str, home: str, *failure: str) -> None:
+    """`main` as a process: what it says goes into the files `told` and `complained`. Raises: SystemExit."""
+    for stream, path in ((sys.stdout, told), (sys.stderr, complained)):
+        with Path(path).open("w") as file:
+            os.dup2(file.fileno(), stream.fileno())
+    Path(home).mkdir(exist_ok=True)
+    sys.exit(main(Path(home), *failure))

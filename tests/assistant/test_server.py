@@ -5,10 +5,7 @@ In processes of their own: a signal ends them, and they want the event loop that
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
+import multiprocessing
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,30 +14,65 @@ from pathlib import Path
 
 import httpx
 import pytest
+import server_process
 
 from assistant.server import listen
 from memory.errors import BadInput
 from memory.ledger import Ledger
 
+FORKS = multiprocessing.get_context("forkserver")
+# Importing Gradio takes most of the time of such a server: it is imported once, and each server is a fork of who did.
+FORKS.set_forkserver_preload(["gradio", "assistant.server", "assistant.ui"])
+
+
+class Served:
+    """A server in a process of its own, over `home`. `address` is where it listens."""
+
+    def __init__(self, home: Path, *failure: str) -> None:
+        self._told, self._complained = home.parent / "stdout", home.parent / "stderr"
+        self._told.touch()
+        arguments = (str(self._told), str(self._complained), str(home), *failure)
+        self._process = FORKS.Process(target=server_process.apart, args=arguments)
+        self._process.start()
+        deadline = time.monotonic() + 60
+        while "\n" not in self._told.read_text():
+            assert time.monotonic() < deadline
+            assert self._process.is_alive(), self._complained.read_text()
+            time.sleep(0.01)
+        self.address = self._told.read_text().splitlines()[0]
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+
+    def ended(self, timeout: float) -> tuple[int | None, str, str]:
+        """(exit status, what it told after its address, what it complained of) once it has ended; None: it has not."""
+        self._process.join(timeout)
+        told = self._told.read_text().removeprefix(f"{self.address}\n")
+        return self._process.exitcode, told, self._complained.read_text()
+
+    def kill(self) -> None:
+        """SIGKILL, if it still runs."""
+        self._process.kill()
+        self._process.join()
+
 
 @contextmanager
-def serving(home: Path, *failure: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server over `home`, and where it listens."""
-    root = Path(__file__).parents[2]
-    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("server_process.py")), str(home), *failure],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": path},
-    )
+def serving(home: Path, *failure: str) -> Iterator[Served]:
+    """A server over `home`."""
+    process = Served(home, *failure)
     try:
-        assert process.stdout is not None
-        yield process, process.stdout.readline().strip()
+        yield process
     finally:
         process.kill()
-        process.communicate()
+
+
+def ready_home(tmp_path: Path) -> Path:
+    """A home whose model may be loaded at once."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "go").touch()
+    return home
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.2", "example.org"])  # noqa: S104 - it is refused
@@ -59,34 +91,34 @@ def test_others_are_listened_to_once_there_are_accounts() -> None:
 
 def test_it_is_ready_once_the_model_is(tmp_path: Path) -> None:
     """The page is there before; SIGTERM ends it, and comes back to whom it serves for instead of killing."""
-    with serving(tmp_path) as (process, address):
+    with serving(tmp_path / "home") as process:
+        address = process.address
         loading = httpx.get(f"{address}/ready")
         assert (loading.status_code, httpx.get(f"{address}/").status_code) == (503, 200)
         assert "the model is being loaded" in loading.text
         assert httpx.get(f"{address}/v1/nothing").json()["error"]["message"] == "there is no '/v1/nothing'"
-        (tmp_path / "go").touch()
+        (tmp_path / "home" / "go").touch()
         deadline = time.monotonic() + 20
         while httpx.get(f"{address}/ready").status_code != 200:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        told, _ = process.communicate(timeout=20)
-    assert (process.returncode, told) == (0, "ended\n")
+        process.terminate()
+        assert process.ended(timeout=20)[:2] == (0, "ended\n")
 
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_answers_under_way_end_with_the_server(tmp_path: Path, stream: bool) -> None:
     """At once and without a traceback: what was said is stored, and sent to who still listens."""
-    (tmp_path / "go").touch()
+    home = ready_home(tmp_path)
     body = {"messages": [{"role": "user", "content": "word " * 1000}], "max_tokens": 2000, "stream": stream}
-    with serving(tmp_path) as (process, address), ThreadPoolExecutor(1) as program:
-        reply = program.submit(httpx.post, f"{address}/v1/chat/completions", json=body, timeout=60)
+    with serving(home) as process, ThreadPoolExecutor(1) as program:
+        reply = program.submit(httpx.post, f"{process.address}/v1/chat/completions", json=body, timeout=60)
         time.sleep(1.5)
-        process.send_signal(signal.SIGTERM)
-        told, complained = process.communicate(timeout=20)
+        process.terminate()
+        ended = process.ended(timeout=20)
         assert (reply.result().status_code, reply.result().text.count("word") > 5) == (200, True)
-    assert (process.returncode, told, complained) == (0, "ended\n", "")
-    ((exchange, _),) = Ledger.open(tmp_path / "ledger.db").rated_exchanges([1]).values()
+    assert ended == (0, "ended\n", "")
+    ((exchange, _),) = Ledger.open(home / "ledger.db").rated_exchanges([1]).values()
     assert exchange.finish_reason == "stopped"
     assert 5 < len(exchange.answer.split()) < 2000
 
@@ -94,8 +126,7 @@ def test_answers_under_way_end_with_the_server(tmp_path: Path, stream: bool) -> 
 @pytest.mark.parametrize("error", ["ModelUnavailable", "ImportError"])
 def test_a_model_that_can_not_be_loaded_ends_it(tmp_path: Path, error: str) -> None:
     """With its reason, whatever that is: a server that never gets ready is none."""
-    (tmp_path / "go").touch()
-    with serving(tmp_path, error, "the weights are damaged") as (process, _):
-        told, complained = process.communicate(timeout=30)
-    assert (process.returncode, told) == (1, "")
+    with serving(ready_home(tmp_path), error, "the weights are damaged") as process:
+        status, told, complained = process.ended(timeout=30)
+    assert (status, told) == (1, "")
     assert complained.splitlines()[-1] == "the weights are damaged"
