@@ -130,5 +130,5 @@ def test_a_title_goes_with_what_it_may_say(assistant: Assistant) -> None:
     first = told(assistant, CAPITAL)
     told(assistant, "And of Peru?", conversation_id=first.conversation_id, parent_id=first.id)
     assistant.ledger.suggest_title(first.conversation_id, "Capital of Turkey")
-    forget(assistant.ledger, lambda: assistant.memory, assistant.settings.home, assistant.key, exchange=first.id)
+    forget(assistant.ledger, assistant.memory.forget, assistant.settings.home, assistant.key, exchange=first.id)
     assert assistant.ledger.title(first.conversation_id) == "And of Peru?"

@@ -492,7 +492,7 @@ def test_a_ledger_that_is_full(world: World, tmp_path: Path) -> None:
     """What can't be stored can't be rated: the bench stops, rather than measure a user who was not heard."""
 
     def fill(product: Product) -> None:
-        def refuse(_: object, *, since: int | None = None) -> int:
+        def refuse(_: object, **more: object) -> int:
             raise NotRemembered("database or disk is full")
 
         product.assistant.ledger.add_exchange = refuse  # type: ignore[assignment]
