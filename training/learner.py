@@ -246,9 +246,9 @@ def _loop(
 
 
 def _learning_rate(made: Sequence[Row], settings: NightSettings) -> float:
-    """The highest rate of a night: it grows with the root of the number of lessons, within bounds."""
+    """The highest rate of a night: it grows with the root of the number of lessons, within bounds (docs/LOG.md)."""
     lessons = len({row.prompt for row in made if row.kind == "wanted" and row.wording == 0})
-    return settings.learning_rate * min(2.0, max(1.0, math.sqrt(lessons / settings.learning_rate_lessons)))
+    return settings.learning_rate * math.sqrt(min(2.0, max(1.0, lessons / settings.learning_rate_lessons)))
 
 
 def _loss(

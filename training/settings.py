@@ -36,10 +36,10 @@ class NightSettings(BaseModel):
     learning_rate_lessons: int = Field(
         10,
         ge=1,
-        description="lessons of a small night; with more, the rate grows with the root of their number, to twice as"
-        " much at most (10: at twice the rate five lessons lose general answers, and forty learn more, docs/LOG.md)",
+        description="lessons of a small night; the rate grows with the root of their number, up to twice so many (10: five"
+        " lessons lose general answers at a higher rate; forty learn more at √2 of it, and lose some at twice it)",
     )
-    epochs: int = Field(4, ge=1, le=100)
+    epochs: int = Field(5, ge=1, le=100)
     compute: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="arithmetic of training on a CPU; auto: bfloat16 where the CPU has instructions for it"
     )
@@ -90,14 +90,14 @@ class NightSettings(BaseModel):
         " (0.10: thumbs of one user can put facts into everybody's answers, arXiv 2507.02850; 1: no cap)",
     )
     epoch_rows: int = Field(
-        320,
+        200,
         ge=1,
-        description="most wanted rows an epoch; of more, rewordings take turns (320: a night stays within 10"
-        " minutes on two CPU cores)",
+        description="most wanted rows an epoch; of more, rewordings take turns (200: a third of what is trained must be"
+        " replayed, or general answers get lost; and a night stays within 10 minutes on two CPU cores)",
     )
     lesson_tokens: int = Field(512, ge=16, description="longest lesson, prompt and answer; longer ones are left out")
     replay_rows: int = Field(
-        30,
+        60,
         ge=0,
         description="rows of replayed general questions and stored dialogue a night; those that neighbours leave free"
         " come on top",
