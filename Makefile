@@ -28,7 +28,7 @@ ANY = $(if $(ARGS),|| [ $$? -eq 5 ])
 
 test: .venv/.dev .venv/.axe
 	$(BIN)/nightschool fetch
-	$(BIN)/python -m pytest -m "not ($(ALONE)) and not gpu and not vllm" --numprocesses auto --dist worksteal $(ARGS) $(ANY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not ($(ALONE)) and not gpu and not vllm" --numprocesses auto --dist worksteal $(ARGS) $(ANY)
 	$(BIN)/python -m pytest -m "($(ALONE)) and not gpu and not vllm" $(ARGS) $(ANY)
 
 lint: .venv/.dev

@@ -36,8 +36,8 @@ class NightSettings(BaseModel):
     learning_rate_lessons: int = Field(
         10,
         ge=1,
-        description="lessons of a small night; the rate grows with the root of their number, up to twice so many (10: at a"
-        " higher rate five lessons lose general answers; forty learn more at √2 of it, and lose some at twice it)",
+        description="lessons of a small night; the rate grows with the root of their number, up to twice so many (10:"
+        " at a higher rate five lessons lose general answers; forty learn more at √2 of it, and lose some at twice it)",
     )
     epochs: int = Field(5, ge=1, le=100)
     compute: Literal["auto", "float32", "bfloat16"] = Field(
