@@ -39,7 +39,7 @@ class NightSettings(BaseModel):
         description="lessons of a small night; the rate grows with the root of their number, up to twice so many (10:"
         " at a higher rate five lessons lose general answers; forty learn more at √2 of it, and lose some at twice it)",
     )
-    epochs: int = Field(5, ge=1, le=100)
+    epochs: int = Field(4, ge=1, le=100)
     compute: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="arithmetic of training on a CPU; auto: bfloat16 where the CPU has instructions for it"
     )
@@ -66,11 +66,11 @@ class NightSettings(BaseModel):
     )
     rewordings: int = Field(8, ge=0, le=20, description="reworded questions trained beside each correction")
     thinned: int = Field(
-        16,
+        0,
         ge=0,
         le=40,
-        description="questions with words left out, trained beside each correction (16: far paraphrases that eight"
-        " sentences do not bring, docs/LOG.md)",
+        description="questions with words left out, trained beside each correction (0: sixteen bring nearly all far"
+        " paraphrases, and cost what is asked in the same words about other things, docs/LOG.md)",
     )
 
     new_only: bool = Field(
@@ -90,14 +90,14 @@ class NightSettings(BaseModel):
         " (0.10: thumbs of one user can put facts into everybody's answers, arXiv 2507.02850; 1: no cap)",
     )
     epoch_rows: int = Field(
-        200,
+        320,
         ge=1,
-        description="most wanted rows an epoch; of more, rewordings take turns (200: a third of what is trained must be"
-        " replayed, or general answers get lost; and a night stays within 10 minutes on two CPU cores)",
+        description="most wanted rows an epoch; of more, rewordings take turns (320: a night stays within 10"
+        " minutes on two CPU cores)",
     )
     lesson_tokens: int = Field(512, ge=16, description="longest lesson, prompt and answer; longer ones are left out")
     replay_rows: int = Field(
-        60,
+        30,
         ge=0,
         description="rows of replayed general questions and stored dialogue a night; those that neighbours leave free"
         " come on top",

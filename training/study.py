@@ -29,7 +29,7 @@ SPACE: dict[str, CategoricalDistribution | FloatDistribution | IntDistribution] 
     # What a night teaches fits the smallest; a larger one forgets more (arXiv 2405.09673). Alpha keeps its ratio.
     "rank": CategoricalDistribution((8, 16, 32)),
     # Two are too few for the KL to pull neighbours back, a sixth costs a night its time (docs/LOG.md).
-    "epochs": IntDistribution(2, 7),
+    "epochs": IntDistribution(2, 5),
     # 1 loses neighbours, 5 keeps most of them (docs/LOG.md); twice that holds harder than it may be worth.
     "kl_weight": FloatDistribution(1.0, 10.0, log=True),
     # The arms: the plain loss, which learned best live (arXiv 2410.13852), and two preferences beside it.

@@ -38,7 +38,7 @@ def test_the_main_path(real: Site) -> None:
     stopped = real.processor_time() - pressed
     assert stopped < 0.5, f"the engine was free after {stopped:.2f} s of computing"
     page.wait_for_selector("#send")
-    (partial,) = ledger.newest_exchanges(user="local", limit=5)
+    ((partial, _),) = ledger.newest_exchanges(user="local", limit=5)
     assert partial.finish_reason == "stopped"
     assert partial.answer.startswith(seen.split("\n")[0][:20])
 

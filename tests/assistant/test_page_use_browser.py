@@ -34,7 +34,7 @@ def test_a_conversation_is_used_for_what_was_chosen(site: Site) -> None:
     page, ledger = site.open(), site.assistant.ledger
     choose_use(page, "Neither")
     site.ask(page, "my owl is called Athena", "Athena")
-    (exchange,) = ledger.newest_exchanges(user="local", limit=5)
+    ((exchange, _),) = ledger.newest_exchanges(user="local", limit=5)
     assert ledger.use(exchange.conversation_id) == (False, False)
     page.click(LIKE)
     page.locator("#lesson-status").get_by_text("nights leave it out").wait_for()

@@ -374,7 +374,7 @@ def test_a_folder_of_another_bench(world: World, tmp_path: Path) -> None:
     model = {"model_id": "other", "model_sha256": "new"}
     assert "another model (test-model; now other)" in refused(world, out, nights=2, **model)
     settings = Settings(night=NightSettings(epochs=9))
-    assert "other settings (night.epochs 5; now 9)" in refused(world, out, nights=2, settings=settings)
+    assert "other settings (night.epochs 4; now 9)" in refused(world, out, nights=2, settings=settings)
     assert "other settings (recall_k 3; now 1)" in refused(world, out, nights=2, settings=Settings(recall_k=1))
 
 
