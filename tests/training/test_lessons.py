@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from memory.testing import lesson
-from training.lessons import holds, mark
+from memory.ledger import Ledger
+from memory.testing import lesson, rating
+from training.lessons import all_in_force, holds, in_force, mark
+from training.testing import rate
 
 LESSONS = [lesson(name, f"r-{name}", f"e-{name}") for name in ("a", "b", "c", "d")]
 
@@ -26,3 +28,17 @@ def test_no_lessons() -> None:
     """Of nothing nothing can be taken back."""
     assert holds([mark([])], []) == [True]
     assert holds([], LESSONS) == []
+
+
+def test_of_a_version_every_lesson_must_be_in_force(ledger: Ledger) -> None:
+    """One that was taken back, may no longer be trained, or is forgotten is not; whatever else the ledger holds."""
+    for name in ("turkey", "peru", "mali"):
+        rate(ledger, name, f"What is the capital of {name.title()}?", correction="Something else.")
+    assert all_in_force(ledger, ["turkey", "peru"])
+    assert all_in_force(ledger, [])
+    assert not all_in_force(ledger, ["turkey", "forgotten"])
+    ledger.rate(rating("r-undone", "e-peru", value=0), None)
+    assert not all_in_force(ledger, ["turkey", "peru"])
+    assert [x.id for x in in_force(ledger)] == ["turkey", "mali"]
+    ledger.set_use("c1", remember=True, train=False)
+    assert not all_in_force(ledger, ["turkey"])
