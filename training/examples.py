@@ -3,13 +3,12 @@
 The chat template is the tokenizer's, through the engine's own `render`, so that the night trains the very prompts
 that the day asks. Loss falls on the answer and on the token that ends it, never on the prompt.
 
-One step of the optimiser sees about `batch_rows` rows of every kind. Where their lengths are far apart they go through
-the model in several batches of like length, and their losses are summed up as if it had been one.
+One step of the optimiser sees about `batch_rows` rows, of every kind its share. They go through the model as one packed
+sequence, or as several where that would be long, and their losses are summed up as if it had been one.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -27,15 +26,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["wanted", "unwanted", "replay"]
 """What is done with an answer: it is learned, unlearned, or held as the base would say it."""
-
-PADDING_MAX = 0.10
-"""Most of an epoch's positions that may be padding."""
-
-PASS = 32
-"""What a further batch costs beside its tokens, in tokens: its prefix and its rows each read all of the weights."""
-
-PRICES = (math.inf, 1.0, 0.5, 0.25, 0.125, 0.0)
-"""What a further batch is said to cost, in shares of what it does cost. The first that keeps `PADDING_MAX` is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +64,33 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Rows that share a prefix, padded on the left behind it, so that all answers end together.
+class Pack:
+    """Rows one behind another, after the tokens that all of them begin with: one sequence, without padding.
 
-    Every row of a chat begins with the same system message; computing it once a batch saves near half of all tokens.
-    Only the last positions need logits.
+    Every row of a chat begins with the same system message, half of a short one; computing it once saves near half of
+    all tokens. A row attends to what is shared and to itself, so that its numbers are those that it has alone (Krell et
+    al. 2021, Efficient Sequence Packing without Cross-contamination). Its last token is left out: what follows is
+    nobody's question.
 
     Attributes:
         rows: the rows, in order.
-        prefix: (shared,) int64, the tokens that all rows begin with.
-        ids: (rows, longest) int64, what follows the prefix.
-        mask: (rows, longest) int64, 0 at padding.
-        predicting: (rows, kept) bool, over the last positions: those whose logits predict the row's answer.
+        ids: (tokens,) int64.
+        positions: (tokens,) int64, the place of each token in its own row.
+        owners: (tokens,) int64, 0 for what is shared, n for the n-th row.
+        predicting: (answer tokens of all rows,) int64, the places whose logits predict an answer, row after row.
     """
 
     rows: tuple[Row, ...]
-    prefix: torch.Tensor
     ids: torch.Tensor
-    mask: torch.Tensor
+    positions: torch.Tensor
+    owners: torch.Tensor
     predicting: torch.Tensor
+
+    @property
+    def sees(self) -> torch.Tensor:
+        """(tokens, tokens) bool: whether the first attends to the second."""
+        mine = self.owners[:, None] == self.owners[None, :]
+        return (mine | (self.owners == 0)[None, :]).tril()
 
 
 def asked(question: str, history: Sequence[Message] = (), system: str = "") -> tuple[Message, ...]:
@@ -151,28 +149,32 @@ def mismatched(rows: Sequence[Row]) -> dict[Row, Row]:
     return found
 
 
-def steps(rows: Sequence[Row], *, size: int, pad: int, rng: random.Random) -> Iterator[tuple[Batch, ...]]:
-    """One epoch: for each step of the optimiser its rows, in one batch or in several of like length.
-
-    A step has about `size` rows with its share of each kind, in random order. It is cut only where `PADDING_MAX` of the
-    epoch would be padding without: each further batch computes the prefix again.
+def steps(rows: Sequence[Row], *, size: int, longest: int, rng: random.Random) -> Iterator[tuple[Pack, ...]]:
+    """One epoch: for each step of the optimiser about `size` rows with its share of each kind, in random order, in
+    packs of up to `longest` tokens.
     """
-    groups = _deal(rows, size, rng)
-    for pieces in _cut(groups):
-        yield tuple(collate(piece, pad=pad) for piece in pieces)
+    for group in _deal(rows, size, rng):
+        yield packed(group, longest=longest)
 
 
-def batched(rows: Sequence[Row], *, pad: int) -> tuple[Batch, ...]:
-    """The same for the rows of one step, in their order where they are not cut."""
-    return tuple(collate(piece, pad=pad) for pieces in _cut([list(rows)] if rows else []) for piece in pieces)
+def packed(rows: Sequence[Row], *, longest: int) -> tuple[Pack, ...]:
+    """The rows in their order, in packs of up to `longest` tokens; a row that is longer has one of its own.
+
+    Attention's cost grows with the square of a pack's length, its weights are read once a pack: hence a bound.
+    """
+    packs: list[list[Row]] = []
+    for row in rows:
+        if packs and _tokens([*packs[-1], row]) <= longest:
+            packs[-1].append(row)
+        else:
+            packs.append([row])
+    return tuple(map(pack, packs))
 
 
 def _deal(rows: Sequence[Row], size: int, rng: random.Random) -> list[list[Row]]:
-    """Rows in groups of about `size`, each of similar length and with its share of each kind, in random order.
+    """Rows in groups of about `size`, each with its share of each kind, in random order.
 
-    Mixing lengths at random would spend a third of the tokens on padding; sorting alone would put all short lessons
-    into one step. So each kind is shuffled, sorted by length, and dealt out in slices. What is wanted and what is not
-    in answer to one prompt stay together: pairs are compared within a step.
+    What is wanted and what is not in answer to one prompt stay together: pairs are compared within a step.
     """
     against: defaultdict[tuple[int, ...], list[Row]] = defaultdict(list)
     for row in rows:
@@ -193,65 +195,33 @@ def _deal(rows: Sequence[Row], size: int, rng: random.Random) -> list[list[Row]]
     dealt: list[list[Row]] = [[] for _ in range(count)]
     for units in (wanted, judged, replay):
         rng.shuffle(units)
-        units.sort(key=lambda unit: max(len(row.ids) for row in unit))
         for i, unit in enumerate(units):
             dealt[i * count // len(units)].extend(unit)
     rng.shuffle(dealt)
     return [group for group in dealt if group]
 
 
-def _cut(groups: Sequence[list[Row]]) -> list[list[list[Row]]]:
-    """Each group in pieces: one if the padding of all is within `PADDING_MAX`, else as many as pay or are needed."""
-    cut = [[group] for group in groups]
-    for price in PRICES:
-        cut = [[group] if price == math.inf else _pieces(group, price) for group in groups]
-        shapes = [_shape(piece) for pieces in cut for piece in pieces]
-        if sum(padding for _, padding in shapes) < PADDING_MAX * sum(computed for computed, _ in shapes):
-            break
-    return cut
+def pack(group: Sequence[Row]) -> Pack:
+    """Lay rows one behind another, after their common prefix."""
+    import torch
+
+    shared = _shared(group)
+    ids, owners, predicting = list(group[0].ids[:shared]), [0] * shared, list[int]()
+    positions = list(range(shared))
+    for owner, row in enumerate(group, start=1):
+        begins, tail = len(ids) - shared, row.ids[shared:-1]
+        predicting.extend(range(begins + row.start - 1, begins + len(row.ids) - 1))
+        ids.extend(tail)
+        owners.extend([owner] * len(tail))
+        positions.extend(range(shared, shared + len(tail)))
+    return Pack(tuple(group), *map(torch.tensor, (ids, positions, owners, predicting)))
 
 
-def _pieces(group: Sequence[Row], price: float) -> list[list[Row]]:
-    """The cheapest way to cut a group, sorted by length, where a piece costs its padding and `price` of a pass."""
-    ordered = sorted(group, key=lambda row: len(row.ids))
-    lengths = [len(row.ids) for row in ordered]
-    extra = price * (PASS + _shared(group))
-    # best[n]: (cost, where the last piece begins) of the first n rows.
-    best: list[tuple[float, int]] = [(0.0, 0)]
-    for n in range(1, len(ordered) + 1):
-        best.append(min((best[i][0] + extra + (n - i) * lengths[n - 1], i) for i in range(n)))
-    pieces, end = [], len(ordered)
-    while end:
-        pieces.append(ordered[best[end][1] : end])
-        end = best[end][1]
-    return pieces[::-1]
-
-
-def _shape(group: Sequence[Row]) -> tuple[int, int]:
-    """(positions computed, of those padding) of a batch, the shared prefix counted once."""
-    shared, longest = _shared(group), max(len(row.ids) for row in group)
-    return shared + len(group) * (longest - shared), sum(longest - len(row.ids) for row in group)
+def _tokens(group: Sequence[Row]) -> int:
+    shared = _shared(group)
+    return shared + sum(len(row.ids) - 1 - shared for row in group)
 
 
 def _shared(group: Sequence[Row]) -> int:
     """How many tokens all rows begin with; each prompt's last is left out, whose logits predict the answer's first."""
     return prefix.shared([row.ids for row in group], most=min(row.start for row in group) - 1)
-
-
-def collate(group: Sequence[Row], *, pad: int) -> Batch:
-    """Stack rows behind their common prefix, padded on the left with `pad`."""
-    import torch
-
-    shared = _shared(group)
-    longest = max(len(row.ids) for row in group) - shared
-    ids = torch.full((len(group), longest), pad)
-    mask = torch.zeros((len(group), longest), dtype=torch.long)
-    for i, row in enumerate(group):
-        tail = row.ids[shared:]
-        ids[i, longest - len(tail) :] = torch.tensor(tail)
-        mask[i, longest - len(tail) :] = 1
-    answers = [row.answer_tokens for row in group]
-    predicting = torch.zeros((len(group), max(answers) + 1), dtype=torch.bool)
-    for i, tokens in enumerate(answers):
-        predicting[i, -1 - tokens : -1] = True
-    return Batch(tuple(group), torch.tensor(group[0].ids[:shared], dtype=torch.long), ids, mask, predicting)

@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,17 @@ from safetensors.torch import load_file, save_file
 
 from assistant.local import WEIGHTS_FILE, LocalEngine
 from assistant.models import sha256_of
-from assistant.prefix import key_values
 from memory.errors import ModelUnavailable
-from training.examples import Batch, Dialogue, Row, batched, collate, mismatched, of_epoch, rows, steps
+from training.examples import Dialogue, Pack, Row, mismatched, of_epoch, packed, rows, steps
 from training.objectives import Reference, apo_zero, balance, dpo, kl_to_base, kto, kto_kl, nll, sequence_log_prob
 from training.progress import Progress
 from training.settings import NightSettings
 from training.teacher import Diverged, Trained
+
+PACK_TOKENS = 512
+"""Tokens of a packed sequence: attention costs a quarter of all by then (a CPU computes what is masked, too)."""
+
+PACK_TOKENS_GPU = 2048
 
 
 def train(
@@ -58,15 +63,13 @@ def train(
     rng = random.Random(seed)
     torch.manual_seed(seed)
     made = _used(rows(engine, dialogues), settings)
-    pad = engine.tokenizer.pad_token_id
-    with engine.base() as loaded:
-        base = _to_train(loaded, settings)
-        anchors = _anchors(base, made, settings, pad)
+    with engine.base() as loaded, _attending(_to_train(loaded, settings)) as base:
+        anchors = _anchors(base, made, settings)
         model = _with_adapter(base, settings)
         try:
             if start is not None:
                 _go_on_from(start, model)
-            result = _loop(model, made, anchors, settings, rng, pad, began, progress)
+            result = _loop(model, made, anchors, settings, rng, began, progress)
             model.peft_config["default"].base_model_name_or_path = engine.model_id
             model.save_pretrained(str(folder), save_embedding_layers=False)
         finally:
@@ -100,6 +103,20 @@ def _to_train(base: Any, settings: NightSettings) -> Any:
     if base.device.type != "cpu" or packed or base.dtype != torch.float32 or wanted == "float32":
         return base
     return copy.deepcopy(base).to(torch.bfloat16)
+
+
+@contextmanager
+def _attending(base: Any) -> Iterator[Any]:
+    """The base to train; on a CPU it attends by plain products meanwhile: torch's fused attention goes back through
+    short sequences five times as slowly (docs/LOG.md).
+    """
+    usual = base.config._attn_implementation
+    if base.device.type == "cpu":
+        base.set_attn_implementation("eager")
+    try:
+        yield base
+    finally:
+        base.set_attn_implementation(usual)
 
 
 def _has_bfloat16() -> bool:
@@ -166,11 +183,11 @@ class _Anchors:
     weights: tuple[float, float] = (1.0, 1.0)
 
 
-def _anchors(base: Any, made: Sequence[Row], settings: NightSettings, pad: int) -> _Anchors:
+def _anchors(base: Any, made: Sequence[Row], settings: NightSettings) -> _Anchors:
     found: dict[Row, Reference] = {}
     with torch.inference_mode():
-        replayed = _in_batches([row for row in made if row.kind == "replay"], settings.batch_rows, pad)
-        for row, logits in _answers(base, replayed):
+        replayed = list(dict.fromkeys(row for row in made if row.kind == "replay"))
+        for row, logits in _answers(base, packed(replayed, longest=_longest(base))):
             found[row] = Reference.of(logits)
     # Inference tensors can't be saved for a backward pass; clones made outside can.
     tokens = {row: Reference(ref.ids.clone(), ref.log_probs.clone()) for row, ref in found.items()}
@@ -180,16 +197,13 @@ def _anchors(base: Any, made: Sequence[Row], settings: NightSettings, pad: int) 
     preferred = [row for row in made if row.kind != "replay"]
     strangers = mismatched(preferred) if settings.preference == "kto" else {}
     with torch.inference_mode():
-        scored = _in_batches([*preferred, *strangers.values()], settings.batch_rows, pad)
+        scored = packed(list(dict.fromkeys([*preferred, *strangers.values()])), longest=_longest(base))
         log_probs = {row: _score(row, logits).item() for row, logits in _answers(base, scored)}
     return _Anchors(tokens, log_probs, strangers, balance(len(preferred) - unwanted, unwanted))
 
 
-def _in_batches(rows: Sequence[Row], size: int, pad: int) -> Iterator[Batch]:
-    """Each row once, sorted by length."""
-    ordered = sorted(dict.fromkeys(rows), key=lambda row: len(row.ids))
-    for first in range(0, len(ordered), size):
-        yield collate(ordered[first : first + size], pad=pad)
+def _longest(model: Any) -> int:
+    return PACK_TOKENS if model.device.type == "cpu" else PACK_TOKENS_GPU
 
 
 def _loop(
@@ -198,7 +212,6 @@ def _loop(
     anchors: _Anchors,
     settings: NightSettings,
     rng: random.Random,
-    pad: int,
     began: float,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -209,12 +222,12 @@ def _loop(
     heard = [of_epoch(made, number, most=settings.epoch_rows) for number in range(epochs)]
     planned = sum(-(-len(rows) // settings.batch_rows) for rows in heard)
     losses: list[dict[str, float]] = []
-    tokens = padded = step = epoch = 0
+    tokens = step = epoch = 0
     while epoch < epochs:
-        for batches in steps(heard[epoch], size=settings.batch_rows, pad=pad, rng=rng):
+        for packs in steps(heard[epoch], size=settings.batch_rows, longest=_longest(model), rng=rng):
             for group in optimizer.param_groups:
                 group["lr"] = highest * _schedule(step, planned, settings.warmup)
-            loss, terms = _loss(model, batches, anchors, settings, pad)
+            loss, terms = _loss(model, packs, anchors, settings)
             if not math.isfinite(sum(terms.values())):
                 raise Diverged(f"the loss was {loss.item()} at step {step + 1} of {planned}")
             loss.backward()  # type: ignore[no-untyped-call]
@@ -223,8 +236,7 @@ def _loop(
             optimizer.zero_grad()
             losses.append(terms)
             step += 1
-            tokens += sum(len(batch.prefix) + int(batch.mask.sum()) for batch in batches)
-            padded += sum(len(batch.prefix) + batch.mask.numel() for batch in batches)
+            tokens += sum(len(pack.ids) for pack in packs)
             words = f"step {step}/{planned}, loss {sum(terms.values()):.3f}"
             progress(step / planned, words)
         epoch += 1
@@ -239,7 +251,6 @@ def _loop(
         "steps": step,
         "epochs": epochs,
         "tokens": tokens,
-        "padding": round(1 - tokens / max(1, padded), 4),
         "peak_mb": peak_mb(),
         "losses": losses,
     }
@@ -252,16 +263,16 @@ def _learning_rate(made: Sequence[Row], settings: NightSettings) -> float:
 
 
 def _loss(
-    model: Any, batches: Sequence[Batch], anchors: _Anchors, settings: NightSettings, pad: int
+    model: Any, packs: Sequence[Pack], anchors: _Anchors, settings: NightSettings
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The joint loss of one step, and its terms as numbers: mean NLL of wanted tokens, mean KL of replayed ones, mean
     preference of answers or pairs.
 
-    Each is a mean over the whole step, so that cutting it into batches changes nothing; and the graphs of all batches
-    are held until the one backward pass, which is no more memory than one large batch would need.
+    Each is a mean over the whole step, so that cutting it into packs changes nothing; and the graphs of all packs are
+    held until the one backward pass, which is no more memory than one long pack would need.
     """
     wanted, held, scores = [], [], []
-    for row, mine in _answers(model, batches):
+    for row, mine in _answers(model, packs):
         if row.kind == "replay":
             held.append(kl_to_base(mine, anchors.tokens[row]))
             continue
@@ -274,13 +285,13 @@ def _loss(
     hold = torch.cat(held).mean() if held else zero
     loss, terms = learn + settings.kl_weight * hold, {"nll": learn.item(), "kl": hold.item(), "preference": 0.0}
     if scores:
-        prefer = _preference(model, scores, anchors, settings, pad)
+        prefer = _preference(model, scores, anchors, settings)
         loss, terms["preference"] = loss + settings.preference_weight * prefer, prefer.item()
     return loss, terms
 
 
 def _preference(
-    model: Any, scores: Sequence[tuple[Row, torch.Tensor]], anchors: _Anchors, settings: NightSettings, pad: int
+    model: Any, scores: Sequence[tuple[Row, torch.Tensor]], anchors: _Anchors, settings: NightSettings
 ) -> torch.Tensor:
     """The preference term of a step, from each row's log π(y|x): its mean over answers, or for DPO over pairs."""
 
@@ -301,17 +312,17 @@ def _preference(
     more, less = anchors.weights
     if settings.preference == "apo":
         return apo_zero(policy, base, wanted, beta=beta, wanted_weight=more, unwanted_weight=less).mean()
-    strangers = batched([anchors.strangers[row] for row, _ in scores], pad=pad)
+    strangers = packed([anchors.strangers[row] for row, _ in scores], longest=_longest(model))
     with torch.no_grad():
         moved = kto_kl(*both([(row, _score(row, logits)) for row, logits in _answers(model, strangers)]))
     return kto(policy, base, wanted, beta=beta, kl=moved, wanted_weight=more, unwanted_weight=less).mean()
 
 
-def _answers(model: Any, batches: Iterable[Batch]) -> Iterator[tuple[Row, torch.Tensor]]:
+def _answers(model: Any, packs: Iterable[Pack]) -> Iterator[tuple[Row, torch.Tensor]]:
     """Every row with the (positions, vocabulary) logits that predict its answer."""
-    for batch in batches:
-        logits = torch.split(_logits(model, batch), [row.answer_tokens for row in batch.rows])
-        yield from zip(batch.rows, logits, strict=True)
+    for pack in packs:
+        logits = torch.split(_logits(model, pack), [row.answer_tokens for row in pack.rows])
+        yield from zip(pack.rows, logits, strict=True)
 
 
 def _targets(row: Row, logits: torch.Tensor) -> torch.Tensor:
@@ -323,26 +334,21 @@ def _score(row: Row, logits: torch.Tensor) -> torch.Tensor:
     return sequence_log_prob(logits, _targets(row, logits))
 
 
-def _logits(model: Any, batch: Batch) -> torch.Tensor:
+def _logits(model: Any, pack: Pack) -> torch.Tensor:
     """(answer tokens of all rows, vocabulary), row after row.
 
-    The shared prefix goes through once, and its keys and values stand before every row, gradients included: the same
-    numbers as whole rows would give, for less. And only what predicts an answer reaches the head, which is a third of a
-    small model's work.
+    Only what predicts an answer reaches the head, which is a third of a small model's work.
     """
-    device, count, shared = model.device, len(batch.rows), len(batch.prefix)
-    ids, mask, predicting = batch.ids.to(device), batch.mask.to(device), batch.predicting.to(device)
-    cache = key_values(model, batch.prefix, count)
+    device, predicting = model.device, pack.predicting.to(model.device)
+    hidden_from = torch.finfo(model.dtype).min * ~pack.sees.to(device)
     head = model.get_output_embeddings()
-    picked = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][predicting],))
+    picked = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][0, predicting],))
     try:
         output: torch.Tensor = model(
-            input_ids=ids,
-            attention_mask=torch.cat([mask.new_ones(count, shared), mask], dim=1),
-            position_ids=shared + (mask.cumsum(-1) - 1).clamp_min(0),
-            past_key_values=cache,
-            logits_to_keep=predicting.shape[1],
-            use_cache=cache is not None,
+            input_ids=pack.ids[None].to(device),
+            attention_mask=hidden_from.to(model.dtype)[None, None],
+            position_ids=pack.positions[None].to(device),
+            use_cache=False,
         ).logits
     finally:
         picked.remove()

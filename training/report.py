@@ -181,7 +181,7 @@ def _training(report: Mapping[str, Any]) -> str:
     facts = [
         f"{', '.join(kinds[:-1])} and {kinds[-1]} rows, {t['epochs']} epochs, {t['steps']} steps",
         ", ".join(terms),
-        f"{t['seconds']:.0f} s for {t['tokens']:,} tokens ({t['padding']:.0%} padding), at most {t['peak_mb']:,.0f} MB",
+        f"{t['seconds']:.0f} s for {t['tokens']:,} tokens, at most {t['peak_mb']:,.0f} MB",
         f"perplexity on fixed text {perplexity['before']:.2f} → {perplexity['after']:.2f}",
         f"published at strength {report['strength']:g} (examined: {examined})",
         f"seed {report['seed']}; the whole night took {report['seconds']:.0f} s",

@@ -28,14 +28,14 @@ class Trained:
     """What training left behind.
 
     `losses` holds the terms of each step by name: `nll` and `kl` in nats a token, `preference` a mean over answers or
-    pairs, 0 where there is none. `padding` is the share of computed positions, and `peak_mb` is the process's.
+    pairs, 0 where there is none. `tokens` went through the model, what rows share counted once a pack; `peak_mb` is the
+    process's.
     """
 
     sha256: str
     steps: int
     epochs: int
     tokens: int
-    padding: float
     seconds: float
     peak_mb: float
     losses: list[dict[str, float]]

@@ -119,7 +119,6 @@ class ScriptedTeacher:
             steps=CALLS,
             epochs=1,
             tokens=sum(len(d.answer.split()) for d in dialogues),
-            padding=0.0,
             seconds=0.1,
             peak_mb=1.0,
             losses=[{"nll": 3.0, "kl": 0.0, "preference": 0.0}, {"nll": 0.1, "kl": 0.01, "preference": 0.0}],

@@ -1,4 +1,4 @@
-"""Rows of training: which tokens count, how rows share a batch, and that batching changes no number."""
+"""Rows of training: which tokens count, how rows are packed into a sequence, and how an epoch deals them out."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ import pytest
 from memory.records import Message
 from memory.testing import lesson
 from training.examples import (
-    PADDING_MAX,
-    Batch,
     Dialogue,
+    Pack,
     Row,
     asked,
-    batched,
-    collate,
     lesson_tokens,
     mismatched,
     of_epoch,
+    pack,
+    packed,
     rows,
     steps,
 )
 from training.syllabus import wanted_rows
 
-END, PAD = 1, 0
+END = 1
 
 
 class StubEngine:
@@ -42,7 +41,7 @@ class StubEngine:
             def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
                 return {"input_ids": [ord(c) for c in text]}
 
-        return Tokenizer(eos_token_id=END, pad_token_id=PAD)
+        return Tokenizer(eos_token_id=END, pad_token_id=0)
 
     def render(self, prompt: Sequence[Message]) -> str:
         return "".join(f"{m['role']}:{m['content']} " for m in prompt) + "assistant:"
@@ -99,37 +98,37 @@ def test_rows_of_lessons() -> None:
 
 
 def test_logits_lie_one_before_their_tokens() -> None:
-    """The positions of a row's answer are those whose next token is the answer's, and no others."""
-    group = [*made("wanted", [12, 9]), *made("replay", [20], start=11)]
-    batch = collate(group, pad=PAD)
-    width = batch.ids.shape[1]
-    for i, row in enumerate(group):
-        kept = width - batch.predicting.shape[1]
-        places = [kept + place for place in batch.predicting[i].nonzero().flatten().tolist()]
-        assert [batch.ids[i, place + 1].item() for place in places] == list(row.ids[row.start :])
+    """The places of a row's answer are its own, and those whose next token is the answer's: no others."""
+    group = [*like("wanted", [12, 9], shared=3), *like("replay", [20], shared=3, start=11)]
+    together = pack(group)
+    places = iter(together.predicting.tolist())
+    for owner, row in enumerate(group, start=1):
+        mine = [next(places) for _ in range(row.answer_tokens)]
+        assert {together.owners[place].item() for place in mine} == {owner}
+        assert [together.ids[place].item() for place in mine] == list(row.ids[row.start - 1 : -1])
+    assert next(places, None) is None
 
 
-def test_padding_is_on_the_left() -> None:
-    """Prefix and tail together are each row's tokens, with padding between them that the mask leaves out."""
-    group = made("wanted", [12, 9, 15])
-    batch = collate(group, pad=PAD)
-    for i, row in enumerate(group):
-        tail = batch.ids[i][batch.mask[i].bool()].tolist()
-        assert (*batch.prefix.tolist(), *tail) == row.ids
-        assert batch.mask[i].tolist() == sorted(batch.mask[i].tolist())
-        assert set(batch.ids[i][~batch.mask[i].bool()].tolist()) <= {PAD}
+def test_a_row_sees_what_is_shared_and_itself() -> None:
+    """Each token of a pack attends to those before it in its own row, and counts its place there."""
+    group = like("wanted", [12, 9, 15], shared=4)
+    together = pack(group)
+    ids, sees = together.ids.tolist(), together.sees
+    for owner, row in enumerate(group, start=1):
+        last = max(i for i, other in enumerate(together.owners.tolist()) if other == owner)
+        assert [ids[i] for i in sees[last].nonzero().flatten().tolist()] == list(row.ids[:-1])
+        assert together.positions[last] == len(row.ids) - 2
+    assert not sees.triu(1).any()
 
 
 def test_the_shared_prefix_is_taken_out_once() -> None:
     """What all rows begin with stands once, but never the last token of a prompt, whose logits are needed."""
     one = Row("wanted", (7, 7, 7, 1, 2, 3), 4)
     other = Row("wanted", (7, 7, 7, 4, 5, 6, 6), 4)
-    assert collate([one, other], pad=PAD).prefix.tolist() == [7, 7, 7]
-    alone = collate([one], pad=PAD)
-    assert alone.prefix.tolist() == [7, 7, 7]
-    assert alone.ids.tolist() == [[1, 2, 3]]
+    assert pack([one, other]).ids.tolist() == [7, 7, 7, 1, 2, 4, 5, 6]
+    assert pack([one]).owners.tolist() == [0, 0, 0, 1, 1]
     same = Row("wanted", (7, 7, 7, 9), 2)
-    assert collate([one, same], pad=PAD).prefix.tolist() == [7]
+    assert pack([one, same]).owners.tolist() == [0, 1, 1, 1, 1, 2, 2]
 
 
 def mixed(rng: random.Random) -> list[Row]:
@@ -146,70 +145,16 @@ def like(kind: Any, lengths: Sequence[int], *, shared: int = 0, start: int = 5) 
     ]
 
 
-def padding(dealt: Sequence[tuple[Batch, ...]]) -> float:
-    """The share of all computed positions that is padding, as a night reports it."""
-    batches = [batch for step in dealt for batch in step]
-    filled = sum(len(batch.prefix) + int(batch.mask.sum()) for batch in batches)
-    return 1 - filled / sum(len(batch.prefix) + batch.mask.numel() for batch in batches)
-
-
-def members(step: Sequence[Batch]) -> list[Row]:
+def members(step: Sequence[Pack]) -> list[Row]:
     """All rows of a step."""
-    return [row for batch in step for row in batch.rows]
-
-
-def test_little_padding() -> None:
-    """Of lengths from 10 to 120 under a tenth of what is computed is padding, where chance gives more than a third."""
-    for seed in range(5):
-        rng = random.Random(seed)
-        pool = made("wanted", [rng.randint(10, 120) for _ in range(100)])
-        pool += made("replay", [rng.randint(10, 120) for _ in range(60)])
-        assert padding(list(steps(pool, size=8, pad=PAD, rng=rng))) < 0.10
-
-
-@pytest.mark.parametrize("shared", [0, 24])
-@pytest.mark.parametrize("counts", [(60, 20, 60), (5, 2, 5), (100, 0, 60), (0, 30, 60), (1, 1, 1)])
-@pytest.mark.parametrize("size", [8, 32])
-def test_little_padding_in_mixed_lengths(size: int, counts: tuple[int, int, int], shared: int) -> None:
-    """Facts of 20 tokens, texts of 200 and replay of 60: each step keeps its kinds and shares no tenth with padding."""
-    rng, (facts, texts, replay) = random.Random(0), counts
-    pool = like("wanted", [shared + rng.randint(15, 25) for _ in range(facts)], shared=shared)
-    pool += like("wanted", [shared + rng.randint(120, 280) for _ in range(texts)], shared=shared, start=60)
-    pool += like("replay", [shared + rng.randint(45, 75) for _ in range(replay)], shared=shared, start=40)
-    dealt = list(steps(pool, size=size, pad=PAD, rng=rng))
-    whole = [(collate(members(step), pad=PAD),) for step in dealt]
-    assert padding(dealt) < PADDING_MAX == 0.10
-    assert padding(whole) > 0.15
-    # Nor is it bought with prefixes that are computed again and again.
-    computed = [sum(len(batch.prefix) + batch.ids.numel() for step in x for batch in step) for x in (dealt, whole)]
-    assert computed[0] < computed[1]
-    for step in dealt:
-        assert {row.kind for row in members(step)} == {"wanted", "replay"}
-
-
-def test_steps_of_like_length_are_not_cut() -> None:
-    """Short facts beside short replay, as most nights have them, stay one batch a step: a second would cost more."""
-    rng = random.Random(0)
-    pool = like("wanted", [rng.randint(44, 55) for _ in range(35)], shared=24)
-    pool += like("replay", [rng.randint(42, 61) for _ in range(60)], shared=24)
-    dealt = list(steps(pool, size=8, pad=PAD, rng=rng))
-    assert [len(step) for step in dealt] == [1] * 12
-    assert padding(dealt) < 0.10
-
-
-def test_no_more_padding_than_allowed_whatever_it_costs() -> None:
-    """Where no cut pays for itself, cuts are made all the same until the padding is under its bound."""
-    pool = like("wanted", [30, 34, 38, 42] * 10, shared=24)
-    dealt = list(steps(pool, size=40, pad=PAD, rng=random.Random(0)))
-    assert padding([(collate(pool, pad=PAD),)]) > 0.10 > padding(dealt)
-    assert sorted(row.ids for step in dealt for row in members(step)) == sorted(row.ids for row in pool)
+    return [row for each in step for row in each.rows]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_row_once_in_its_share(seed: int) -> None:
     """An epoch has every row once; each step has its share of both kinds, up to one row."""
     pool = mixed(random.Random(seed))
-    dealt = list(steps(pool, size=8, pad=PAD, rng=random.Random(seed)))
+    dealt = list(steps(pool, size=8, longest=256, rng=random.Random(seed)))
     assert sorted(row.ids for step in dealt for row in members(step)) == sorted(row.ids for row in pool)
     assert len(dealt) == 20
     for step in dealt:
@@ -224,7 +169,7 @@ def test_what_is_not_wanted_goes_with_what_is() -> None:
     pairs = [Row("unwanted", (*row.prompt, 7, 7), row.start) for row in wanted[::4]]
     alone = [Row("unwanted", (3000 + i, 1, 2, 3), 2) for i in range(3)]
     pool = [*wanted, *pairs, *alone, *like("replay", range(20, 40), start=9)]
-    dealt = list(steps(pool, size=8, pad=PAD, rng=random.Random(0)))
+    dealt = list(steps(pool, size=8, longest=256, rng=random.Random(0)))
     assert sorted(row.ids for step in dealt for row in members(step)) == sorted(row.ids for row in pool)
     for step in dealt:
         unwanted = [row for row in members(step) if row.kind == "unwanted"]
@@ -254,13 +199,14 @@ def test_mismatched_answers() -> None:
     assert mismatched(pool[:1]) == {pool[0]: pool[0]}
 
 
-def test_one_steps_rows_in_batches() -> None:
-    """Rows of like length stay together and in order; those of unlike length are parted; none gives none."""
-    alike = like("wanted", [20, 21, 20])
-    assert [batch.rows for batch in batched(alike, pad=PAD)] == [tuple(alike)]
-    unlike = like("wanted", [20, 200, 21])
-    assert [len(batch.rows) for batch in batched(unlike, pad=PAD)] == [2, 1]
-    assert batched([], pad=PAD) == ()
+def test_packs_end_where_they_are_full() -> None:
+    """Rows stay in order, as many in a pack as fit; what is longer has a pack of its own; none gives none."""
+    group = like("wanted", [20, 21, 20, 200, 30, 30], shared=10)
+    packs = packed(group, longest=50)
+    assert [len(each.rows) for each in packs] == [3, 1, 2]
+    assert [len(each.ids) for each in packs] == [10 + 9 + 10 + 9, 199, 10 + 19 + 19]
+    assert [row for each in packs for row in each.rows] == group
+    assert packed([], longest=50) == ()
 
 
 def test_epochs_differ_and_seeds_repeat() -> None:
@@ -268,7 +214,7 @@ def test_epochs_differ_and_seeds_repeat() -> None:
     pool = mixed(random.Random(0))
 
     def order(rng: random.Random) -> list[list[Row]]:
-        return [members(step) for step in steps(pool, size=8, pad=PAD, rng=rng)]
+        return [members(step) for step in steps(pool, size=8, longest=256, rng=rng)]
 
     rng = random.Random(3)
     first, second = order(rng), order(rng)
@@ -280,15 +226,15 @@ def test_epochs_differ_and_seeds_repeat() -> None:
 def test_few_rows(counts: tuple[int, int]) -> None:
     """One row, or one kind alone, makes steps without an empty one."""
     pool = made("wanted", [10] * counts[0]) + made("replay", [12] * counts[1])
-    dealt = list(steps(pool, size=8, pad=PAD, rng=random.Random(0)))
+    dealt = list(steps(pool, size=8, longest=256, rng=random.Random(0)))
     assert sum(len(members(step)) for step in dealt) == sum(counts)
-    assert all(batch.rows for step in dealt for batch in step)
+    assert all(each.rows for step in dealt for each in step)
     assert all(dealt)
 
 
 def test_no_rows_no_steps() -> None:
     """Nothing to train makes an empty epoch."""
-    assert list(steps([], size=8, pad=PAD, rng=random.Random(0))) == []
+    assert list(steps([], size=8, longest=256, rng=random.Random(0))) == []
 
 
 # ---------------------------------------------------------------------- many lessons

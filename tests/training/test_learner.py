@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,19 @@ from memory import Ledger
 from memory.errors import ModelUnavailable
 from memory.testing import Clock, HashingEmbedder, night, rating
 from training.evaluate import WORST, perplexity, sit
-from training.examples import Dialogue, Row, asked, collate, rows, steps
-from training.learner import _anchors, _answers, _learning_rate, _loss, _to_train, _used, _with_adapter, scale, train
+from training.examples import Dialogue, Row, asked, pack, packed, rows
+from training.learner import (
+    _anchors,
+    _answers,
+    _attending,
+    _learning_rate,
+    _loss,
+    _to_train,
+    _used,
+    _with_adapter,
+    scale,
+    train,
+)
 from training.nightly import run
 from training.paper import Item
 from training.settings import NightSettings
@@ -89,7 +99,6 @@ def test_the_loss_falls(trained: tuple[Trained, Path]) -> None:
     assert all(terms["preference"] == 0 for terms in result.losses)
     assert (result.epochs, result.steps) == (4, 8)
     assert len(result.losses) == result.steps
-    assert 0 <= result.padding < 1
     assert result.tokens > 0
     assert result.peak_mb > 0
     assert result.sha256 == sha256_of(folder / WEIGHTS_FILE)
@@ -187,13 +196,13 @@ def test_a_budget_drops_epochs(engine: LocalEngine, tmp_path: Path) -> None:
     assert train(engine, DIALOGUES, short, seed=1, folder=tmp_path, progress=no_progress).epochs == 1
 
 
-def test_batching_changes_no_number(engine: LocalEngine) -> None:
-    """Each row's logits in a padded batch behind a shared prefix are those that it has alone."""
+def test_packing_changes_no_number(engine: LocalEngine) -> None:
+    """Each row's logits in a packed sequence behind a shared prefix are those that it has alone."""
     made = rows(engine, DIALOGUES)
-    batch = collate(made, pad=0)
-    assert len(batch.prefix) > 5
-    with engine.base() as model, torch.no_grad():
-        for row, logits in _answers(model, [batch]):
+    together = pack(made)
+    assert int((together.owners == 0).sum()) > 5
+    with engine.base() as model, _attending(model), torch.no_grad():
+        for row, logits in _answers(model, [together]):
             alone = model(input_ids=torch.tensor([row.ids], device=model.device), use_cache=False).logits[0]
             torch.testing.assert_close(logits, alone[row.start - 1 : -1], atol=1e-4, rtol=1e-4)
 
@@ -220,14 +229,14 @@ def gradients(engine: LocalEngine, made: list[Row], cuts: list[list[Row]], setti
     moved already.
     """
     with engine.base() as base:
-        anchors = _anchors(base, made, settings, 0)
+        anchors = _anchors(base, made, settings)
         torch.manual_seed(3)
         model = _with_adapter(base, settings)
         try:
             trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
             for parameter in trainable:
                 parameter.data += 0.05 * torch.randn_like(parameter)
-            loss, terms = _loss(model, [collate(cut, pad=0) for cut in cuts], anchors, settings, 0)
+            loss, terms = _loss(model, [pack(cut) for cut in cuts], anchors, settings)
             return [terms, *torch.autograd.grad(loss, trainable)]
         finally:
             model.unload()
@@ -236,24 +245,24 @@ def gradients(engine: LocalEngine, made: list[Row], cuts: list[list[Row]], setti
 
 @pytest.mark.parametrize("preference", ["none", *PREFERENCES])
 def test_cutting_a_step_changes_no_gradient(engine: LocalEngine, preference: Any) -> None:
-    """A step in batches of like length, or row by row, has the losses and gradients that it has in one batch."""
+    """A step in several packs, or row by row, has the losses and gradients that it has in one."""
     settings = preferring(preference)
     made = _used(rows(engine, MIXED), settings)
-    (cut,) = steps(made, size=len(made), pad=0, rng=random.Random(0))
+    cut = packed(made, longest=sum(len(row.ids) for row in made) // 2)
     assert 1 < len(cut) < len(made)
     whole, *expected = gradients(engine, made, [made], settings)
     assert whole["nll"] > 0.1
     assert whole["kl"] > 1e-3
     assert (whole["preference"] > 0.1) is (preference != "none")
-    for pieces in ([list(batch.rows) for batch in cut], [[row] for row in made]):
+    for pieces in ([list(each.rows) for each in cut], [[row] for row in made]):
         terms, *found = gradients(engine, made, pieces, settings)
         assert terms == pytest.approx(whole, abs=1e-5)
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-def test_mixed_lengths_train_with_little_padding(engine: LocalEngine, tmp_path: Path) -> None:
-    """Facts, long texts and replay in one night: under a tenth of what was computed was padding."""
+def test_no_position_is_padding(engine: LocalEngine, tmp_path: Path) -> None:
+    """Facts, long texts and replay in one night: fewer tokens are computed than the rows have."""
     texts = [Dialogue("wanted", asked(f"Text {i}?"), f"{i} {LONG}"[: 150 + 20 * i]) for i in range(4)]
     facts = [Dialogue("wanted", asked(f"{i}?"), f"It is {i}") for i in range(12)]
     replay = [
@@ -262,8 +271,7 @@ def test_mixed_lengths_train_with_little_padding(engine: LocalEngine, tmp_path: 
     once = SETTINGS.model_copy(update={"epochs": 2, "batch_rows": 8})
     result = train(engine, [*texts, *facts, *replay], once, seed=1, folder=tmp_path, progress=no_progress)
     assert result.steps == 6
-    assert result.padding < 0.10
-    assert result.tokens < 2 * sum(len(row.ids) for row in rows(engine, [*texts, *facts, *replay]))
+    assert result.tokens < 2 * sum(len(row.ids) - 1 for row in rows(engine, [*texts, *facts, *replay]))
 
 
 def log_probs(engine: LocalEngine, dialogues: list[Dialogue], adapter: AdapterFiles | None) -> list[float]:
@@ -281,7 +289,7 @@ def test_the_base_is_the_reference(engine: LocalEngine) -> None:
     """What preference is measured against is the base's own log-probability of each whole answer."""
     made = rows(engine, CORRECTED)
     with engine.base() as base:
-        anchors = _anchors(base, made, preferring("kto"), 0)
+        anchors = _anchors(base, made, preferring("kto"))
     judged = [d for d in CORRECTED if d.kind != "replay"]
     assert [anchors.log_probs[row] for row in rows(engine, judged)] == pytest.approx(
         log_probs(engine, judged, None), abs=1e-3
