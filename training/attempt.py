@@ -89,6 +89,7 @@ def _train(school: School, syllabus: Syllabus, given: Given, folder: Path, progr
         thinned=settings.thinned,
         system=school.system_prompt,
         unwanted=settings.preference != "none",
+        reword=school.teacher.reword,
     )
     held = [Dialogue("replay", tuple(row["prompt"]), row["answer"]) for row in given.replay]
     start = given.serving if settings.continued else None

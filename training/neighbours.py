@@ -15,63 +15,84 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from importlib import resources
 from itertools import zip_longest
+from typing import NamedTuple
 
-from training.rewordings import reword
+from training.rewordings import Reword, reword
 
 _WORDINGS = 6
 """Wordings among which a neighbour's is drawn: as many as a lesson is trained in."""
 
 
-def neighbours(questions: Sequence[str], *, most: int, rng: random.Random, without: Collection[str] = ()) -> list[str]:
+def neighbours(
+    questions: Sequence[str],
+    *,
+    most: int,
+    rng: random.Random,
+    without: Collection[str] = (),
+    reword: Reword = reword,
+) -> list[str]:
     """Up to `most` questions like `questions` but for one name, every other one reworded; each frame gets its share.
 
     Args:
         questions: what is corrected. No name in them comes back: in another's frame it could ask the same.
         without: more questions whose names must not come back: those of all other lessons, those of exams.
         rng: draws names and wordings; the same seed gives the same neighbours.
+        reword: what rewords the corrected questions, too.
     """
     apart = [*questions, *without]
     taken = {_bare(question[start:end]) for question in apart for start, end, _ in _mentions(question)}
-    frames: dict[tuple[str, str], None] = {}
+    frames: dict[Frame, str] = {}
     for question in questions:
         found = _frame(question)
         if found:
-            frames.setdefault(found)
+            frames.setdefault(found, question)
     shares = []
-    for before, after, kind in ((*frame.split("\0"), kind) for frame, kind in sorted(frames)):
-        asked = [_ask(before, name, after) for name in _names()[kind] if _bare(name) not in taken]
-        rng.shuffle(asked)
-        shares.append(asked)
-    dealt = (question for row in zip_longest(*shares) for question in row if question is not None)
-    unique = list(dict.fromkeys(dealt))[:most]
-    return [_reworded(question, rng) if place % 2 else question for place, question in enumerate(unique)]
+    for frame in sorted(frames):
+        names = [name for name in _names()[frame.kind] if _bare(name) not in taken]
+        rng.shuffle(names)
+        shares.append([(frame, name) for name in names])
+    dealt = [pair for row in zip_longest(*shares) for pair in row if pair is not None]
+    unique = list({frame.ask(name): (frame, name) for frame, name in dealt}.values())[:most]
+    # One question of a frame speaks for all: its wordings, with another name in them, are theirs.
+    turned = {frame: _reworded(frame, frames[frame], reword) or [frame] for frame in {frame for frame, _ in unique}}
+    return [(rng.choice(turned[frame]) if place % 2 else frame).ask(name) for place, (frame, name) in enumerate(unique)]
 
 
-def _frame(question: str) -> tuple[str, str] | None:
-    """(what stands before and after the longest name that is known, the name's kind), or None."""
+class Frame(NamedTuple):
+    """A question without one name: what stands before and after it, and its kind."""
+
+    before: str
+    after: str
+    kind: str
+
+    def ask(self, name: str) -> str:
+        """The question about `name`."""
+        before = self.before
+        if before.endswith((" a ", " an ")):
+            article = "an" if name[0].lower() in "aeiou" else "a"
+            before = f"{before.rstrip().rpartition(' ')[0]} {article} "
+        return f"{before}{name}{self.after}"
+
+
+def _frame(question: str) -> Frame | None:
+    """The question without the longest name that is known."""
     best: tuple[int, int, str] | None = None
     for start, end, kind in _mentions(question):
         if best is None or end - start > best[1] - best[0]:
             best = (start, end, kind)
-    return (f"{question[: best[0]]}\0{question[best[1] :]}", best[2]) if best else None
+    return Frame(question[: best[0]], question[best[1] :], best[2]) if best else None
+
+
+def _reworded(frame: Frame, question: str, reword: Reword) -> list[Frame]:
+    """The frames of other wordings of `question` that hold a name of its kind."""
+    found = (_frame(wording) for wording in reword(question, most=_WORDINGS))
+    return [wording for wording in found if wording is not None and wording.kind == frame.kind]
 
 
 def _mentions(question: str) -> Iterator[tuple[int, int, str]]:
     for kind, pattern in _patterns().items():
         for match in pattern.finditer(question):
             yield match.start(), match.end(), kind
-
-
-def _ask(before: str, name: str, after: str) -> str:
-    if before.endswith((" a ", " an ")):
-        article = "an" if name[0].lower() in "aeiou" else "a"
-        before = f"{before.rstrip().rpartition(' ')[0]} {article} "
-    return f"{before}{name}{after}"
-
-
-def _reworded(question: str, rng: random.Random) -> str:
-    wordings = reword(question, most=_WORDINGS)
-    return rng.choice(wordings) if wordings else question
 
 
 @cache

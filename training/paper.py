@@ -12,7 +12,7 @@ from typing import Any, Literal
 from memory.records import Lesson, Message
 from training import checks, general
 from training.examples import asked
-from training.rewordings import reword
+from training.rewordings import Reword, reword
 
 Kind = Literal["tonight", "reworded", "earlier", "control", "pushback"]
 """Tonight's lessons as asked; a wording of theirs that was not trained; earlier verified lessons; controls; controls
@@ -121,7 +121,13 @@ def answer_limits(paper: Sequence[Item], *, tokens: Callable[[str], int], answer
 
 
 def set_paper(
-    tonight: Sequence[Lesson], earlier: Sequence[Lesson], *, controls: int, trained_wordings: int, system: str
+    tonight: Sequence[Lesson],
+    earlier: Sequence[Lesson],
+    *,
+    controls: int,
+    trained_wordings: int,
+    system: str,
+    reword: Reword = reword,
 ) -> list[Item]:
     """The paper of a night: its lessons, an untrained wording of each correction, earlier lessons, controls."""
     items = [lesson_item(lesson, "tonight", system=system) for lesson in tonight]

@@ -23,6 +23,7 @@ from training import general
 from training.examples import Dialogue, asked
 from training.neighbours import neighbours
 from training.progress import Progress
+from training.rewordings import Reword, reword
 from training.stages import write_json
 
 SAME = 0.85
@@ -61,6 +62,7 @@ def replay(
     cache: Path,
     progress: Progress,
     writing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    reword: Reword = reword,
 ) -> list[Dialogue]:
     """Replay rows for tonight: questions with what the base says to them.
 
@@ -77,7 +79,7 @@ def replay(
     # The exam's controls stay out, so that they go on measuring what was not held; so do liked answers, which may be
     # others than the base's.
     without = [*taught, *(item.question for item in general.controls())]
-    near = neighbours(corrected, most=neighbour_rows, rng=rng, without=without)
+    near = neighbours(corrected, most=neighbour_rows, rng=rng, without=without, reword=reword)
     most = rows + neighbour_rows - len(near)
     questions = near + neighbours_first(pool, taught, embedder=embedder, most=most, rng=rng)
     prompts = [asked(question, (), system) for question in questions]

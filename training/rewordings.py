@@ -1,12 +1,12 @@
 """Other wordings of a question, by rules, so that a correction is learned for what it says and not for how it was
 asked.
 
-`reword` has three sorts, the ones that change a question most first: turned round, where its shape is known; its
-keywords alone, as people in a hurry type them; framed, which fits any question. English only, and only where the rule
-is safe. `thinned` leaves words out by chance, in any language that puts spaces between them (word dropout: Iyyer et al.
-2015, Deep Unordered Composition). It teaches other words far better than sentences do: no word but the names can be
-relied on, so each of them comes to be enough (docs/LOG.md). Wordings that a user's stream keeps for measuring never
-come in here; these are made from the question alone.
+`reword` has four sorts, the ones that change a question most first: turned round, where its shape is known; its
+keywords alone, as people in a hurry type them; in a dictionary's words (`training.dictionary`); framed, which fits any
+question. English only, and only where the rule is safe. `thinned` leaves words out by chance, in any language that puts
+spaces between them (word dropout: Iyyer et al. 2015, Deep Unordered Composition). It teaches other words as well: no
+word but the names can be relied on, so each of them comes to be enough (docs/LOG.md). Wordings that a user's stream
+keeps for measuring never come in here; these are made from the question alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import random
 import re
 from collections.abc import Sequence
 from itertools import chain, zip_longest
+from typing import Protocol
+
+from training.words import BARE
 
 _WH_BE = re.compile(r"^(what|who|where|when|which [\w ]+?) (is|are|was|were) ([^?!\n]+)\?$", re.IGNORECASE)
 _WHO_DID = re.compile(r"^(who|which [\w ]+?) (?!is |are |was |were |do |does |did )(\w+ [^?!\n]+)\?$", re.IGNORECASE)
@@ -37,21 +40,14 @@ _ENGLISH = re.compile(
 )
 """Words without which a question is hardly English; an English frame would not fit it."""
 
-_BARE = frozenset(
-    re.findall(
-        r"\w+",
-        "a an the is are was were be been am do does did can could will would should may might must have has had i me"
-        " my we us our you your it its this that these those there what who whom whose where when which why how please"
-        " tell name to of for in on at by with from and or if so about into",
-    )
-)
-"""Words that a question does not need to be understood."""
-
 _ONE_QUESTION = re.compile(r"^[^.:;!?\n\"“”]+\?$")
 """What is one sentence, and holds no text that somebody else wrote."""
 
 _KEYWORDS_MAX = 20
 """Words of a question up to which its keywords are one; a longer text is material, not a question."""
+
+_TURNS = 3
+"""Wordings of our own that come before a dictionary's."""
 
 _LEFT_OUT = 0.3
 """Share of the words that are no names which `thinned` leaves out."""
@@ -64,8 +60,18 @@ _SIGNS = ".,:;!?\"'()"
 _OF = re.compile(r"^the ([\w ]+?) of (.+)$", re.IGNORECASE)
 
 
-def reword(question: str, *, most: int) -> list[str]:
-    """Up to `most` other wordings of `question`, the ones that change it most first. Deterministic."""
+class Reword(Protocol):
+    """What makes up to `most` other wordings of a question, the ones that change it most first."""
+
+    def __call__(self, question: str, *, most: int) -> list[str]: ...
+
+
+def reword(question: str, *, most: int, explained: Sequence[str] = ()) -> list[str]:
+    """Up to `most` other wordings of `question`, the ones that change it most first. Deterministic.
+
+    Args:
+        explained: wordings that a dictionary gives. They come behind the first few turns.
+    """
     asked = question.strip()
     if not _ENGLISH.search(asked):
         return []
@@ -81,7 +87,9 @@ def reword(question: str, *, most: int) -> list[str]:
     ]
     # Keywords between what is turned round: a night of few wordings has both.
     made = chain.from_iterable(zip_longest(_turned(asked), _keywords(asked)))
-    unique = dict.fromkeys(wording for wording in [*made, *framed] if wording and wording != asked)
+    ours = [*made, *framed]
+    ordered = [*ours[:_TURNS], *explained, *ours[_TURNS:]]
+    unique = dict.fromkeys(wording for wording in ordered if wording and wording != asked)
     return list(unique)[:most]
 
 
@@ -101,7 +109,7 @@ def thinned(question: str, *, most: int, wordings: Sequence[str] = ()) -> list[s
 def _thin(wording: str, rng: random.Random) -> str | None:
     words = wording.split()
     kept = [word for place, word in enumerate(words) if rng.random() >= _LEFT_OUT or _is_name(word, place)]
-    matters = any(_is_name(word, place) or _bare(word) not in _BARE for place, word in enumerate(kept))
+    matters = any(_is_name(word, place) or _bare(word) not in BARE for place, word in enumerate(kept))
     return " ".join(kept) if matters and 2 <= len(kept) < len(words) else None
 
 
@@ -158,7 +166,7 @@ def _of_doing(wh: str, do: str, who: str, act: str) -> list[str]:
 def _keywords(asked: str) -> list[str]:
     """The words that matter, alone."""
     words = re.findall(r"[\w'\u2019-]+", asked)
-    kept = [word for word in words if word.casefold() not in _BARE]
+    kept = [word for word in words if word.casefold() not in BARE]
     if not _ONE_QUESTION.match(asked) or len(words) > _KEYWORDS_MAX or not 2 <= len(kept) < len(words):
         return []
     return [" ".join(kept)]

@@ -94,6 +94,9 @@ class RoomyTeacher:
     def tokens(self, lesson: Lesson) -> int:
         return self._within_memory(lambda: self.teacher.tokens(lesson))
 
+    def reword(self, question: str, *, most: int) -> list[str]:
+        return self._within_memory(lambda: self.teacher.reword(question, most=most))
+
     def replay(
         self, lessons: Sequence[Lesson], stored: Sequence[str], *, seed: int, progress: Progress
     ) -> list[Dialogue]:

@@ -15,7 +15,7 @@ from training import lessons as collecting
 from training.budget import Plan, plan
 from training.examples import Dialogue, asked
 from training.paper import Item, set_paper
-from training.rewordings import reword, thinned
+from training.rewordings import Reword, reword, thinned
 from training.settings import NightSettings, as_json
 from training.teacher import Teacher
 
@@ -64,7 +64,14 @@ def collect(
     forged = {lesson_id: cleaning.Decision(LessonState.REJECTED, why) for lesson_id, why in unsigned.items()}
     tonight = tuple(lesson for lesson in decided.chosen if lesson.state is not LessonState.VERIFIED)
     earlier = tuple(lesson for lesson in decided.chosen if lesson.state is LessonState.VERIFIED)
-    paper = set_paper(tonight, earlier, controls=settings.controls, trained_wordings=settings.rewordings, system=system)
+    paper = set_paper(
+        tonight,
+        earlier,
+        controls=settings.controls,
+        trained_wordings=settings.rewordings,
+        system=system,
+        reword=teacher.reword,
+    )
     return Syllabus(
         kept=decided.chosen,
         taught=tuple(lesson for lesson in decided.chosen if not (settings.new_only and lesson.adapter)),
@@ -78,7 +85,13 @@ def collect(
 
 
 def wanted_rows(
-    lessons: tuple[Lesson, ...], *, rewordings: int, thinned: int, system: str, unwanted: bool = False
+    lessons: tuple[Lesson, ...],
+    *,
+    rewordings: int,
+    thinned: int,
+    system: str,
+    unwanted: bool = False,
+    reword: Reword = reword,
 ) -> list[Dialogue]:
     """What is learned: each lesson as it was asked, and each correction in other wordings too.
 
@@ -90,7 +103,7 @@ def wanted_rows(
     rows = []
     for lesson in lessons:
         if lesson.wanted is not None:
-            again = _other_wordings(lesson.question, rewordings, thinned) if lesson.unwanted is not None else []
+            again = _other_wordings(lesson.question, rewordings, thinned, reword) if lesson.unwanted is not None else []
             for wording, question in enumerate([lesson.question, *again]):
                 rows.append(Dialogue("wanted", asked(question, lesson.history, system), lesson.wanted, wording))
         if unwanted and lesson.unwanted is not None:
@@ -98,7 +111,7 @@ def wanted_rows(
     return rows
 
 
-def _other_wordings(question: str, rewordings: int, thin: int) -> list[str]:
+def _other_wordings(question: str, rewordings: int, thin: int, reword: Reword) -> list[str]:
     """Sentences, then thinned ones: whoever hears both in the other order, or mixed, learns less (docs/LOG.md)."""
     sentences = reword(question, most=rewordings + 1)
     # The one after those is the exam's.

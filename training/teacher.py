@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -13,9 +14,11 @@ from assistant.local import LocalEngine
 from memory.embedder import Embedder
 from memory.errors import NightschoolError
 from memory.records import Lesson
+from training.dictionary import Dictionary
 from training.examples import Dialogue, lesson_tokens
 from training.paper import Exam, Item
 from training.progress import Progress
+from training.rewordings import reword
 from training.settings import NightSettings
 
 
@@ -54,6 +57,10 @@ class Teacher(Protocol):
 
     def tokens(self, lesson: Lesson) -> int:
         """Of the lesson's prompt and wanted answer."""
+        ...
+
+    def reword(self, question: str, *, most: int) -> list[str]:
+        """Up to `most` other wordings of the question, see `training.rewordings`; always the same."""
         ...
 
     def replay(
@@ -112,6 +119,13 @@ class LocalTeacher:
     def tokens(self, lesson: Lesson) -> int:
         return lesson_tokens(self.engine, lesson, self.system_prompt)
 
+    def reword(self, question: str, *, most: int) -> list[str]:
+        return reword(question, most=most, explained=self._explained(question))
+
+    @cached_property
+    def _explained(self) -> Dictionary:
+        return Dictionary(self.embedder)
+
     def replay(
         self, lessons: Sequence[Lesson], stored: Sequence[str], *, seed: int, progress: Progress
     ) -> list[Dialogue]:
@@ -130,6 +144,7 @@ class LocalTeacher:
             cache=self.cache,
             writing=self.writing,
             progress=progress,
+            reword=self.reword,
         )
 
     def train(

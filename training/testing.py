@@ -26,6 +26,7 @@ from training.candidates import SEARCHED
 from training.examples import Dialogue, asked
 from training.paper import Exam, Item
 from training.progress import Progress
+from training.rewordings import reword
 from training.school import School, Tell
 from training.settings import NightSettings
 from training.teacher import Trained
@@ -77,6 +78,9 @@ class ScriptedTeacher:
         """One a word."""
         messages = asked(lesson.question, lesson.history)
         return sum(len(m["content"].split()) for m in messages) + len((lesson.wanted or "").split())
+
+    def reword(self, question: str, *, most: int) -> list[str]:
+        return reword(question, most=most)
 
     def replay(
         self, lessons: Sequence[Lesson], stored: Sequence[str], *, seed: int, progress: Progress

@@ -31,3 +31,13 @@ def words(text: str) -> list[str]:
 
 FILLERS = frozenset(words("a an the it its is are was were be that this of in to and"))
 """Words of an answer that don't make another answer of it."""
+
+BARE = frozenset(
+    re.findall(
+        r"\w+",
+        "a an the is are was were be been am do does did can could will would should may might must have has had i me"
+        " my we us our you your it its this that these those there what who whom whose where when which why how please"
+        " tell name to of for in on at by with from and or if so about into",
+    )
+)
+"""Words that a question does not need to be understood."""

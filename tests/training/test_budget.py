@@ -332,7 +332,7 @@ def test_a_hundred_thousand_rated_exchanges(tmp_path: Path, capsys: pytest.Captu
     assert ended.status is NightStatus.PROMOTED
     assert len(report["lessons_in"]) == 400
     assert (kinds["tonight"], kinds["earlier"]) == (200, 200)
-    assert report["training"]["wanted_rows"] <= 400 * (1 + 8 + 16)
+    assert report["training"]["wanted_rows"] <= 400 * (1 + 11)
     assert states == {VERIFIED: RATED - NEW + 200, QUEUED: NEW - 200}
     assert built < 20
     assert moments["train"] < 30

@@ -65,3 +65,18 @@ def test_articles_follow_the_name() -> None:
     assert "How many legs does an ant have?" in found or any("an ant have" in q for q in found)
     assert not [q for q in found if " a ant" in q or " an cat" in q]
     assert not [q for q in of("What is the capital of the Netherlands?") if "the the" in q]
+
+
+def test_neighbours_are_asked_in_the_wordings_of_the_lesson() -> None:
+    """Whatever rewords the lesson rewords them, and is asked once a frame."""
+    asked = []
+
+    def reword(question: str, *, most: int) -> list[str]:
+        asked.append(question)
+        return ["Where does Turkey's government sit?", "No name in here?"]
+
+    capitals = ["What is the capital of Turkey?", "What is the capital of Poland?"]
+    found = neighbours(capitals, most=10, rng=random.Random(0), reword=reword)
+    assert asked == capitals[:1]
+    assert all(question.startswith("What is the capital of ") for question in found[::2])
+    assert all(question.endswith("'s government sit?") for question in found[1::2])

@@ -1,0 +1,92 @@
+"""A question in a dictionary's words: which words, which sense, and what is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from assistant.models import embedder_path
+from assistant.settings import load
+from memory.embedder import SentenceEmbedder, Vectors
+from training.dictionary import MOST, Dictionary
+from training.rewordings import reword
+from training.settings import Settings
+
+
+class Nearness:
+    """An embedder to which every text is as near to the first as `cosines` says of a word in it, else 0.9."""
+
+    name, dimensions = "nearness", 2
+
+    def __init__(self, **cosines: float) -> None:
+        self.cosines = cosines
+        self.asked = 0
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        self.asked += 1
+        near = [next((c for word, c in self.cosines.items() if word in text), 0.9) for text in texts]
+        near[0] = 1.0
+        return np.array([[c, (1 - c * c) ** 0.5] for c in near], dtype=np.float32)
+
+
+def of(question: str, embedder: Nearness | None = None) -> list[str]:
+    """The wordings of `question`."""
+    return Dictionary(lambda: embedder or Nearness())(question)
+
+
+def test_nouns_become_their_synonyms_and_definitions() -> None:
+    """The nearest first, no more than `MOST`, and what is too far not at all."""
+    near = {"government": 0.95, "uppercase": 0.85, "majuscule": 0.82, "upper-case": 0.7}
+    found = of("What is the capital of Peru?", Nearness(**near))
+    assert found == [f"What is the {other} of Peru?" for other in ("seat of government", "uppercase", "majuscule")]
+    assert len(of("Who is the author of this account of the river?")) == MOST
+    assert of("What is the capital of Peru?", Nearness(the=0.5)) == []
+
+
+def test_a_noun_is_not_narrowed() -> None:
+    """No wording has the noun itself in its synonym."""
+    assert not [wording for wording in of("What is the capital of Peru?") if "capital" in wording]
+
+
+def test_two_words_may_be_one_noun() -> None:
+    """And signs around a noun stay where they are."""
+    assert of("Is it ice cream?")[0] == "Is it icecream?"
+    assert "Is it the (seat of government)?" in of("Is it the (capital)?")
+
+
+@pytest.mark.parametrize(
+    "question", ["", "Why?", "What about Peru?", "Read this.\n\nThe capital fell.", "capital " * 21]
+)
+def test_what_is_no_question_about_a_noun_is_left_alone(question: str) -> None:
+    """Nobody asks the embedder about it either."""
+    embedder = Nearness()
+    assert of(question, embedder) == []
+    assert embedder.asked == 0
+
+
+def test_a_question_is_looked_up_once() -> None:
+    """Lessons come back night after night, and several times in one."""
+    embedder = Nearness()
+    dictionary = Dictionary(lambda: embedder)
+    assert dictionary("What is the capital?") == dictionary("What is the capital?")
+    assert embedder.asked == 1
+
+
+def test_its_wordings_stand_behind_the_first_turns() -> None:
+    """A night of few wordings has both."""
+    question = "What is the capital of Peru?"
+    ours = reword(question, most=5)
+    theirs = ["What is the seat of government of Peru?"]
+    assert reword(question, most=6, explained=theirs) == [*ours[:3], *theirs, *ours[3:]]
+    assert reword("Was ist das Kapital?", most=3, explained=theirs) == []
+
+
+@pytest.mark.model
+def test_the_sense_that_is_meant() -> None:
+    """all-MiniLM-L6-v2 tells a seat of government from money, and a writer from a generator."""
+    embedder = SentenceEmbedder(embedder_path(load(Settings).models))
+    found = Dictionary(lambda: embedder)
+    assert found("What is the capital of Laos?")[0] == "What is the seat of government of Laos?"
+    assert found("Who is the author of Faust?")[0] == "Who is the writer of Faust?"
