@@ -186,7 +186,7 @@ class Batcher:
     def _schedule(self) -> list[tuple[Request, Row]]:
         """One row for each answer, the rest for prompts; sorted so that adapters stand together."""
         room = self._runner.rows
-        shares = dict.fromkeys(self._running[:room], 1)
+        shares = dict.fromkeys(self._not_twice()[:room], 1)
         room -= len(shares)
         reading = sorted((request for request in shares if request.pending > 1), key=lambda request: request.pending)
         first = min(reading, key=lambda request: request.number, default=None)
@@ -196,7 +196,7 @@ class Batcher:
             shares[request] += more
             room -= more
         # Whoever did not find room, or much of it, is first next time.
-        self._running = self._running[len(shares) :] + self._running[: len(shares)]
+        self._running = [*(request for request in self._running if request not in shares), *shares]
         rows = []
         for request in sorted(shares, key=lambda request: request.root or ""):
             assert request.held is not None  # noqa: S101 - all that run hold blocks
@@ -205,6 +205,22 @@ class Batcher:
                 row = Row(request.read[position], position, request.held.blocks, request.adapter, wanted)
                 rows.append((request, row))
         return rows
+
+    def _not_twice(self) -> list[Request]:
+        """All that are under way but those whose next block somebody else is reading: they take it over once it is
+        read, however many come at once with the same system message.
+        """
+        readers: dict[object, Request] = {}
+        for request in self._running:
+            assert request.held is not None  # noqa: S101 - all that run hold blocks
+            if request.computed == request.held.named * 16:
+                self._blocks.catch_up(request.held, request.read)
+                request.computed = request.held.named * 16
+            key = self._blocks.next_key(request.held, request.read) or request
+            other = readers.setdefault(key, request)
+            if other.computed < request.computed:
+                readers[key] = request
+        return list(readers.values())
 
     def _absorb(self, requests: Sequence[Request], rows: Sequence[Row], logits: Floats, hidden: Floats) -> None:
         place = 0

@@ -85,6 +85,22 @@ class Blocks:
                 held.last = self._names
             held.named += 1
 
+    def next_key(self, held: Held, tokens: Sequence[int]) -> _Key | None:
+        """What the next block of a conversation that begins with `tokens` will be named; None: it can't be shared."""
+        at = held.named * TOKENS
+        return (held.last, tuple(tokens[at : at + TOKENS])) if at + TOKENS < len(tokens) else None
+
+    def catch_up(self, held: Held, tokens: Sequence[int]) -> None:
+        """Take over what others have read meanwhile. Nothing of the conversation's next block may be computed yet."""
+        while (key := self.next_key(held, tokens)) is not None and (found := self._found.get(key)) is not None:
+            own = held.blocks[held.named]
+            held.blocks[held.named], held.last = found
+            self._readers[found[0]] += 1
+            self._idle.pop(found[0], None)
+            self._readers[own] -= 1
+            self._free.append(own)
+            held.named += 1
+
     def release(self, held: Held) -> None:
         """The conversation has ended. Its last blocks go first: beginnings are what others share."""
         for block in reversed(held.blocks):
