@@ -172,8 +172,12 @@ class LocalEngine:
 
     @contextmanager
     def base(self) -> Iterator[PreTrainedModel]:
-        """The model without a trace of an adapter, for training one on it. What was loaded is dropped."""
-        switch = self._switch
+        """The model without a trace of an adapter, for training one on it. What was loaded is dropped, and what the
+        decoder has read: training wants the memory.
+        """
+        switch, decoder = self._switch, self._decoder
+        if decoder:
+            decoder.forget()
         with self._lock:
             switch.clear()
             yield switch.model

@@ -38,6 +38,14 @@ class Runs(Protocol):
         """See `Runner.run`."""
         ...
 
+    def copy(self, block: int, to: int) -> None:
+        """See `Runner.copy`."""
+        ...
+
+    def forget(self) -> None:
+        """See `Runner.forget`."""
+        ...
+
 
 @dataclass(eq=False)
 class Request:
@@ -62,7 +70,6 @@ class Request:
     def __post_init__(self) -> None:
         self.read = list(self.prompt)
         self.computed = 0
-        self.reused = 0
         self.held: Held | None = None
         self.number = 0
         self.dice = np.random.default_rng(self.sampling.seed)
@@ -102,7 +109,7 @@ class Batcher:
         self._come: deque[Request] = deque()
         self._waiting: deque[Request] = deque()
         self._running: list[Request] = []
-        self._closed = False
+        self._closed = self._forgets = False
         self._joined = 0
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
@@ -117,6 +124,12 @@ class Batcher:
             if self._closed:
                 raise RuntimeError("the batcher is closed")
             self._come.append(request)
+            self._changed.notify()
+
+    def forget(self) -> None:
+        """Give back the memory of what was read, as soon as nothing is under way."""
+        with self._changed:
+            self._forgets = True
             self._changed.notify()
 
     @property
@@ -135,8 +148,12 @@ class Batcher:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (self._come or self._waiting or self._running or self._closed):
+                while not (self._come or self._waiting or self._running or self._closed or self._forgets):
                     self._changed.wait()
+                if self._forgets and not self._running:
+                    self._blocks = Blocks(self._blocks.count)
+                    self._runner.forget()
+                    self._forgets = False
                 self._waiting.extend(self._come)
                 self._come.clear()
                 if self._closed:
@@ -176,7 +193,7 @@ class Batcher:
                 self._waiting.popleft()
                 self._end(request, RuntimeError("there is no room for the conversation's keys and values"))
                 continue
-            request.computed = request.reused = request.held.named * 16
+            request.computed = request.held.named * 16
             self._joined += 1
             request.number = self._joined
             self._waiting.popleft()
@@ -214,13 +231,20 @@ class Batcher:
         for request in self._running:
             assert request.held is not None  # noqa: S101 - all that run hold blocks
             if request.computed == request.held.named * 16:
-                self._blocks.catch_up(request.held, request.read)
-                request.computed = request.held.named * 16
+                self._take_over(request, request.held)
             key = self._blocks.next_key(request.held, request.read) or request
             other = readers.setdefault(key, request)
             if other.computed < request.computed:
                 readers[key] = request
         return list(readers.values())
+
+    def _take_over(self, request: Request, held: Held) -> None:
+        """What others have read of its prompt: whole blocks are shared, the beginning of one is copied."""
+        self._blocks.catch_up(held, request.read)
+        block, tokens = self._blocks.alike(held, request.read)
+        if tokens:
+            self._runner.copy(block, held.blocks[held.named])
+        request.computed = held.named * 16 + tokens
 
     def _absorb(self, requests: Sequence[Request], rows: Sequence[Row], logits: Floats, hidden: Floats) -> None:
         place = 0

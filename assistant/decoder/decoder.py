@@ -92,6 +92,10 @@ class Decoder:
         """Answers that are computed, and that wait."""
         return self._batcher.under_way
 
+    def forget(self) -> None:
+        """Give back the memory of what was read, as soon as nothing is under way."""
+        self._batcher.forget()
+
     def close(self) -> None:
         """End the threads; answers under way end where they are."""
         self._batcher.close()

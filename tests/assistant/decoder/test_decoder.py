@@ -593,6 +593,36 @@ def test_who_come_at_once_and_begin_alike_read_it_once(warm: LocalEngine, adapte
         assert said == {i: answer(warm, prompt, adapter, tokens=3) for i, prompt in enumerate(asked)}
 
 
+def test_the_beginning_of_a_block_is_copied(
+    warm: LocalEngine, plain: LocalEngine, adapters: list[AdapterFiles]
+) -> None:
+    """Of prompts that differ in their last words alone, the later ones compute those alone; with the same answers."""
+    decoder = decoder_of(warm)
+    computed: list[int] = []
+    run = decoder._runner.run
+    decoder._runner.run = lambda rows: computed.extend(row.position for row in rows) or run(rows)
+    asked = [dialogue(*range(26), last) for last in (50, 40, 60, 40)]
+    tokens = len(warm.tokens(asked[0]))
+    for version in (None, adapters[0]):
+        first = []
+        for prompt in asked:
+            computed.clear()
+            assert answer(warm, prompt, version, tokens=9) == answer(plain, prompt, version, tokens=9)
+            first.append(min(computed))
+        other_word, last_token = tokens - 3, tokens - 1
+        assert first == [0, other_word, other_word, last_token]
+
+
+def test_training_gets_the_memory_of_what_was_read(warm: LocalEngine) -> None:
+    """It is read anew afterwards, with the same answers."""
+    asked = [dialogue(*range(i, i + 40)) for i in range(40)]
+    before = dict(warm.complete(asked, max_tokens=9, adapter=None))
+    keys = decoder_of(warm)._runner._keys
+    with warm.base():
+        assert dict(warm.complete(asked, max_tokens=9, adapter=None)) == before
+    assert decoder_of(warm)._runner._keys is not keys
+
+
 # ---------------------------------------------------------------------- several threads, other machines
 
 
