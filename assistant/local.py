@@ -2,8 +2,8 @@
 
 Two paths compute the same: `transformers` with PEFT, at once and one answer at a time, whoever asks first; and, once it
 is warm, on a CPU, the decoder of our own (`assistant.decoder`), which answers all who ask together, several times
-faster. The weights are the same to the bit and the arithmetic is float32 in both, so that what the night trains and
-examines through the first is what the second serves. What the second can't compute, the first does.
+faster. The weights are the same to the bit and the arithmetic is float32 in both, so that what the night trains through
+the first is what the second examines and serves. What the second can't compute, the first does.
 
 It does not know where an adapter came from, only the hash it must have.
 """
@@ -69,6 +69,7 @@ class LocalEngine:
         self._loaded: Switch | None = None
         self._tokenizer: Any = None
         self._decoder: Decoder | None = None
+        self._refusal: str | None = None
 
     @property
     def model_id(self) -> str:
@@ -111,7 +112,9 @@ class LocalEngine:
         with self._warming:
             if self._decoder:
                 return None
-            reason = "it was closed" if self._closed else why_not()
+            reason = "it was closed" if self._closed else self._refusal or why_not()
+            if reason and reason == self._refusal:
+                return reason
             if reason is None:
                 from assistant.decoder.decoder import Decoder
                 from assistant.decoder.packing import NotPacked
@@ -122,14 +125,16 @@ class LocalEngine:
                 except NotPacked as error:
                     reason = str(error)
             if reason:
+                self._refusal = reason
                 log.info("answers come from transformers, one at a time: %s", reason)
             return reason
 
     def _warm_up(self) -> None:
         try:
             self.warm()
-        except Exception:
+        except Exception as error:
             # Whatever it is (compilers fail in ways of their own): nobody waits for it, and answers come as before.
+            self._refusal = f"it failed: {error}"
             log.exception("the decoder could not be made ready; answers come from transformers, one at a time")
 
     def close(self) -> None:
@@ -167,8 +172,12 @@ class LocalEngine:
 
     @contextmanager
     def base(self) -> Iterator[PreTrainedModel]:
-        """The model without a trace of an adapter, for training one on it. What was loaded is dropped."""
-        switch = self._switch
+        """The model without a trace of an adapter, for training one on it. What was loaded is dropped, and what the
+        decoder has read: training wants the memory.
+        """
+        switch, decoder = self._switch, self._decoder
+        if decoder:
+            decoder.forget()
         with self._lock:
             switch.clear()
             yield switch.model
@@ -241,13 +250,39 @@ class LocalEngine:
     def complete(
         self, prompts: Sequence[Sequence[Message]], *, max_tokens: int, adapter: AdapterFiles | None, batch: int = 32
     ) -> Iterator[tuple[int, str]]:
-        """Greedy answers to many prompts, in batches of similar length: (place in `prompts`, answer), as they come."""
+        """Greedy answers to many prompts: (place in `prompts`, answer), as they come.
+
+        From the decoder, so that what is examined is what serves: each answer is then the same to the bit whatever is
+        asked with it. What it can't compute comes from transformers, in batches of similar length.
+        """
         ids = [self.tokens(prompt) for prompt in prompts]
-        order = sorted(range(len(prompts)), key=lambda i: len(ids[i]))
+        left = set(range(len(ids)))
+        self._warm_up()
+        for place, answer in self._decoded(ids, max_tokens=max_tokens, adapter=adapter):
+            left.remove(place)
+            yield place, answer
+        order = sorted(left, key=lambda i: (len(ids[i]), i))
         for start in range(0, len(order), batch):
             places = order[start : start + batch]
             answers = self._greedy([ids[i] for i in places], max_tokens=max_tokens, adapter=adapter)
             yield from zip(places, answers, strict=True)
+
+    def _decoded(
+        self, rows: Sequence[list[int]], *, max_tokens: int, adapter: AdapterFiles | None
+    ) -> Iterator[tuple[int, str]]:
+        """Those answers that the decoder can compute. Whoever is through makes room for the next."""
+        stop, sampling, ends = threading.Event(), Sampling(max_tokens), self.end_ids
+        try:
+            # The longest first: with one of them at the end, all but one place would stand empty.
+            order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i))
+            begun = [(i, self._begin(rows[i], sampling, adapter, stop)) for i in order]
+            for place, request in begun:
+                tokens = list(request) if request else []
+                # Closed meanwhile, it would leave half an answer.
+                if tokens and (tokens[-1] in ends or len(tokens) == max_tokens):
+                    yield place, self._tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        finally:
+            stop.set()
 
     def _greedy(self, rows: Sequence[list[int]], *, max_tokens: int, adapter: AdapterFiles | None) -> list[str]:
         import torch

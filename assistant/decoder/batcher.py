@@ -38,6 +38,14 @@ class Runs(Protocol):
         """See `Runner.run`."""
         ...
 
+    def copy(self, block: int, to: int) -> None:
+        """See `Runner.copy`."""
+        ...
+
+    def forget(self) -> None:
+        """See `Runner.forget`."""
+        ...
+
 
 @dataclass(eq=False)
 class Request:
@@ -62,7 +70,6 @@ class Request:
     def __post_init__(self) -> None:
         self.read = list(self.prompt)
         self.computed = 0
-        self.reused = 0
         self.held: Held | None = None
         self.number = 0
         self.dice = np.random.default_rng(self.sampling.seed)
@@ -102,7 +109,7 @@ class Batcher:
         self._come: deque[Request] = deque()
         self._waiting: deque[Request] = deque()
         self._running: list[Request] = []
-        self._closed = False
+        self._closed = self._forgets = False
         self._joined = 0
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
@@ -117,6 +124,12 @@ class Batcher:
             if self._closed:
                 raise RuntimeError("the batcher is closed")
             self._come.append(request)
+            self._changed.notify()
+
+    def forget(self) -> None:
+        """Give back the memory of what was read, as soon as nothing is under way."""
+        with self._changed:
+            self._forgets = True
             self._changed.notify()
 
     @property
@@ -135,8 +148,12 @@ class Batcher:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (self._come or self._waiting or self._running or self._closed):
+                while not (self._come or self._waiting or self._running or self._closed or self._forgets):
                     self._changed.wait()
+                if self._forgets and not self._running:
+                    self._blocks = Blocks(self._blocks.count)
+                    self._runner.forget()
+                    self._forgets = False
                 self._waiting.extend(self._come)
                 self._come.clear()
                 if self._closed:
@@ -176,7 +193,7 @@ class Batcher:
                 self._waiting.popleft()
                 self._end(request, RuntimeError("there is no room for the conversation's keys and values"))
                 continue
-            request.computed = request.reused = request.held.named * 16
+            request.computed = request.held.named * 16
             self._joined += 1
             request.number = self._joined
             self._waiting.popleft()
@@ -186,7 +203,7 @@ class Batcher:
     def _schedule(self) -> list[tuple[Request, Row]]:
         """One row for each answer, the rest for prompts; sorted so that adapters stand together."""
         room = self._runner.rows
-        shares = dict.fromkeys(self._running[:room], 1)
+        shares = dict.fromkeys(self._not_twice()[:room], 1)
         room -= len(shares)
         reading = sorted((request for request in shares if request.pending > 1), key=lambda request: request.pending)
         first = min(reading, key=lambda request: request.number, default=None)
@@ -196,7 +213,7 @@ class Batcher:
             shares[request] += more
             room -= more
         # Whoever did not find room, or much of it, is first next time.
-        self._running = self._running[len(shares) :] + self._running[: len(shares)]
+        self._running = [*(request for request in self._running if request not in shares), *shares]
         rows = []
         for request in sorted(shares, key=lambda request: request.root or ""):
             assert request.held is not None  # noqa: S101 - all that run hold blocks
@@ -205,6 +222,29 @@ class Batcher:
                 row = Row(request.read[position], position, request.held.blocks, request.adapter, wanted)
                 rows.append((request, row))
         return rows
+
+    def _not_twice(self) -> list[Request]:
+        """All that are under way but those whose next block somebody else is reading: they take it over once it is
+        read, however many come at once with the same system message.
+        """
+        readers: dict[object, Request] = {}
+        for request in self._running:
+            assert request.held is not None  # noqa: S101 - all that run hold blocks
+            if request.computed == request.held.named * 16:
+                self._take_over(request, request.held)
+            key = self._blocks.next_key(request.held, request.read) or request
+            other = readers.setdefault(key, request)
+            if other.computed < request.computed:
+                readers[key] = request
+        return list(readers.values())
+
+    def _take_over(self, request: Request, held: Held) -> None:
+        """What others have read of its prompt: whole blocks are shared, the beginning of one is copied."""
+        self._blocks.catch_up(held, request.read)
+        block, tokens = self._blocks.alike(held, request.read)
+        if tokens:
+            self._runner.copy(block, held.blocks[held.named])
+        request.computed = held.named * 16 + tokens
 
     def _absorb(self, requests: Sequence[Request], rows: Sequence[Row], logits: Floats, hidden: Floats) -> None:
         place = 0

@@ -64,7 +64,7 @@ class Decoder:
         self._runner = runner
         self._batcher = Batcher(runner, Blocks(blocks), most=at_once)
         self._ends = frozenset(ends)
-        self._adapters: OrderedDict[str, PackedAdapter] = OrderedDict()
+        self._adapters: OrderedDict[str, PackedAdapter | NotPacked] = OrderedDict()
         self._lock = threading.Lock()
         self._packing = threading.Lock()
 
@@ -92,6 +92,10 @@ class Decoder:
         """Answers that are computed, and that wait."""
         return self._batcher.under_way
 
+    def forget(self) -> None:
+        """Give back the memory of what was read, as soon as nothing is under way."""
+        self._batcher.forget()
+
     def close(self) -> None:
         """End the threads; answers under way end where they are."""
         self._batcher.close()
@@ -106,14 +110,20 @@ class Decoder:
                 found = self._known(adapter.sha256)
                 if found is None:
                     check_adapter(adapter)
-                    found = pack_adapter(adapter.path, self._model)
+                    try:
+                        found = pack_adapter(adapter.path, self._model)
+                    except NotPacked as error:
+                        # Kept too: many prompts with it are refused at once, and not one by one.
+                        found = error
                     with self._lock:
                         self._adapters[adapter.sha256] = found
                         while len(self._adapters) > ADAPTERS_KEPT:
                             self._adapters.popitem(last=False)
+        if isinstance(found, NotPacked):
+            raise found
         return found
 
-    def _known(self, sha256: str) -> PackedAdapter | None:
+    def _known(self, sha256: str) -> PackedAdapter | NotPacked | None:
         with self._lock:
             if sha256 in self._adapters:
                 self._adapters.move_to_end(sha256)

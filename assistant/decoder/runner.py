@@ -44,9 +44,8 @@ class Runner:
         self._head = np.array(_table(m.head), np.int64)
         of_model = (m.norms, m.final_norm, m.head_norms, m.biases, m.embedding, m.cos, m.sin)
         self._weights = Weights(*map(_address, (self._matrices, self._head, *of_model)))
-        # Zeros that nobody has touched take no memory yet.
-        self._keys = np.zeros((blocks, layers, m.kv_heads, m.head_size, TOKENS), np.float32)
-        self._values = np.zeros((blocks, layers, m.kv_heads, m.head_size // LANES, TOKENS, LANES), np.float32)
+        self._blocks = blocks
+        self.forget()
         self._no_lora = np.zeros((1, layers, 4, 4), np.int64)
         self._longest = self._widest = 0
         self._buffers: tuple[Floats, ...] = ()
@@ -99,6 +98,19 @@ class Runner:
         self._part(0, job)
         *_, picked, logits = self._buffers
         return logits[:wanted, : self.model.vocabulary], picked[:wanted]
+
+    def forget(self) -> None:
+        """Give the memory of all keys and values back. Not while a pass is under way."""
+        m = self.model
+        each = (self._blocks, len(m.layers), m.kv_heads)
+        # Zeros that nobody has touched take no memory yet.
+        self._keys = np.zeros((*each, m.head_size, TOKENS), np.float32)
+        self._values = np.zeros((*each, m.head_size // LANES, TOKENS, LANES), np.float32)
+
+    def copy(self, block: int, to: int) -> None:
+        """Let block `to` hold what `block` does."""
+        self._keys[to] = self._keys[block]
+        self._values[to] = self._values[block]
 
     def close(self) -> None:
         """End the threads."""

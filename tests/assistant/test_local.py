@@ -121,8 +121,10 @@ def adapters(tiny: ModelFiles, tmp_path_factory: pytest.TempPathFactory) -> list
 
 @pytest.fixture(scope="module")
 def engine(tiny: ModelFiles) -> LocalEngine:
-    """Packed, shared by the tests that leave it as it was."""
-    return LocalEngine(tiny, weights="packed")
+    """Packed, shared by the tests that leave it as it was; closed, so that it answers by transformers."""
+    made = LocalEngine(tiny, weights="packed")
+    made.close()
+    return made
 
 
 @pytest.fixture

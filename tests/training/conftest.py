@@ -64,4 +64,5 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
     made = LocalEngine(ModelFiles("tiny", folder, "0" * 64), weights="unpacked")
     made.load()
     yield made
+    made.close()
     torch.set_num_threads(threads)

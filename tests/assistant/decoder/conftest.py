@@ -39,8 +39,10 @@ def adapters(tiny: ModelFiles, tmp_path_factory: pytest.TempPathFactory) -> list
 
 @pytest.fixture(scope="session")
 def plain(tiny: ModelFiles) -> LocalEngine:
-    """The reference: transformers and PEFT, never warmed."""
-    return LocalEngine(tiny, weights="unpacked")
+    """The reference: transformers and PEFT."""
+    engine = LocalEngine(tiny, weights="unpacked")
+    engine.close()
+    return engine
 
 
 @pytest.fixture

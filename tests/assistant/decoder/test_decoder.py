@@ -384,6 +384,71 @@ def test_closed_it_answers_by_transformers(warm: LocalEngine) -> None:
     assert answer(warm, PROMPTS[0]) == expected
 
 
+# ---------------------------------------------------------------------- exams
+
+
+def test_many_prompts_get_the_answers_that_serve(
+    tiny: ModelFiles, plain: LocalEngine, adapters: list[AdapterFiles]
+) -> None:
+    """More than there is room for at once, with every version, by an engine that nobody has warmed: transformers' own
+    answers, whatever else is asked and in whatever order.
+    """
+    asked = [*PROMPTS, *(dialogue(i % 7, i % 5, i, system="word9 word8 word7") for i in range(40))]
+    with closing(LocalEngine(tiny, weights="packed")) as engine:
+        for version in (None, adapters[0]):
+            expected = dict(plain.complete(asked, max_tokens=9, adapter=version))
+            assert dict(engine.complete(asked, max_tokens=9, adapter=version)) == expected
+            few = dict(engine.complete(asked[20::-3], max_tokens=9, adapter=version))
+            assert [few[i] for i in range(len(few))] == [expected[i] for i in range(20, -1, -3)]
+        assert engine.capabilities.at_once > 1, "the decoder has answered"
+
+
+def test_of_many_prompts_those_too_long_for_it_come_from_transformers(warm: LocalEngine, plain: LocalEngine) -> None:
+    """One of three is as long as the model's context; the others are the decoder's."""
+    asked = [PROMPTS[0], dialogue(*(i % 120 for i in range(500))), PROMPTS[1]]
+    said = list(warm.complete(asked, max_tokens=12, adapter=None))
+    assert [place for place, _ in said][-1] == 1
+    assert dict(said) == {i: answer(plain, prompt) for i, prompt in enumerate(asked)}
+
+
+def test_closed_while_many_are_answered_the_rest_come_from_transformers(warm: LocalEngine, plain: LocalEngine) -> None:
+    """No half answer is taken for a whole one."""
+    asked = [dialogue(i) for i in range(40)]
+    said = warm.complete(asked, max_tokens=30, adapter=None)
+    first = next(said)
+    warm.close()
+    assert dict([first, *said]) == dict(plain.complete(asked, max_tokens=30, adapter=None))
+
+
+def test_who_has_enough_of_many_answers_frees_their_places(warm: LocalEngine) -> None:
+    """The others are computed no further."""
+    with closing(warm.complete([dialogue(i) for i in range(40)], max_tokens=100, adapter=None)) as said:  # type: ignore[type-var]
+        next(said)
+    deadline = time.monotonic() + 10
+    while decoder_of(warm).under_way != (0, 0):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_refusal_is_remembered(tiny: ModelFiles, plain: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exams of a model that it can't compute don't try it again and again."""
+    from assistant.decoder.packing import NotPacked
+
+    tried = []
+
+    def refuse(_: Any) -> None:
+        tried.append(1)
+        raise NotPacked("no model for it")
+
+    monkeypatch.setattr("assistant.decoder.decoder.pack", refuse)
+    engine = LocalEngine(tiny, weights="unpacked")
+    for _ in range(3):
+        assert dict(engine.complete(PROMPTS[:1], max_tokens=4, adapter=None)) == {
+            0: answer(plain, PROMPTS[0], tokens=4)
+        }
+    assert (engine.warm(), len(tried)) == ("no model for it", 1)
+
+
 # ---------------------------------------------------------------------- versions
 
 
@@ -512,6 +577,50 @@ def test_those_who_begin_alike_share(warm: LocalEngine) -> None:
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda i: answer(warm, dialogue(i, system=system), tokens=4), range(4)))
     assert len(blocks._keys) <= 64 // 16 + 2
+
+
+def test_who_come_at_once_and_begin_alike_read_it_once(warm: LocalEngine, adapters: list[AdapterFiles]) -> None:
+    """Of what they share, whole blocks are computed by one of them; each version reads for itself."""
+    decoder = decoder_of(warm)
+    computed: list[int] = []
+    run = decoder._runner.run
+    decoder._runner.run = lambda rows: computed.extend(row.position for row in rows) or run(rows)
+    system = " ".join(f"word{i}" for i in range(90))
+    asked = [dialogue(i, system=system) for i in range(20)]
+    for versions, adapter in enumerate((None, adapters[0]), start=1):
+        said = dict(warm.complete(asked, max_tokens=3, adapter=adapter))
+        assert [computed.count(position) for position in range(80)] == [versions] * 80
+        assert said == {i: answer(warm, prompt, adapter, tokens=3) for i, prompt in enumerate(asked)}
+
+
+def test_the_beginning_of_a_block_is_copied(
+    warm: LocalEngine, plain: LocalEngine, adapters: list[AdapterFiles]
+) -> None:
+    """Of prompts that differ in their last words alone, the later ones compute those alone; with the same answers."""
+    decoder = decoder_of(warm)
+    computed: list[int] = []
+    run = decoder._runner.run
+    decoder._runner.run = lambda rows: computed.extend(row.position for row in rows) or run(rows)
+    asked = [dialogue(*range(26), last) for last in (50, 40, 60, 40)]
+    tokens = len(warm.tokens(asked[0]))
+    for version in (None, adapters[0]):
+        first = []
+        for prompt in asked:
+            computed.clear()
+            assert answer(warm, prompt, version, tokens=9) == answer(plain, prompt, version, tokens=9)
+            first.append(min(computed))
+        other_word, last_token = tokens - 3, tokens - 1
+        assert first == [0, other_word, other_word, last_token]
+
+
+def test_training_gets_the_memory_of_what_was_read(warm: LocalEngine) -> None:
+    """It is read anew afterwards, with the same answers."""
+    asked = [dialogue(*range(i, i + 40)) for i in range(40)]
+    before = dict(warm.complete(asked, max_tokens=9, adapter=None))
+    keys = decoder_of(warm)._runner._keys
+    with warm.base():
+        assert dict(warm.complete(asked, max_tokens=9, adapter=None)) == before
+    assert decoder_of(warm)._runner._keys is not keys
 
 
 # ---------------------------------------------------------------------- several threads, other machines
