@@ -25,6 +25,9 @@ from training.settings import NightSettings
 from training.stages import Finished, sync_tree
 from training.syllabus import Syllabus, wanted_rows
 
+AGAIN, PARTLY = "again", "without-"
+"""How the folders begin, in an attempt's, of the same with another seed, and without some lessons."""
+
 
 @dataclass(frozen=True)
 class Given:
@@ -41,8 +44,9 @@ class Given:
 class Attempt:
     """An adapter that was trained on `syllabus` and examined: at every strength `sittings`, at its best `sitting`.
 
-    `settings` and `seed` are those that it was trained with. `tries` are nights without some lessons, where it took
-    them to find the ones that harm; `candidates` is what the report tells of the race that it won.
+    `settings` and `seed` are those that it was trained with. `tries` are the nights that it took where it failed: with
+    another seed, and without some lessons to find the ones that harm; `candidates` is what the report tells of the race
+    that it won.
     """
 
     syllabus: Syllabus
@@ -76,7 +80,7 @@ def at_strength(folder: Path, scale: float) -> Path:
 
 def remove_weights(folder: Path, scales: Sequence[float]) -> None:
     """Take away all that attempts in a night's folder have trained; what they found out stays."""
-    for tried in [folder, *folder.rglob("without-*"), *folder.rglob("candidate-*")]:
+    for tried in [folder, *(found for name in (AGAIN, PARTLY, "candidate-") for found in folder.rglob(f"{name}*"))]:
         for weights in (tried / "trained", *(at_strength(tried, scale) for scale in scales)):
             shutil.rmtree(weights, ignore_errors=True)
 

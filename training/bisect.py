@@ -26,7 +26,7 @@ WITHOUT = " without "
 
 @dataclass(frozen=True)
 class Try:
-    """One night without some lessons (ids, in the night's order), and how it went."""
+    """One night without some lessons (ids, in the night's order; of none: with another seed), and how it went."""
 
     without: tuple[str, ...]
     verdict: Verdict

@@ -25,7 +25,8 @@ from assistant.turn import adapter_files, adapter_folder
 from memory.errors import ForgottenMeanwhile, NotRemembered
 from memory.records import BASE, Adapter, AdapterState, Lesson, LessonState, Night, NightStatus
 from training import bisect, gate, outcome, report
-from training.attempt import Attempt, Given, at_strength, remove_weights, teach
+from training.attempt import AGAIN, PARTLY, Attempt, Given, at_strength, remove_weights, teach
+from training.bisect import Found, Try
 from training.candidates import race
 from training.clean import Decision
 from training.lease import heartbeat
@@ -91,7 +92,7 @@ def night_school(school: School, asked: Night) -> Outcome:
         why, left_out = f"training diverged: {error}", _left_out(school, syllabus)
         ended = outcome.rejected(syllabus, [why], left_out, night, school.clock())
         return settle(school, watch, ended.after(again), stage("publish"))
-    attempt = _without_culprits(school, attempt, given, stage("bisect"))
+    attempt = _mended(school, attempt, given, stage("bisect"))
 
     stage("publish")
     return settle(school, watch, _publish(school, night, attempt, given).after(again), stage("publish"))
@@ -288,16 +289,17 @@ def _replay(school: School, night: Night, syllabus: Syllabus, progress: Progress
     return [{"prompt": list(row.prompt), "answer": row.answer} for row in rows]
 
 
-def _without_culprits(school: School, whole: Attempt, given: Given, progress: Progress) -> Attempt:
-    """Where a night harms: the best that passes without the lessons that make it fail, or the same, if none is found.
+def _mended(school: School, whole: Attempt, given: Given, progress: Progress) -> Attempt:
+    """Where a night harms: the same with another seed, or else the best that passes without the lessons that make it
+    fail, or the same, if none is found.
 
-    Each try is a night without some lessons, on the same paper but for theirs, and leaves its own stages in a folder of
-    its own.
+    What a seed mends was chance, and no lesson is to blame for it. Each try is a night on the same paper but for the
+    lessons that it leaves out, and has its own stages in a folder of its own.
     """
     school, given = replace(school, settings=whole.settings), replace(given, seed=whole.seed)
     limit = timedelta(minutes=school.settings.bisect_minutes)
     tonight = [lesson.id for lesson in whole.syllabus.tonight]
-    if whole.verdict.promote or not whole.verdict.harm or len(tonight) < 2 or not limit:
+    if whole.verdict.promote or not whole.verdict.harm or not limit:
         return whole
     tried: dict[tuple[str, ...], Attempt] = {}
     began = school.clock()
@@ -307,29 +309,45 @@ def _without_culprits(school: School, whole: Attempt, given: Given, progress: Pr
         spent = school.clock() - began
         return spent + (spent / len(tried) if tried else timedelta(seconds=whole.trained["seconds"])) <= limit
 
-    def try_without(out: tuple[str, ...]) -> gate.Verdict:
+    def try_it(out: tuple[str, ...], given: Given, folder: str) -> gate.Verdict:
+        what = f"without {len(out)} of {len(tonight)} lessons" if out else "with another seed"
+
         def part(_: float, detail: str) -> None:
-            progress(0, f"without {len(out)} of {len(tonight)} lessons: {detail}")
+            progress(0, f"{what}: {detail}")
 
         waiting = dict.fromkeys(out, Decision(LessonState.QUEUED, "left out to see whether the night passes"))
         syllabus = bisect.leave_out(whole.syllabus, waiting)
-        name = hashlib.sha256(" ".join(out).encode()).hexdigest()[:12]
-        done = Finished(whole.folder / f"without-{name}", syllabus.identity, school.writing)
+        done = Finished(whole.folder / folder, [syllabus.identity, given.seed], school.writing)
         try:
             tried[out] = teach(school, syllabus, given, done, lambda _: part)
         except Diverged as error:
             tried[out] = replace(whole, verdict=gate.Verdict(False, (f"training diverged: {error}",), {}, math.inf))
         return tried[out].verdict
 
-    found = bisect.find(tonight, try_without, time_left=time_left)
-    why, told = whole.verdict.harm[0], found.told(len(tonight))
-    best = tried[found.without] if found.without else whole
+    def try_without(out: tuple[str, ...]) -> gate.Verdict:
+        return try_it(out, given, f"{PARTLY}{hashlib.sha256(' '.join(out).encode()).hexdigest()[:12]}")
+
+    if not time_left():
+        return whole
+    why = whole.verdict.harm[0]
+    first = Try((), try_it((), replace(given, seed=whole.seed + 1), AGAIN))
+    if first.verdict.promote:
+        best, told, out = tried[()], f"with seed {whole.seed + 1}: with seed {whole.seed} it fails ({why})", {}
+        tries: tuple[Try, ...] = (first,)
+    else:
+        found = bisect.find(tonight, try_without, time_left=time_left) if len(tonight) > 1 else Found((), False, ())
+        best, told, out = (
+            tried[found.without] if found.without else whole,
+            found.told(len(tonight)),
+            found.decisions(why),
+        )
+        tries = (first, *found.tries)
     return replace(
         best,
         candidates=whole.candidates,
-        syllabus=bisect.leave_out(whole.syllabus, found.decisions(why)),
+        syllabus=bisect.leave_out(whole.syllabus, out),
         verdict=replace(best.verdict, reasons=(*best.verdict.reasons, told)),
-        tries=found.tries,
+        tries=tries,
     )
 
 

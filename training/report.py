@@ -92,12 +92,15 @@ def as_markdown(report: Mapping[str, Any], lessons: Mapping[str, Lesson]) -> str
     if report.get("bisect"):
         rows = [
             [
-                "; ".join(lessons[i].question if i in lessons else i for i in one["without"]),
+                "; ".join(lessons[i].question if i in lessons else i for i in one["without"]) or "none (another seed)",
                 "passes" if one["passes"] else f"fails: {one['reasons'][0]}",
             ]
             for one in report["bisect"]
         ]
-        parts += ["### Nights without some lessons, to find the one that harms", _table(["without", "night"], rows)]
+        parts += [
+            "### Further tries: with another seed, then without some lessons, to find the one that harms",
+            _table(["without", "night"], rows),
+        ]
     if report.get("lessons_out"):
         rows = [
             [lessons[i].question if i in lessons else i, out["state"], out["reason"]]

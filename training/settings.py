@@ -181,8 +181,9 @@ class NightSettings(BaseModel):
         20,
         ge=0,
         le=WEEK,
-        description="time to find the lessons that made a night fail, by nights without some of them: two or three on"
-        " two CPU cores, which halves a dozen lessons down to one; what is left over is for the next night; 0: never",
+        description="time for a night that fails: once more with another seed, then to find the lessons that make it"
+        " fail, by nights without some of them, minutes each on two CPU cores; what is left over is for the next night;"
+        " 0: never",
     )
     candidates: int = Field(
         1,

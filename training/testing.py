@@ -51,6 +51,7 @@ class ScriptedTeacher:
         stubborn: questions of lessons that training does not get in (or loses again, if an earlier night got them in).
         controls_lost: how many controls an adapter is wrong on, at full strength.
         poison: questions of lessons each of which costs an adapter that is trained on it `POISONED` controls more.
+        unlucky: seeds with each of which an adapter costs `POISONED` controls more.
         flips: how many right answers an adapter takes back when told that they are wrong, at full strength.
         forgets: version → answers that it no longer gives, though it was trained on them.
         perplexity_ratio: perplexity with an adapter at full strength, over the base's.
@@ -64,6 +65,7 @@ class ScriptedTeacher:
     stubborn: Collection[str] = ()
     controls_lost: int = 0
     poison: Collection[str] = ()
+    unlucky: Collection[int] = ()
     flips: int = 0
     forgets: Mapping[str, Collection[str]] = field(default_factory=dict)
     perplexity_ratio: float = 1.0
@@ -115,7 +117,7 @@ class ScriptedTeacher:
             "scale": 1.0,
             "knows": sorted({*known, *(d.answer for d in wanted)} - refused),
             **damage,
-            "controls_lost": damage["controls_lost"] + POISONED * len(poisonous),
+            "controls_lost": damage["controls_lost"] + POISONED * (len(poisonous) + (seed in self.unlucky)),
         }
         sha256 = _write(folder, content)
         return Trained(

@@ -358,7 +358,7 @@ def test_time_runs_out_before_the_lesson_is_found(nights: Nights) -> None:
     poisoned(nights)
 
     def slow(stage: str, share: float, detail: str) -> None:
-        if stage == "bisect" and detail.endswith("sit 4/4"):
+        if stage == "bisect" and detail.startswith("without") and detail.endswith("sit 4/4"):
             nights.clock.tick(15 * 60)
 
     ended = nights.next(tell=slow)
@@ -382,13 +382,16 @@ def test_where_no_lesson_is_to_blame_all_are_queued_again(nights: Nights) -> Non
     assert ended.reasons[0].startswith("damages: ")
     assert ended.reasons[-1] == "no night passed that left out some of tonight's 3 lessons (4 tries)"
     assert {nights.ledger.lesson(name).state for name in ("turkey", "france", "poem")} == {LessonState.QUEUED}
-    assert len(nights.report(ended.id)["bisect"]) == 4
+    first, *halves = nights.report(ended.id)["bisect"]
+    assert (first["without"], len(halves)) == ([], 4)
     assert list(nights.folder(ended.id).rglob(WEIGHTS_FILE)) == []
 
 
 @pytest.mark.parametrize("why", ["nothing gained", "no time", "one lesson"])
 def test_what_is_not_looked_for(tmp_path: Path, ledger: Ledger, why: str) -> None:
-    """No lesson is blamed for a night without gain, without time to find it, or where there is but one."""
+    """No lesson is blamed for a night without gain, without time to find it, or where there is but one: that one only
+    gets another seed.
+    """
     nights = Nights(tmp_path, ledger)
     poisoned(nights, good=0 if why == "one lesson" else 2)
     if why == "nothing gained":
@@ -398,8 +401,21 @@ def test_what_is_not_looked_for(tmp_path: Path, ledger: Ledger, why: str) -> Non
         nights.settings = NightSettings(bisect_minutes=0)
     ended = nights.next()
     assert ended.status is NightStatus.REJECTED
-    assert nights.teacher.calls.count("train") == 1
+    assert nights.teacher.calls.count("train") == (2 if why == "one lesson" else 1)
     assert nights.states("poison")[-1] is LessonState.QUEUED
+
+
+def test_no_lesson_is_blamed_for_bad_luck(nights: Nights) -> None:
+    """A night that fails with one seed and passes with another learns everything, and says so."""
+    nights.teacher.unlucky = {0}
+    ended = nights.next()
+    assert (ended.status, ended.adapter) == (NightStatus.PROMOTED, "v1")
+    assert ended.reasons[-1].startswith("with seed 1: with seed 0 it fails (damages: 10 of 48 controls lost")
+    assert {nights.ledger.lesson(name).state for name in ("turkey", "france", "poem")} == {VERIFIED}
+    told = nights.report(ended.id)
+    assert (told["seed"], told["bisect"][0]["without"], told["lessons_out"]) == (1, [], {})
+    assert nights.teacher.calls.count("train") == 2
+    assert list(nights.folder(ended.id).rglob(WEIGHTS_FILE)) == []
 
 
 def test_a_search_that_was_cut_off_goes_on(nights: Nights) -> None:
