@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -25,6 +26,9 @@ from memory.errors import Busy
 class Turns:
     """The turns that are under way: answered, or waiting for the model.
 
+    Where there are accounts, the last quarter of the places is for users who have no other: one of them can't shut out
+    the rest.
+
     Args:
         most: how many of them there may be; who comes then is refused, and told when to come back.
         meter: counts those who are.
@@ -35,7 +39,7 @@ class Turns:
         meter.room(most)
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="turn")
         self._lock = threading.Lock()
-        self._under_way = 0
+        self._under_way: Counter[str] = Counter()
         self._last_took = 1.0
 
     def begin(self, assistant: Assistant, ask: Ask) -> AsyncIterator[TurnEvent]:
@@ -43,11 +47,14 @@ class Turns:
 
         Raises: Busy here; what `turn` raises, where its event would come.
         """
+        several = assistant.ledger.has_accounts()
         with self._lock:
-            if self._under_way >= self._most:
+            under_way, own = self._under_way.total(), self._under_way[ask.user]
+            kept_free = self._most // 4 if several and own else 0
+            if under_way >= self._most - kept_free:
                 self._meter.refused()
-                raise Busy(self._under_way, seconds=max(1, math.ceil(self._last_took)))
-            self._under_way += 1
+                raise Busy(under_way, own=own if several else 0, seconds=max(1, math.ceil(self._last_took)))
+            self._under_way[ask.user] += 1
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[TurnEvent | Exception | None] = asyncio.Queue()
 
@@ -70,7 +77,9 @@ class Turns:
         finally:
             # Before the last word is handed over: who asks once it is there finds the place free.
             with self._lock:
-                self._under_way -= 1
+                self._under_way[ask.user] -= 1
+                if not self._under_way[ask.user]:
+                    del self._under_way[ask.user]
                 self._last_took = monotonic() - began
             hand(last)
 

@@ -131,6 +131,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "临时对话：不会保留任何内容，离开或刷新页面后就消失。",
     ),
     "chat.earlier": ("Show what was said before", "显示更早的内容"),
+    "chat.before": ("{before} before you…", "您前面还有 {before} 个…"),
     "chat.broke": ("The answer broke off. The server's log says why.", "回答中断了。原因见服务器日志。"),
     "edit.about": (
         "You are editing an earlier message. What you send opens a new branch; the old one stays.",

@@ -19,6 +19,7 @@ from typing import Any
 from assistant import prompt as prompts
 from assistant.engine import AdapterFiles, Engine, FinishReason, Piece, Sampling
 from assistant.meter import Measured, Meter
+from assistant.places import Places
 from assistant.prompt import Prompt
 from assistant.settings import Settings
 from assistant.stops import Stops
@@ -48,6 +49,8 @@ class Assistant:
     """Of the turns under way; whoever ends the process ends them first."""
     meter: Meter = field(default_factory=Meter)
     """What is only known as it happens: how long answers take, how many are under way, what fails."""
+    places: Places = field(default_factory=Places)
+    """Whose turn it is, where more ask than the engine answers at once."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,13 @@ class Recalled:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Other people are answered first: so many answers come before this one."""
+
+    before: int
+
+
+@dataclass(frozen=True)
 class Words:
     """Some more of the answer."""
 
@@ -115,7 +125,7 @@ class Answered:
     """Whether something that it was answered with was forgotten meanwhile: it must not be gone on with either."""
 
 
-TurnEvent = Recalled | Words | Answered
+TurnEvent = Recalled | Waiting | Words | Answered
 
 
 @dataclass(frozen=True)
@@ -185,7 +195,9 @@ def _turn(assistant: Assistant, ask: Ask, measured: Measured) -> Iterator[TurnEv
     said, patience = Said(), assistant.settings.answer_seconds
     broke: Exception | None = None
     try:
-        with _within(patience, ask.stop) as late:
+        with _within(patience, ask.stop) as late, assistant.places.place(ask.user) as place:
+            for before in place.wait(ask.stop, lambda: assistant.engine.capabilities.at_once):
+                yield Waiting(before)
             pieces = assistant.engine.generate(ready.prompt.messages, ready.sampling, adapter=adapter, stop=ask.stop)
             for piece in until(pieces, ready.sampling.stop, ask.stop):
                 said.take(piece)

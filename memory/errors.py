@@ -97,10 +97,13 @@ class IndexUnusable(NightschoolError):
 
 
 class Busy(NightschoolError):
-    """No more at once: nothing was begun. `seconds` is after how long it is worth to ask again."""
+    """No more at once: nothing was begun. `seconds` is after how long it is worth to ask again, and `own` of those who
+    are under way are the asker's.
+    """
 
-    def __init__(self, under_way: int, *, seconds: int) -> None:
-        super().__init__(f"{under_way} chats are being answered or wait already: try again in {seconds} s")
+    def __init__(self, under_way: int, *, seconds: int, own: int = 0) -> None:
+        yours = f", {own} of them yours" if own else ""
+        super().__init__(f"{under_way} chats are being answered or wait already{yours}: try again in {seconds} s")
         self.seconds = seconds
 
 

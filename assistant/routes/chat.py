@@ -22,7 +22,7 @@ from assistant.engine import Sampling
 from assistant.live import live
 from assistant.queueing import Turns, stopped_when_gone
 from assistant.routes.errors import refusal, told
-from assistant.turn import Answered, Ask, Assistant, Recalled, Words, scrub
+from assistant.turn import Answered, Ask, Assistant, Recalled, Waiting, Words, scrub
 from memory.accounts import Account
 from memory.errors import BadInput, NightschoolError, NotFound
 from memory.records import BASE, AdapterState, Message
@@ -43,9 +43,12 @@ AS_EVER: Mapping[str, tuple[Any, ...]] = {
     "logit_bias": ({},),
     "logprobs": (False,),
     "modalities": (["text"],),
+    "moderation": (),
     "parallel_tool_calls": (True, False),
     "prediction": (),
     "presence_penalty": (0,),
+    "prompt_cache_options": (),
+    "prompt_cache_retention": (),
     "reasoning_effort": (),
     "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
@@ -277,7 +280,10 @@ async def _server_sent(
     yield line({"role": "assistant", "content": ""}, nightschool=_provenance(recalled))
     try:
         async for event in events:
-            if isinstance(event, Words):
+            if isinstance(event, Waiting):
+                # A comment, which clients of server-sent events pass over.
+                yield f": {event.before} before this one\n\n"
+            elif isinstance(event, Words):
                 yield line({"content": event.text})
             elif isinstance(event, Answered) and event.broke:
                 yield _event(told(event.broke)[1])

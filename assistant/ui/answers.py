@@ -14,7 +14,7 @@ import gradio as gr
 
 from assistant.engine import Sampling
 from assistant.texts import Language, text
-from assistant.turn import Answered, Ask, Words, clean, turn
+from assistant.turn import Answered, Ask, Waiting, Words, clean, turn
 from assistant.ui.duel import contenders
 from assistant.ui.shell import House, Updates, lang, warn
 from assistant.ui.stage import Attempt, Stage
@@ -26,6 +26,12 @@ from memory.records import BASE, Exchange
 AGAIN_TEMPERATURE = 0.7
 SECONDS_BETWEEN_UPDATES = 0.1
 
+AT_ONCE = 16
+"""Answers that may be under way on all pages: the engine takes turns or batches, and who waits can still press stop."""
+
+OF_ONE_USER = AT_ONCE // 2
+"""Of these, so that whoever has many pages open leaves room for the others."""
+
 
 class Answers:
     """What is answered on `stage`."""
@@ -34,6 +40,8 @@ class Answers:
         self._house, self._stage = house, stage
         self._stops: dict[str, Event] = {}
         """Session → what ends the answer that it is being given."""
+        self._asking: dict[str, str] = {}
+        """Session → the account that it asks for."""
 
     def on_send(
         self, message: str, talk: Talk, memory: bool, blind: bool, editing: str | None, request: gr.Request
@@ -95,6 +103,9 @@ class Answers:
         self._stops[session] = ask.stop
         try:
             who = self._house.who(request)
+            if list(self._asking.values()).count(who.id) >= OF_ONE_USER:
+                raise BadInput(f"{OF_ONE_USER} answers are under way for you already: wait for one of them, or stop it")
+            self._asking[session] = who.id
             if talk.user != who.id:
                 # A session that is not this account's.
                 talk, attempt = Talk(user=who.id), (Talk(user=who.id), attempt[1])
@@ -120,11 +131,15 @@ class Answers:
             yield self._stage.failed(attempt, lang(request))
         finally:
             self._stops.pop(session, None)
+            self._asking.pop(session, None)
 
     def _walk(self, ask: Ask, talk: Talk, language: Language) -> Iterator[Updates]:
         answer, shown_at = "", 0.0
         for event in turn(self._house.now, ask):
-            if isinstance(event, Words):
+            if isinstance(event, Waiting):
+                told = text("chat.before", language, before=event.before)
+                yield self._stage.written(talk.plus(Said(ask.question, told)))
+            elif isinstance(event, Words):
                 answer += event.text
                 if monotonic() - shown_at >= SECONDS_BETWEEN_UPDATES:
                     shown_at = monotonic()

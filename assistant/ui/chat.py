@@ -14,15 +14,12 @@ import gradio as gr
 
 from assistant.texts import Language
 from assistant.ui import branches
-from assistant.ui.answers import Answers
+from assistant.ui.answers import AT_ONCE, Answers
 from assistant.ui.duel import contenders
 from assistant.ui.shell import HIDDEN, House, Updates, header, lang, told, warn
 from assistant.ui.stage import Stage
 from assistant.ui.talk import USES, Talk, Use
 from memory.errors import BadInput, NightschoolError, NotRemembered
-
-AT_ONCE = 16
-"""Answers that may be under way: the engine takes turns or batches, and who waits can still press stop."""
 
 
 def build(pages: gr.Blocks, house: House) -> None:

@@ -5,6 +5,7 @@ The last tests go over a real socket, once with OpenAI's own client.
 
 from __future__ import annotations
 
+import inspect
 import json
 import socket
 import threading
@@ -22,20 +23,24 @@ import httpx
 import openai
 import pytest
 import uvicorn
+from argon2 import PasswordHasher
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 from fastapi.testclient import TestClient
 
 from assistant import api, testing
+from assistant.accounts import Accounts
 from assistant.engine import AdapterFiles, Piece, Sampling
 from assistant.turn import Assistant
 from memory import testing as nouns
+from memory.accounts import Role
 from memory.errors import ModelUnavailable
 from memory.ledger import Ledger
 from memory.records import AdapterState, Message, NightStatus
 
 HOST = "http://127.0.0.1"
 CHAT = "/v1/chat/completions"
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @pytest.fixture
@@ -764,6 +769,17 @@ def test_the_client_of_openai_gets_on_with_it(address: str, assistant: Assistant
     assert refused.value.type == "invalid_request_error"
     with pytest.raises(openai.BadRequestError, match="'logprobs' is not supported"):
         client.chat.completions.create(model="nightschool", messages=messages, logprobs=True)
+    with pytest.raises(openai.BadRequestError, match="n: Input should be 1"):
+        client.chat.completions.create(model="nightschool", messages=messages, n=2)
+
+
+def test_every_field_of_openais_client_is_known(client: TestClient) -> None:
+    """Supported, or taken where it asks for nothing: null does, in all of them but the messages and the model."""
+    ours = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
+    fields = set(inspect.signature(openai.resources.chat.Completions.create).parameters) - ours
+    nothing = dict.fromkeys(fields - {"messages", "model"})
+    assert len(nothing) > 30
+    assert client.post(CHAT, json=hello(**nothing)).status_code == 200
 
 
 def test_a_client_that_hangs_up_stops_the_answer(
@@ -854,3 +870,32 @@ def test_chats_that_wait_hold_up_nobody_else_and_are_not_too_many(tmp_path: Path
         assert httpx.post(address + CHAT, json=hello()).status_code == 200
     ended = [x.finish_reason for x, _ in made.ledger.rated_exchanges(range(1, 200)).values()]
     assert ended.count("stop") == most + 1
+
+
+def test_a_user_with_many_chats_leaves_room_for_the_others(tmp_path: Path) -> None:
+    """Of eight places two are for who has none: one user's seventh is told to come back, another's first is not."""
+    engine = Held()
+    made = testing.assistant(tmp_path, engine=engine)
+    made = replace(made, settings=made.settings.model_copy(update={"chats_max": 8}))
+    accounts = Accounts(made.ledger, made.clock, made.new_id, hasher=CHEAP)
+    keys = {}
+    for name, role in (("Ada", Role.ADMIN), ("Bob", Role.USER), ("Cy", Role.USER), ("Di", Role.USER)):
+        account = accounts.add(name, "a long password", role, by="test")
+        keys[name] = {"authorization": f"Bearer {accounts.add_key(account.id, name, by='test')}"}
+    with served(api.create(made, ready=lambda: None, accounts=accounts)) as address, ThreadPoolExecutor(8) as programs:
+
+        def ask(name: str) -> httpx.Response:
+            return httpx.post(address + CHAT, json=hello(f"hello {name}"), headers=keys[name], timeout=60)
+
+        asked = [programs.submit(ask, "Bob") for _ in range(6)]
+        assert all(engine.asked.acquire(timeout=60) for _ in asked)
+        refused = ask("Bob")
+        assert refusal(refused) == "6 chats are being answered or wait already, 6 of them yours: try again in 1 s"
+        assert refused.headers["retry-after"] == "1"
+        for name in ("Ada", "Cy"):
+            asked.append(programs.submit(ask, name))
+            assert engine.asked.acquire(timeout=60)
+        assert ask("Di").status_code == 429, "all places are taken"
+        engine.let.set()
+        assert {future.result().status_code for future in asked} == {200}
+        assert ask("Bob").status_code == 200

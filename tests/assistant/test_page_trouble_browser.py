@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,19 @@ def test_twenty_users_at_once_get_only_their_own(site: Site) -> None:
         assert (rating.user, rating.exchange_id) == (account.id, conversation[-1].id)
     assert ledger.count_exchanges() == 2 * USERS
     assert len(ledger.lessons()) == USERS
+
+
+def test_who_waits_sees_how_many_come_before(site: Site) -> None:
+    """Beneath their question, until the words come."""
+    site.engine.capabilities = replace(site.engine.capabilities, at_once=1)
+    site.engine.go_on.clear()
+    first, second = site.open(), site.open()
+    site.say(first, "what is a fjord")
+    first.locator(ANSWERS, has_text="You").wait_for()
+    site.say(second, "what is moss")
+    second.locator(ANSWERS, has_text="1 before you").wait_for()
+    site.engine.go_on.set()
+    second.locator(ANSWERS, has_text="You asked: what is moss").wait_for()
 
 
 def test_a_long_conversation_opens_at_once_and_answers_keys(site: Site) -> None:

@@ -39,7 +39,9 @@ def environment_of(peer: str) -> Path | None:
 
 
 @contextmanager
-def vllm(environment: Path, model: Path, log: BinaryIO, *, name: str = "base", context: int = 2048) -> Iterator[str]:
+def vllm(
+    environment: Path, model: Path, log: BinaryIO, *, name: str = "base", context: int = 2048, rank: int = 64
+) -> Iterator[str]:
     """A vLLM over the weights in `model`, which loads adapters while it runs, for as long as the context lasts.
 
     Where there is no GPU it is held to the cores of this process, on bfloat16: its fastest there.
@@ -48,6 +50,7 @@ def vllm(environment: Path, model: Path, log: BinaryIO, *, name: str = "base", c
         log: takes what it prints.
         name: what it calls the base.
         context: tokens of prompt and answer.
+        rank: the highest of an adapter. On a CPU every token pays for it, whatever the adapter's own is.
 
     Yields: its address, once it answers.
 
@@ -57,7 +60,7 @@ def vllm(environment: Path, model: Path, log: BinaryIO, *, name: str = "base", c
         port = free.getsockname()[1]
     command = [str(environment / "bin" / "vllm"), "serve", str(model), "--served-model-name", name]
     command += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", str(context)]
-    command += ["--enable-lora", "--max-lora-rank", "64", "--dtype", "bfloat16"]
+    command += ["--enable-lora", "--max-lora-rank", str(rank), "--dtype", "bfloat16"]
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0)))) if hasattr(os, "sched_getaffinity") else "auto"
     on_cpu = {"VLLM_TARGET_DEVICE": "cpu", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": cores}
     quiet = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}

@@ -41,6 +41,9 @@ ROUNDS = 3
 
 STORY: list[Message] = [{"role": "user", "content": "Tell me a long story about a lighthouse keeper and the sea."}]
 
+RANK = 16
+"""Of the adapters that answer, as a night's are."""
+
 NIGHT_ROWS = 48
 NIGHT_EPOCHS = 2
 NIGHT_WORDS = 40
@@ -197,7 +200,7 @@ def _measured(
             figures[name] = together(engine, adapter, int(users), user_tokens)
 
 
-def random_adapter(engine: LocalEngine, folder: Path, *, seed: int, rank: int = 16) -> AdapterFiles:
+def random_adapter(engine: LocalEngine, folder: Path, *, seed: int, rank: int = RANK) -> AdapterFiles:
     """A LoRA on all linear layers whose values are noise: for speed alone. Its products are not nothing."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -311,7 +314,9 @@ def _vllm(
     scratch: Path,
     say: Say,
 ) -> None:
-    """VLLM over the same weights in bfloat16, with the same adapter, through our own remote engine."""
+    """VLLM over the same weights in bfloat16, through our own remote engine: with the same adapter, and without any, for
+    on a CPU it multiplies adapters slowly.
+    """
     serving = [part for part in ("one_conversation", "users", "switch") if part in parts]
     environment = peers.environment_of(peers.VLLM)
     if environment is None:
@@ -325,11 +330,12 @@ def _vllm(
     if not serving:
         return
     say("starting vLLM")
-    with (scratch / "vllm.log").open("wb") as log, peers.vllm(environment, files.path, log) as url:
+    with (scratch / "vllm.log").open("wb") as log, peers.vllm(environment, files.path, log, rank=RANK) as url:
         upstream = Upstream(url, patience=600)
         with closing(RemoteEngine(upstream, files.model_id, files=files, name="base")) as engine:
             engine.look()
             _measured(engine, adapters[0], "vllm", one, many, parts, tokens, user_tokens, say)
+            _measured(engine, None, "vllm, no adapter", one, many, parts, tokens, user_tokens, say)
             if "switch" in parts:
                 found["switch"]["vllm"] = switch(engine, adapters)
 
