@@ -11,6 +11,9 @@ from memory.accounts import Account, Deed
 from memory.errors import BadInput
 from memory.records import Lesson, LessonEvent, LessonState, Night
 
+APPROVED = ("approved by", "a better answer by")
+"""How the reasons begin by which a teacher lets a lesson go to the next night."""
+
 DECIDABLE = (LessonState.QUEUED, LessonState.HELD)
 """States of a lesson that no night has trained yet."""
 
@@ -20,7 +23,7 @@ def approve(assistant: Assistant, lesson_id: str, *, by: Account) -> Lesson:
     lesson = _decidable(assistant, lesson_id)
     if lesson.wanted is None:
         raise BadInput("it says what is wrong and not what is right: write a better answer instead")
-    return _decide(assistant, lesson, LessonState.QUEUED, f"approved by {by.name}", by, hold=None)
+    return _decide(assistant, lesson, LessonState.QUEUED, f"{APPROVED[0]} {by.name}", by, hold=None)
 
 
 def hold(assistant: Assistant, lesson_id: str, *, by: Account) -> Lesson:
@@ -43,8 +46,8 @@ def edit(assistant: Assistant, lesson_id: str, wanted: str, *, by: Account) -> L
         raise BadInput("this is the answer that was not wanted: write what it should have been")
     if lesson.user == by.id:
         feedback.rate(assistant, lesson.exchange_id, -1, correction=text, user=by.id)
-        return _decide(assistant, lesson, LessonState.QUEUED, f"a better answer by {by.name}", by, hold=None)
-    return _decide(assistant, lesson, LessonState.QUEUED, f"a better answer by {by.name}", by, hold=None, wanted=text)
+        return _decide(assistant, lesson, LessonState.QUEUED, f"{APPROVED[1]} {by.name}", by, hold=None)
+    return _decide(assistant, lesson, LessonState.QUEUED, f"{APPROVED[1]} {by.name}", by, hold=None, wanted=text)
 
 
 def cancel_night(assistant: Assistant, night_id: str, *, by: Account) -> Night:

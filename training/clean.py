@@ -119,7 +119,7 @@ def _settle(lessons: Sequence[Lesson]) -> tuple[tuple[Lesson, ...], dict[str, De
     dropped: dict[str, Decision] = {}
     standing: dict[str, dict[str, Lesson]] = {}
     for lesson in lessons:
-        newest = standing.setdefault(_topic(lesson), {})
+        newest = standing.setdefault(topic(lesson), {})
         earlier = newest.get(lesson.user)
         if earlier is not None and (_confirms(lesson, earlier) or _repeats(lesson, earlier)):
             # Whoever likes the answer once it is right must not take its rewordings out of the night.
@@ -145,7 +145,7 @@ def _between(lessons: Sequence[Lesson]) -> dict[str, Decision]:
     """
     answers: list[list[Lesson]] = []
     for lesson in lessons:
-        like = next((same for same in answers if any(_agree(lesson, other) for other in same)), None)
+        like = next((same for same in answers if any(agree(lesson, other) for other in same)), None)
         if like is None:
             answers.append([lesson])
         else:
@@ -173,7 +173,7 @@ def _stays(lessons: Sequence[Lesson]) -> Lesson:
     return ([lesson for lesson in lessons if lesson.unwanted is not None] or list(lessons))[-1]
 
 
-def _agree(one: Lesson, other: Lesson) -> bool:
+def agree(one: Lesson, other: Lesson) -> bool:
     """Whether two users want the same answer, be it in other words."""
     if _same(one, other) or _confirms(one, other) or _confirms(other, one):
         return True
@@ -187,7 +187,7 @@ def _agree(one: Lesson, other: Lesson) -> bool:
 
 def _repeats(liked: Lesson, earlier: Lesson) -> bool:
     """Whether a liked answer says what is in the weights already: then there is nothing to train anew."""
-    return liked.unwanted is None and earlier.state is LessonState.VERIFIED and _agree(liked, earlier)
+    return liked.unwanted is None and earlier.state is LessonState.VERIFIED and agree(liked, earlier)
 
 
 def _confirms(liked: Lesson, correction: Lesson) -> bool:
@@ -209,7 +209,7 @@ def _same(one: Lesson, other: Lesson) -> bool:
     return _normal(one.wanted or "") == _normal(other.wanted or "")
 
 
-def _topic(lesson: Lesson) -> str:
+def topic(lesson: Lesson) -> str:
     """What two lessons must share to be about the same: the question, and the dialogue before it."""
     return "\n".join([*(_normal(m["content"]) for m in lesson.history), _normal(lesson.question)])
 

@@ -83,7 +83,7 @@ def replay(
     most = rows + neighbour_rows - len(near)
     questions = near + neighbours_first(pool, taught, embedder=embedder, most=most, rng=rng)
     prompts = [asked(question, (), system) for question in questions]
-    answers = _base_answers(engine, prompts, answer_tokens, cache, progress, writing)
+    answers = base_answers(engine, prompts, answer_tokens, cache=cache, writing=writing, progress=progress)
     return [Dialogue("replay", prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer]
 
 
@@ -95,14 +95,16 @@ def _known(cache: Path) -> dict[str, str]:
         return {}
 
 
-def _base_answers(
+def base_answers(
     engine: LocalEngine,
     prompts: Sequence[Sequence[Message]],
     tokens: int,
+    *,
     cache: Path,
-    progress: Progress,
-    writing: Callable[[], AbstractContextManager[None]],
+    writing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    progress: Progress = lambda share, told: None,
 ) -> list[str]:
+    """What the base says to each prompt, in at most `tokens` tokens; what the file `cache` has is not asked again."""
     keys = [
         hashlib.sha256(f"{tokens}\n{engine.files.sha256}\n{engine.render(p)}".encode()).hexdigest() for p in prompts
     ]

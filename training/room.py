@@ -97,6 +97,9 @@ class RoomyTeacher:
     def reword(self, question: str, *, most: int) -> list[str]:
         return self._within_memory(lambda: self.teacher.reword(question, most=most))
 
+    def says(self, questions: Sequence[str]) -> list[str]:
+        return self._within_memory(lambda: self.teacher.says(questions))
+
     def replay(
         self, lessons: Sequence[Lesson], stored: Sequence[str], *, seed: int, progress: Progress
     ) -> list[Dialogue]:

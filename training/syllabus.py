@@ -8,16 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from memory.accounts import Role
 from memory.ledger import Ledger
 from memory.records import Lesson, LessonState
 from training import clean as cleaning
 from training import lessons as collecting
 from training.budget import Plan, plan
+from training.doubts import doubted
 from training.examples import Dialogue, asked
 from training.paper import Item, set_paper
 from training.rewordings import Reword, reword, thinned
 from training.settings import NightSettings, as_json
 from training.teacher import Teacher
+
+OWNER = "local"
+"""The user of a house without accounts, who has it for himself."""
 
 STORED_QUESTIONS = 500
 """Unrated exchanges, newest first, from which replay may choose."""
@@ -54,13 +59,21 @@ def collect(
     lessons = collecting.in_force(ledger)
     unsigned = collecting.unsigned(ledger, lessons, key)
     said = [lesson for lesson in lessons if lesson.id not in unsigned]
-    cleaned = cleaning.clean(
-        said,
-        tokens=teacher.tokens,
-        longest=settings.lesson_tokens,
-        tonight=lambda kept: planned(kept).chosen,
-    )
-    decided = planned(cleaned.kept)
+    trusted = {OWNER} | {account.id for account in ledger.accounts() if account.role.may(Role.TEACHER)}
+    doubts: dict[str, cleaning.Decision] = {}
+    while True:
+        cleaned = cleaning.clean(
+            [lesson for lesson in said if lesson.id not in doubts],
+            tokens=teacher.tokens,
+            longest=settings.lesson_tokens,
+            tonight=lambda kept: planned(kept).chosen,
+        )
+        decided = planned(cleaned.kept)
+        # Only what would be trained is looked at; what then comes up in its place is, too.
+        found = doubted(decided.chosen, among=said, trusted=trusted, says=teacher.says)
+        if not found:
+            break
+        doubts |= found
     forged = {lesson_id: cleaning.Decision(LessonState.REJECTED, why) for lesson_id, why in unsigned.items()}
     tonight = tuple(lesson for lesson in decided.chosen if lesson.state is not LessonState.VERIFIED)
     earlier = tuple(lesson for lesson in decided.chosen if lesson.state is LessonState.VERIFIED)
@@ -75,7 +88,7 @@ def collect(
     return Syllabus(
         kept=decided.chosen,
         taught=tuple(lesson for lesson in decided.chosen if not (settings.new_only and lesson.adapter)),
-        dropped=cleaned.dropped | forged | decided.left_out,
+        dropped=cleaned.dropped | forged | doubts | decided.left_out,
         tonight=tonight,
         earlier=earlier,
         paper=tuple(paper),

@@ -15,7 +15,7 @@ from memory.embedder import Embedder
 from memory.errors import NightschoolError
 from memory.records import Lesson
 from training.dictionary import Dictionary
-from training.examples import Dialogue, lesson_tokens
+from training.examples import Dialogue, asked, lesson_tokens
 from training.paper import Exam, Item
 from training.progress import Progress
 from training.rewordings import reword
@@ -61,6 +61,10 @@ class Teacher(Protocol):
 
     def reword(self, question: str, *, most: int) -> list[str]:
         """Up to `most` other wordings of the question, see `training.rewordings`; always the same."""
+        ...
+
+    def says(self, questions: Sequence[str]) -> list[str]:
+        """What the base says to each question, in order, as far as a replayed answer goes."""
         ...
 
     def replay(
@@ -121,6 +125,12 @@ class LocalTeacher:
 
     def reword(self, question: str, *, most: int) -> list[str]:
         return reword(question, most=most, explained=self._explained(question))
+
+    def says(self, questions: Sequence[str]) -> list[str]:
+        from training.replay import base_answers
+
+        prompts = [asked(question, (), self.system_prompt) for question in questions]
+        return base_answers(self.engine, prompts, self.settings.replay_tokens, cache=self.cache, writing=self.writing)
 
     @cached_property
     def _explained(self) -> Dictionary:

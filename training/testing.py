@@ -51,6 +51,7 @@ class ScriptedTeacher:
         stubborn: questions of lessons that training does not get in (or loses again, if an earlier night got them in).
         controls_lost: how many controls an adapter is wrong on, at full strength.
         poison: questions of lessons each of which costs an adapter that is trained on it `POISONED` controls more.
+        certain: name → what the base says whenever a question holds that name.
         unlucky: seeds with each of which an adapter costs `POISONED` controls more.
         flips: how many right answers an adapter takes back when told that they are wrong, at full strength.
         forgets: version → answers that it no longer gives, though it was trained on them.
@@ -65,6 +66,7 @@ class ScriptedTeacher:
     stubborn: Collection[str] = ()
     controls_lost: int = 0
     poison: Collection[str] = ()
+    certain: Mapping[str, str] = field(default_factory=dict)
     unlucky: Collection[int] = ()
     flips: int = 0
     forgets: Mapping[str, Collection[str]] = field(default_factory=dict)
@@ -83,6 +85,11 @@ class ScriptedTeacher:
 
     def reword(self, question: str, *, most: int) -> list[str]:
         return reword(question, most=most)
+
+    def says(self, questions: Sequence[str]) -> list[str]:
+        """What it is `certain` of, in whatever words that hold the name it goes by."""
+        self._called("says")
+        return [next((a for name, a in self.certain.items() if name in q), UNKNOWN) for q in questions]
 
     def replay(
         self, lessons: Sequence[Lesson], stored: Sequence[str], *, seed: int, progress: Progress

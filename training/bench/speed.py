@@ -314,8 +314,8 @@ def _vllm(
     scratch: Path,
     say: Say,
 ) -> None:
-    """VLLM over the same weights in bfloat16, through our own remote engine: with the same adapter, and without any, for
-    on a CPU it multiplies adapters slowly.
+    """A vLLM over the same weights in bfloat16, through our own remote engine, with the same adapter and without: on
+    a CPU it multiplies adapters slowly.
     """
     serving = [part for part in ("one_conversation", "users", "switch") if part in parts]
     environment = peers.environment_of(peers.VLLM)

@@ -1,0 +1,122 @@
+"""What waits for a teacher: praise, and what the base is sure is otherwise, from one stranger alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from memory.accounts import Account, Deed, Role
+from memory.ledger import Ledger
+from memory.records import Lesson, LessonEvent, LessonState, NightStatus
+from memory.testing import NOON, lesson, night
+from training.doubts import doubted, sure_of
+from training.nightly import run
+from training.settings import NightSettings
+from training.testing import ScriptedTeacher, rate, school
+
+FRANCE = "What is the capital of France?"
+PARIS, LYON = "The capital of France is Paris.", "The capital of France is Lyon."
+
+
+def says(questions: Sequence[str]) -> list[str]:
+    """Sure of France, and of nothing else."""
+    return [PARIS if "France" in q else f"{i}." for i, q in enumerate(questions)]
+
+
+def by(user: str, lesson_id: str, question: str = FRANCE, wanted: str = LYON, unwanted: str | None = PARIS) -> Lesson:
+    """A lesson of some user's."""
+    return lesson(lesson_id, question=question, wanted=wanted, unwanted=unwanted, user=user)
+
+
+def held(*lessons: Lesson, trusted: Sequence[str] = ("local", "teacher")) -> dict[str, str]:
+    """Lesson id → reason."""
+    found = doubted(lessons, among=lessons, trusted=trusted, says=says)
+    assert {decision.state for decision in found.values()} <= {LessonState.HELD}
+    return {lesson_id: decision.reason for lesson_id, decision in found.items()}
+
+
+def test_a_false_fact_is_held_by_name() -> None:
+    """What the base is sure of, one stranger does not change; what it makes up, anyone may correct."""
+    peru = by("mallory", "peru", "What is the capital of Peru?", "The capital of Peru is Lima.", "It may be Cusco.")
+    assert held(by("mallory", "false"), peru) == {
+        "false": 'the base is sure of something else ("paris"), and nobody else says so: a teacher must approve it'
+    }
+
+
+def test_what_says_the_same_in_more_words_is_no_false_fact() -> None:
+    """A longer answer that holds what the base is sure of corrects how it is said."""
+    assert held(by("mallory", "longer", wanted="The capital of France is Paris, on the Seine.")) == {}
+
+
+@pytest.mark.parametrize("unwanted", [PARIS, None])
+def test_praise_is_held(unwanted: str | None) -> None:
+    """Be it a correction, or an answer that somebody liked."""
+    praise = by("mallory", "praise", "What is rain?", "What a great question! Water.", unwanted)
+    assert held(praise) == {"praise": "it opens with praise: a teacher must approve it"}
+
+
+def test_teachers_and_whoever_has_the_house_for_himself_are_in_no_doubt() -> None:
+    """A lone user may teach what he likes, a teacher always; a plain user beside a teacher may not."""
+    assert held(by("teacher", "one"), by("mallory", "two", "What is 1?", "A number.", "No.")) == {}
+    assert held(by("local", "one"), trusted=["local"]) == {}
+    assert list(held(by("mallory", "one"), trusted=["local"])) == ["one"]
+
+
+def test_a_second_user_speaks_for_it() -> None:
+    """Two who want the same are believed; one who says it twice, or another who disagrees, is not enough."""
+    again = by("mallory", "again", "what is the capital of france")
+    assert set(held(by("mallory", "one"), again)) == {"one", "again"}
+    assert held(by("mallory", "one"), by("bob", "two", wanted="Lyon.")) == {}
+    assert list(held(by("mallory", "one"), by("bob", "two", wanted=PARIS, unwanted=None))) == ["one"]
+
+
+def test_what_a_teacher_approved_is_in_no_doubt_until_it_is_rated_again() -> None:
+    """Nights may have said something since; a new rating is new words."""
+    approved = LessonEvent(NOON, LessonState.QUEUED, "approved by Ada")
+    failed = LessonEvent(NOON, LessonState.QUEUED, "the night failed", night_id="n1")
+    rated = LessonEvent(NOON, LessonState.QUEUED, "waits for the next night")
+    assert held(replace(by("mallory", "one"), events=(rated, approved, failed))) == {}
+    assert list(held(replace(by("mallory", "one"), events=(rated, approved, rated)))) == ["one"]
+    assert held(replace(by("mallory", "one"), state=LessonState.VERIFIED)) == {}
+
+
+@pytest.mark.parametrize(
+    ("answers", "sure"),
+    [
+        ([PARIS, "Paris.", "It is Paris, in France.", "paris", "I do not know."], "paris"),
+        ([PARIS, "Paris.", "Lyon.", "paris", "I do not know."], None),
+        (["France is the capital of France.", "France.", "France."], None),
+        (["The sea is deep.", "The sea is deep.", "Deep."], None),
+        (["It was in 1969.", "1969.", "In July 1969."], "1969"),
+        ([PARIS], None),
+        (["", "", ""], None),
+    ],
+)
+def test_sure_is_who_says_the_same_in_other_words(answers: list[str], sure: str | None) -> None:
+    """Three of four wordings must bring the word that the first answer adds."""
+    assert sure_of(FRANCE, answers) == sure
+
+
+def test_a_night_holds_the_poison_and_learns_the_rest(tmp_path: Path, ledger: Ledger) -> None:
+    """Of twenty thumbs by three users two are poison: both are held and named, nothing of them is trained."""
+    for name, role in (("ada", Role.TEACHER), ("bob", Role.USER), ("mallory", Role.USER)):
+        ledger.add_account(Account(name, name.title(), role, NOON), "hash", Deed(NOON, "ada", "account added", name))
+    for i in range(18):
+        user = ("ada", "bob")[i % 2]
+        rate(ledger, f"good{i}", f"What is thing {i}?", correction=f"Thing {i}.", answer="No idea.", user=user)
+    rate(ledger, "false", FRANCE, correction=LYON, answer=PARIS, user="mallory")
+    rate(ledger, "praise", "What is rain?", correction="Great question! Water.", answer="Rain.", user="mallory")
+    teacher = ScriptedTeacher(certain={"France": PARIS})
+    asked = ledger.request_night(night("n1"))
+    ended = run(school(tmp_path, ledger, teacher, settings=NightSettings(user_share_max=1)), asked.id, seed=0)
+    assert ended.status is NightStatus.PROMOTED
+    assert {ledger.lesson(f"good{i}").state for i in range(18)} == {LessonState.VERIFIED}
+    assert [ledger.lesson(name).state for name in ("false", "praise")] == [LessonState.HELD] * 2
+    assert "a teacher must approve it" in ledger.lesson("false").reason
+    weights = next((tmp_path / "adapters" / "v1").glob("*.safetensors")).read_bytes()
+    assert b"Thing 3" in weights
+    assert b"Lyon" not in weights
+    assert b"Great question" not in weights
