@@ -67,7 +67,7 @@ def test_teachers_and_whoever_has_the_house_for_himself_are_in_no_doubt() -> Non
 
 def test_a_second_user_speaks_for_it() -> None:
     """Two who want the same are believed; one who says it twice, or another who disagrees, is not enough."""
-    again = by("mallory", "again", "what is the capital of france")
+    again = by("mallory", "again", "what is the capital of France")
     assert set(held(by("mallory", "one"), again)) == {"one", "again"}
     assert held(by("mallory", "one"), by("bob", "two", wanted="Lyon.")) == {}
     assert list(held(by("mallory", "one"), by("bob", "two", wanted=PARIS, unwanted=None))) == ["one"]
