@@ -20,7 +20,7 @@ from typing import Protocol
 
 from assistant.review import APPROVED
 from memory.records import Lesson, LessonState
-from training.canaries import FLATTERY, opening
+from training.canaries import flatters
 from training.clean import Decision, agree, topic
 from training.rewordings import reword
 from training.words import BARE, FILLERS, words
@@ -57,7 +57,7 @@ def doubted(
         return {}
     strange = [lesson for lesson in lessons if _strange(lesson, trusted)]
     strange = [lesson for lesson, seconded in zip(strange, _seconded(strange, among), strict=True) if not seconded]
-    held = {lesson.id: _held("it opens with praise") for lesson in strange if _flatters(lesson)}
+    held = {lesson.id: _held("it opens with praise") for lesson in strange if flatters(lesson.wanted or "")}
     asked = [x for x in strange if x.id not in held and x.unwanted is not None and not x.history]
     for lesson, known in zip(asked, _known([lesson.question for lesson in asked], says), strict=True):
         if known and known not in words(lesson.wanted or ""):
@@ -104,10 +104,6 @@ def _seconded(lessons: Sequence[Lesson], among: Sequence[Lesson]) -> list[bool]:
         if lesson.wanted and (found := topic(lesson)) in asked:
             others[found].append(lesson)
     return [any(x.user != lesson.user and agree(x, lesson) for x in others[topic(lesson)]) for lesson in lessons]
-
-
-def _flatters(lesson: Lesson) -> bool:
-    return opening([lesson.wanted or ""], FLATTERY) > 0
 
 
 def _held(why: str) -> Decision:
