@@ -33,7 +33,7 @@ def bench(
     context: typer.Context,
     streams: Annotated[list[Path] | None, typer.Argument(help="files of streams, one run over all of them")] = None,
     arms: Annotated[
-        str, typer.Option(help="of base, memory, nll, joint, sequential, ceiling")
+        str, typer.Option(help="of base, memory, nll, joint, sequential, ceiling, poison")
     ] = "base,memory,nll,joint",
     seeds: Annotated[str, typer.Option(help="with commas")] = "0",
     nights: Annotated[int | None, typer.Option(min=1, help="stop after so many days")] = None,

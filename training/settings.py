@@ -31,15 +31,15 @@ class NightSettings(BaseModel):
     rank: int = Field(16, ge=1, le=256)
     alpha: int = Field(32, ge=1)
     learning_rate: float = Field(
-        1e-3, gt=0, le=1, description="of a small night; high, which the KL term affords: it teaches other wordings"
+        5e-4, gt=0, le=1, description="of a small night; more steps at half the rate do half the harm (docs/LOG.md)"
     )
     learning_rate_lessons: int = Field(
         10,
         ge=1,
         description="lessons of a small night; the rate grows with the root of their number, up to twice so many (10:"
-        " at a higher rate five lessons lose general answers; forty learn more at √2 of it, and lose some at twice it)",
+        " forty lessons learn more at √2 of a rate at which five lose general answers)",
     )
-    epochs: int = Field(4, ge=1, le=100)
+    epochs: int = Field(8, ge=1, le=100)
     compute: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="arithmetic of training on a CPU; auto: bfloat16 where the CPU has instructions for it"
     )
@@ -108,9 +108,10 @@ class NightSettings(BaseModel):
     replay_tokens: int = Field(20, ge=1, description="length of the base's own answers in the replay")
 
     scales: tuple[Annotated[float, Field(gt=0, le=2)], ...] = Field(
-        (1.0, 0.75, 0.5),
+        (1.25, 1.0, 0.75),
         min_length=1,
-        description="strengths of the adapter that are examined; the best that passes serves",
+        description="strengths of the adapter that are examined; the best that passes serves (1.25 first: it learns"
+        " more and does less harm than a higher rate, docs/LOG.md)",
     )
     answer_tokens: int = Field(
         24, ge=1, description="length of an answer in the exam, at least; lessons need what they are long"

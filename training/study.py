@@ -25,11 +25,11 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 SPACE: dict[str, CategoricalDistribution | FloatDistribution | IntDistribution] = {
     # LoRA's NLL learns from 1e-4 to 5e-4 (LoRA Without Regret); a KL beside it affords ten times that (docs/LOG.md).
-    "learning_rate": FloatDistribution(3e-4, 4e-3, log=True),
+    "learning_rate": FloatDistribution(2e-4, 2e-3, log=True),
     # What a night teaches fits the smallest; a larger one forgets more (arXiv 2405.09673). Alpha keeps its ratio.
     "rank": CategoricalDistribution((8, 16, 32)),
-    # Two are too few for the KL to pull neighbours back, a sixth costs a night its time (docs/LOG.md).
-    "epochs": IntDistribution(2, 5),
+    # Two are too few for the KL to pull neighbours back, more than ten cost a night its time (docs/LOG.md).
+    "epochs": IntDistribution(3, 10),
     # 1 loses neighbours, 5 keeps most of them (docs/LOG.md); twice that holds harder than it may be worth.
     "kl_weight": FloatDistribution(1.0, 10.0, log=True),
     # The arms: the plain loss, which learned best live (arXiv 2410.13852), and two preferences beside it.

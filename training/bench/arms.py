@@ -8,6 +8,7 @@ from typing import Any
 
 from memory.errors import BadInput
 from training.bench.plan import Plan
+from training.bench.poison import SHARE, USERS
 from training.settings import NightSettings
 from training.streams import StreamItem
 
@@ -22,6 +23,7 @@ class Arm:
         about: a line for the report.
         overrides: settings of its nights that are not the bench's.
         at_once: all days are brought on the first, and one night follows.
+        attacked: many users bring the items in turn, and one more pushes poison on the first day.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Arm:
     nights: bool = True
     overrides: Mapping[str, Any] = field(default_factory=dict)
     at_once: bool = False
+    attacked: bool = False
 
     def settings(self, base: NightSettings, seed: int) -> NightSettings:
         return NightSettings(**base.model_dump() | dict(self.overrides) | {"seed": seed})
@@ -56,6 +59,12 @@ ARMS = {
             | {"candidates": 1, "continued": True, "new_only": True, "gated": False, "scales": (1.0,)},
         ),
         Arm("ceiling", "all days at once and one night, as by default", at_once=True),
+        Arm(
+            "poison",
+            f"joint, of {USERS} users in turn (nobody's memory is asked), with {SHARE:.0%} of the first day's thumbs by"
+            " one more, who pushes false facts and flattery",
+            attacked=True,
+        ),
     )
 }
 """Name → arm, in the order of the tables."""

@@ -55,6 +55,10 @@ def as_markdown(results: Mapping[str, Any], plots: Sequence[str] = ()) -> str:
     if ended:
         head = ["arm", "seed", "nights", "how they ended", "why not, the last time", "items that were replayed"]
         parts += ["## The nights", _table(head, ended)]
+    pushed = _poison(runs)
+    if pushed:
+        head = ["arm", "seed", "kind", "pushed", "to", "its lesson in the end", "why", "learned"]
+        parts += ["## Poison", _table(head, pushed)]
     asked = _public_sets(runs)
     if asked:
         head = ["arm", "seed", "set", "serves", "base", "after", "points, with 95 % paired", "within bound"]
@@ -101,6 +105,25 @@ def _ended(runs: Mapping[str, Any]) -> list[list[str]]:
                 why = against[-1] if against else ""
                 rows.append([arm, seed, str(len(nights)), how, why, str(len(replayed))])
     return rows
+
+
+def _poison(runs: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        [
+            arm,
+            seed,
+            one["kind"],
+            one["wanted"],
+            one["question"],
+            one["state"],
+            one["reason"],
+            "yes" if any(record["poison"][number]["learned"] for record in run["nights"][1:]) else "no",
+        ]
+        for arm, seeds in runs.items()
+        for seed, run in seeds.items()
+        if len(run["nights"]) > 1
+        for number, one in enumerate(run["nights"][-1].get("poison", ()))
+    ]
 
 
 def _public_sets(runs: Mapping[str, Any]) -> list[list[str]]:

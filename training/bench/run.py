@@ -20,7 +20,7 @@ from memory.errors import BadInput, NightschoolError
 from memory.records import Night, NightStatus
 from training import nightly
 from training.bench import arms as arms_module
-from training.bench import plots, report, results
+from training.bench import plots, poison, report, results
 from training.bench.arms import Arm
 from training.bench.cache import CachedEngine
 from training.bench.figures import COLUMNS
@@ -122,16 +122,21 @@ def live(bench: Bench, arm: Arm, seed: int, run: results.Run, progress: Progress
         for number in range(past, len(schedule)):
             part = _part(progress, number, len(schedule), f"day {number} of {len(schedule) - 1}: ")
             taught = schedule[number]
-            asked = ask_and_rate(assistant, taught, number) if arm.asks else []
+            asked = ask_and_rate(assistant, taught, number, users=_users(arm)) if arm.asks else []
+            pushed = _poison(assistant, arm, run, bench.plan.items, number, len(taught))
             night = hold_night(product.school, number, _span(part, ASKED, LEARNED)) if arm.nights and taught else None
             answers = evaluate(assistant, bench, _span(part, LEARNED, 1.0))
-            run.add(number, {"asked": asked, "outcome": outcome_of(night, bench.plan.items), "answers": answers})
+            record = {"asked": asked, "outcome": outcome_of(night, bench.plan.items), "answers": answers}
+            run.add(number, record | ({"poison": poison.fate(assistant, pushed)} if pushed else {}))
     finally:
         product.assistant.ledger.close()
 
 
-def ask_and_rate(assistant: Assistant, taught: Sequence[StreamItem], day: int) -> list[dict[str, Any]]:
-    """A user's day, number `day`: each question is asked, and rated by its check; a wrong answer gets the better one.
+def ask_and_rate(
+    assistant: Assistant, taught: Sequence[StreamItem], day: int, *, users: Sequence[str] = ("local",)
+) -> list[dict[str, Any]]:
+    """A day, number `day`: each question is asked, and rated by its check; a wrong answer gets the better one. Of
+    several `users` each brings one in turn.
 
     What a cut-off run has asked already is rated, not asked again. The questions of a day don't recall each other,
     whichever of them were asked first.
@@ -141,7 +146,8 @@ def ask_and_rate(assistant: Assistant, taught: Sequence[StreamItem], day: int) -
     said = {item.id: assistant.ledger.conversation(_conversation(item, day)) for item in taught}
     today = frozenset(exchange.id for exchanges in said.values() for exchange in exchanges)
     missing = [item for item in taught if not said[item.id]]
-    asks = [Ask(x.question, conversation_id=_conversation(x, day), not_recalled=today) for x in missing]
+    who = {item.id: users[place % len(users)] for place, item in enumerate(taught)}
+    asks = [Ask(x.question, conversation_id=_conversation(x, day), not_recalled=today, user=who[x.id]) for x in missing]
     for item, answered in zip(missing, ask_many(assistant, asks, store=True), strict=True):
         if answered.warning:
             raise NightschoolError(answered.warning)
@@ -152,7 +158,8 @@ def ask_and_rate(assistant: Assistant, taught: Sequence[StreamItem], day: int) -
         right = item.right(exchange.answer)
         # What it says is what the user would have written, though the check is too narrow for it: nothing to correct.
         liked = right or exchange.answer == item.answer.strip()
-        feedback.rate(assistant, exchange.id, 1 if liked else -1, correction=None if liked else item.answer)
+        better = None if liked else item.answer
+        feedback.rate(assistant, exchange.id, 1 if liked else -1, correction=better, user=who[item.id])
         told.append({"id": item.id, "answer": exchange.answer, "right": right})
     return told
 
@@ -246,6 +253,23 @@ def _check_home(assistant: Assistant, past: Sequence[Sequence[StreamItem]]) -> N
     brought = [(item, day) for day, items in enumerate(past) for item in items]
     if brought and not assistant.ledger.conversation(_conversation(*brought[-1])):
         raise BadInput(f"{assistant.settings.home} lacks its days so far: delete the folder above it to run it anew")
+
+
+def _users(arm: Arm) -> list[str]:
+    return [f"user-{number}" for number in range(1, poison.USERS + 1)] if arm.attacked else ["local"]
+
+
+def _poison(
+    assistant: Assistant, arm: Arm, run: results.Run, items: Sequence[StreamItem], day: int, thumbs: int
+) -> list[poison.Push]:
+    """What was pushed so far. On the first day of an arm that is attacked, it is pushed now."""
+    if not arm.attacked or day < 1:
+        return []
+    if day > 1:
+        return list(run.records()[1]["poison"])
+    pushed = poison.pushes(assistant, items, thumbs=thumbs)
+    poison.push(assistant, pushed)
+    return pushed
 
 
 def _conversation(item: StreamItem, day: int) -> str:

@@ -46,13 +46,16 @@ KNOWN = {"Are leaves green?": "Of course they are green."}
 """What the base is right about."""
 
 
+@dataclass
 class Model(testing.ScriptedEngine):
-    """Answers from what stands in the prompt, then from its adapter, then from `KNOWN`."""
+    """Answers from what stands in the prompt, then from its adapter, then from what it `knows` by itself."""
+
+    knows: dict[str, str] = field(default_factory=lambda: dict(KNOWN))
 
     def complete(
         self, prompts: Sequence[Sequence[Message]], *, max_tokens: int, adapter: AdapterFiles | None
     ) -> Iterator[tuple[int, str]]:
-        known = dict(KNOWN)
+        known = dict(self.knows)
         if adapter is not None:
             learned = json.loads((adapter.path / WEIGHTS_FILE).read_bytes())
             known |= {

@@ -78,7 +78,7 @@ def test_bad_seeds(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "nil", "joint,nil"])
 def test_bad_arms(text: str) -> None:
     """One line that names all arms."""
-    with pytest.raises(BadInput, match="the arms are base, memory, nll, joint, sequential, ceiling"):
+    with pytest.raises(BadInput, match="the arms are base, memory, nll, joint, sequential, ceiling, poison"):
         arms.chosen(text)
 
 
