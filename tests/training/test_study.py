@@ -67,7 +67,7 @@ def test_proposals() -> None:
     assert first != proposals([], 1)
     for settings in first:
         NightSettings(**settings)
-        assert 3e-4 <= settings["learning_rate"] <= 4e-3
+        assert 2e-4 <= settings["learning_rate"] <= 2e-3
         assert float(f"{settings['learning_rate']:.2g}") == settings["learning_rate"]
 
 
