@@ -64,7 +64,6 @@ def collect(
     ledger: Ledger, teacher: Teacher, settings: NightSettings, *, key: bytes, system: str, seed: int
 ) -> Syllabus:
     """Read the lessons in force, clean them, choose those that a night has room for, and set the paper."""
-
     plans: dict[tuple[str, ...], Plan] = {}
 
     def planned(kept: Sequence[Lesson]) -> Plan:
