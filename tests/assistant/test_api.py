@@ -838,19 +838,22 @@ def test_chats_that_wait_hold_up_nobody_else_and_are_not_too_many(tmp_path: Path
     made = testing.assistant(tmp_path, engine=engine)
     most = 48
     made = replace(made, settings=made.settings.model_copy(update={"chats_max": most}))
-    with served(api.create(made, ready=lambda: None)) as address, ThreadPoolExecutor(most) as programs:
-        asked = [
-            programs.submit(httpx.post, address + CHAT, json=hello(f"hello {i}"), timeout=120) for i in range(most)
-        ]
+    with (
+        served(api.create(made, ready=lambda: None)) as address,
+        # One for all, with a connection each: a client reads the certificates of the world first, every time.
+        httpx.Client(base_url=address, timeout=120, limits=httpx.Limits(max_keepalive_connections=0)) as program,
+        ThreadPoolExecutor(most) as programs,
+    ):
+        asked = [programs.submit(program.post, CHAT, json=hello(f"hello {i}")) for i in range(most)]
         assert all(engine.asked.acquire(timeout=60) for _ in asked)
-        refused = httpx.post(address + CHAT, json=hello("one more"), timeout=60)
+        refused = program.post(CHAT, json=hello("one more"))
         assert refused.status_code == 429
         assert refused.headers["retry-after"] == "1"
         assert refusal(refused) == f"{most} chats are being answered or wait already: try again in 1 s"
         for path in ("/health", "/ready", "/v1/models", "/v1/lessons"):
-            assert httpx.get(address + path, timeout=30).status_code == 200
+            assert program.get(path, timeout=30).status_code == 200
         engine.let.set()
         assert {future.result().status_code for future in asked} == {200}
-        assert httpx.post(address + CHAT, json=hello()).status_code == 200
+        assert program.post(CHAT, json=hello()).status_code == 200
     ended = [x.finish_reason for x, _ in made.ledger.rated_exchanges(range(1, 200)).values()]
     assert ended.count("stop") == most + 1
