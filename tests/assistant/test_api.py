@@ -19,7 +19,6 @@ from threading import Event, Semaphore
 from typing import Any
 
 import httpx
-import openai
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -730,40 +729,43 @@ def address(assistant: Assistant) -> Iterator[str]:
 
 def test_the_client_of_openai_gets_on_with_it(address: str, assistant: Assistant) -> None:
     """Chat, stream, models, and an error, with nothing but another base URL."""
+    # Slow to import, and wanted by this test alone.
+    import openai
+
     publish(assistant)
-    client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
-    messages: Any = [{"role": "user", "content": "hello there"}]
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+        messages: Any = [{"role": "user", "content": "hello there"}]
 
-    reply = client.chat.completions.create(model="nightschool", messages=messages, extra_body={"memory": False})
-    assert reply.choices[0].message.content == "You asked: hello there"
-    assert reply.usage is not None
-    assert reply.usage.total_tokens == 10
-    provenance = (reply.model_extra or {})["nightschool"]
-    assert provenance["adapter"] == "v1"
-    assert assistant.ledger.exchange(provenance["exchange_id"]).adapter == "v1"
+        reply = client.chat.completions.create(model="nightschool", messages=messages, extra_body={"memory": False})
+        assert reply.choices[0].message.content == "You asked: hello there"
+        assert reply.usage is not None
+        assert reply.usage.total_tokens == 10
+        provenance = (reply.model_extra or {})["nightschool"]
+        assert provenance["adapter"] == "v1"
+        assert assistant.ledger.exchange(provenance["exchange_id"]).adapter == "v1"
 
-    said = [*messages, reply.choices[0].message.model_dump(), {"role": "user", "content": "again"}]
-    stream = client.chat.completions.create(
-        model="nightschool@v1", messages=said, stream=True, stream_options={"include_usage": True}
-    )
-    received = list(stream)
-    assert "".join(c.choices[0].delta.content or "" for c in received if c.choices) == "You asked: again"
-    assert received[-1].usage is not None
+        said = [*messages, reply.choices[0].message.model_dump(), {"role": "user", "content": "again"}]
+        stream = client.chat.completions.create(
+            model="nightschool@v1", messages=said, stream=True, stream_options={"include_usage": True}
+        )
+        received = list(stream)
+        assert "".join(c.choices[0].delta.content or "" for c in received if c.choices) == "You asked: again"
+        assert received[-1].usage is not None
 
-    assert [model.id for model in client.models.list()] == ["nightschool", "base", "nightschool@v1"]
-    assert client.models.retrieve("nightschool@v1").created == int(nouns.NOON.timestamp())
-    cut = client.chat.completions.create(
-        model="base", messages=messages, stop=["there"], max_tokens=20, seed=1, extra_body={"memory": False}
-    )
-    assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == ("You asked: hello", "stop")
-    with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-9': name 'nightschool' "):
-        client.chat.completions.create(model="gpt-9", messages=messages)
-    with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(model="base", messages=messages, max_tokens=0)
-    assert (refused.value.param, refused.value.code) == ("max_tokens", "invalid_value")
-    assert refused.value.type == "invalid_request_error"
-    with pytest.raises(openai.BadRequestError, match="'logprobs' is not supported"):
-        client.chat.completions.create(model="nightschool", messages=messages, logprobs=True)
+        assert [model.id for model in client.models.list()] == ["nightschool", "base", "nightschool@v1"]
+        assert client.models.retrieve("nightschool@v1").created == int(nouns.NOON.timestamp())
+        cut = client.chat.completions.create(
+            model="base", messages=messages, stop=["there"], max_tokens=20, seed=1, extra_body={"memory": False}
+        )
+        assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == ("You asked: hello", "stop")
+        with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-9': name 'nightschool' "):
+            client.chat.completions.create(model="gpt-9", messages=messages)
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.create(model="base", messages=messages, max_tokens=0)
+        assert (refused.value.param, refused.value.code) == ("max_tokens", "invalid_value")
+        assert refused.value.type == "invalid_request_error"
+        with pytest.raises(openai.BadRequestError, match="'logprobs' is not supported"):
+            client.chat.completions.create(model="nightschool", messages=messages, logprobs=True)
 
 
 def test_a_client_that_hangs_up_stops_the_answer(
