@@ -71,6 +71,8 @@ def _from_copy(files: ModelFiles, copies: Path) -> Any:
             str(copy), dtype=torch.float32, local_files_only=True
         )
     except Exception:
+        # Whatever a damaged file leads transformers to: the weights that it was made of are there, and read instead.
+        logging.getLogger(__name__).warning("the copy %s can't be read: unpacking again", copy, exc_info=True)
         return None
 
 

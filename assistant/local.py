@@ -245,6 +245,7 @@ class LocalEngine:
         except GivenUp:
             stream.finish([])
         except Exception as error:
+            # Whatever it is: raised where the asker waits for it.
             stream.fail(error)
 
     def complete(

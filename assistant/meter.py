@@ -62,6 +62,7 @@ class Meter:
         except GeneratorExit:
             raise
         except Exception as error:
+            # Whatever it is: it is counted, and goes on.
             self.failed(error)
             raise
         finally:

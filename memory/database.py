@@ -232,7 +232,8 @@ def _sqlite(uri: str, *, wal: bool = True, connections: int = 15) -> sa.Engine:
 def _in_memory() -> sa.Engine:
     # One connection: it is the database, and threads take turns with it.
     engine = _sqlite("file::memory:", wal=False, connections=1)
-    t.metadata.create_all(engine)
+    with engine.begin() as connection:
+        _make_tables(connection)
     return engine
 
 
@@ -301,8 +302,24 @@ def _make(engine: sa.Engine, head: str) -> None:
         context = MigrationContext.configure(connection)
         # Another process may have been first; then it is made, and nothing is left to do.
         if context.get_current_revision() is None:
-            t.metadata.create_all(connection)
+            _make_tables(connection)
             context.stamp(_scripts(MIGRATIONS), head)
+
+
+def _make_tables(connection: sa.Connection) -> None:
+    for statement in _schema():
+        connection.exec_driver_sql(statement)
+
+
+@cache
+def _schema() -> tuple[str, ...]:
+    """The statements that make today's tables, the lexicon's among them; SQLAlchemy words them once."""
+    statements: list[str] = []
+    words = sa.create_mock_engine(
+        "sqlite://", lambda statement, *_args, **_more: statements.append(str(statement.compile(dialect=words.dialect)))
+    )
+    t.metadata.create_all(words, checkfirst=False)
+    return tuple(statements)
 
 
 def _backup(path: Path, head: str) -> Path:

@@ -39,7 +39,8 @@ def spaced(text: str) -> str:
     """`text` with what is written without spaces cut into pairs: 中国人 → 中国 国人. The ledger's database knows it by
     this name.
     """
-    return RUN.sub(lambda run: f" {' '.join(_pairs(run.group()))} ", text)
+    # Every exchange that is stored or rated comes by here.
+    return text if text.isascii() else RUN.sub(lambda run: f" {' '.join(_pairs(run.group()))} ", text)
 
 
 def _pairs(run: str) -> list[str]:

@@ -7,7 +7,6 @@ them.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
@@ -224,8 +223,11 @@ class Spoken:
 
 def sign(key: bytes, prompt: Sequence[Message], answer: str) -> str:
     """HMAC-SHA256 (hex) over prompt and answer, so that the night trains only on what the assistant really said."""
-    text = json.dumps([list(prompt), answer], ensure_ascii=True, sort_keys=True)
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, _SIGNED.encode([list(prompt), answer]).encode(), "sha256").hex()
+
+
+_SIGNED = json.JSONEncoder(ensure_ascii=True, sort_keys=True)
+"""Made once: a night checks the signature of every exchange that was ever rated."""
 
 
 @dataclass(frozen=True, slots=True)

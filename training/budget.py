@@ -154,8 +154,11 @@ def _in_turn(order: Sequence[int], groups: Sequence[object]) -> list[int]:
 
 def _lot(lesson: Lesson, seed: int) -> bytes:
     """A lesson's own lot, so that another lesson more or less changes nobody's."""
-    said = json.dumps([seed, list(lesson.history), lesson.question, lesson.wanted, lesson.unwanted], sort_keys=True)
+    said = _SAID.encode([seed, list(lesson.history), lesson.question, lesson.wanted, lesson.unwanted])
     return hashlib.sha256(said.encode()).digest()
+
+
+_SAID = json.JSONEncoder(sort_keys=True)
 
 
 def _topics(lessons: Sequence[Lesson]) -> list[str]:

@@ -148,6 +148,7 @@ class RoomyTeacher:
             try:
                 return work()
             except Exception as error:
+                # Of any class: libraries raise their own, and what they say tells; all others go on.
                 if not out_of_memory(error):
                     raise
                 again = (self.how != "share" and self.card.take()) or smaller()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,13 +50,33 @@ class Syllabus:
     resting: frozenset[str] = frozenset()
 
 
+@contextmanager
+def _none_is_garbage() -> Iterator[None]:
+    """Python looks for garbage as objects come to be. Of a hundred thousand lessons all are kept, and looking through
+    them again and again would be half of the work.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_none_is_garbage()
 def collect(
     ledger: Ledger, teacher: Teacher, settings: NightSettings, *, key: bytes, system: str, seed: int
 ) -> Syllabus:
     """Read the lessons in force, clean them, choose those that a night has room for, and set the paper."""
+    plans: dict[tuple[str, ...], Plan] = {}
 
     def planned(kept: Sequence[Lesson]) -> Plan:
-        return plan(kept, most=settings.lessons_max, share=settings.user_share_max, seed=seed)
+        # Cleaning asks for it, and where it left out no more after that, it is tonight's.
+        asked = tuple(lesson.id for lesson in kept)
+        if asked not in plans:
+            plans[asked] = plan(kept, most=settings.lessons_max, share=settings.user_share_max, seed=seed)
+        return plans[asked]
 
     lessons = collecting.in_force(ledger)
     unsigned = collecting.unsigned(ledger, lessons, key)

@@ -19,14 +19,24 @@ def words(text: str) -> list[str]:
     """What a text says, whatever its case, punctuation and markup: runs of letters (with their marks) and digits; each
     letter alone where a script sets no words apart; each symbol.
     """
-    spaced = []
-    for c in MARKDOWN.sub(" ", unicodedata.normalize("NFKC", text).casefold()):
+    return MARKDOWN.sub(" ", unicodedata.normalize("NFKC", text).casefold()).translate(_PLACES).split()
+
+
+class _Places(dict[int, str]):
+    """Character → itself, with room around it, or a space; each found out once: a night reads every lesson there is."""
+
+    def __missing__(self, code: int) -> str:
+        c = chr(code)
         kind = unicodedata.category(c)
         if UNSPACED.match(c) or kind in ("Sm", "Sc", "Sk") or c in SYMBOLS:
-            spaced.append(f" {c} ")
+            place = f" {c} "
         else:
-            spaced.append(c if kind[0] in "LMN" else " ")
-    return "".join(spaced).split()
+            place = c if kind[0] in "LMN" else " "
+        self[code] = place
+        return place
+
+
+_PLACES = _Places()
 
 
 FILLERS = frozenset(words("a an the it its is are was were be that this of in to and"))

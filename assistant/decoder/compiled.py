@@ -5,19 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numba
 import platformdirs
+from filelock import FileLock, Timeout
 
-SOURCES = ("forward.py", "packing.py", "vectors.py")
+SOURCES = ("compiled.py", "forward.py", "packing.py", "vectors.py")
 """What is compiled."""
 
 KEPT = 3
 """Versions of the decoder whose code is kept: who goes back to the one before finds it."""
+
+
+WAIT_SECONDS = 60
+"""How long one process waits for another that compiles."""
 
 
 def folder() -> Path:
@@ -43,9 +48,23 @@ def _prepare() -> None:
 _prepare()
 
 
+@contextmanager
+def one_process() -> Iterator[None]:
+    """For who may compile: another process waits, and then reads what it would have compiled itself."""
+    lock = FileLock(folder() / "lock", timeout=WAIT_SECONDS)
+    with ExitStack() as held:
+        # Where nothing can be kept, or somebody compiles for ever, each compiles for itself.
+        with suppress(OSError, Timeout):
+            held.enter_context(lock)
+        yield
+
+
 def jit(function: Callable[..., Any]) -> Any:
-    """Compile on the first call, without Python's lock. Where nothing can be kept, the next start compiles again."""
+    """Compile on the first call, without Python's lock. Where nothing can be kept, the next start compiles again.
+
+    NumPy's way with divisions by zero: there are none, and looking for them is a quarter of what is compiled.
+    """
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
     except RuntimeError:
-        return numba.njit(nogil=True)(function)
+        return numba.njit(nogil=True, error_model="numpy")(function)

@@ -14,6 +14,7 @@ import numpy as np
 from assistant.adapters import check_adapter
 from assistant.decoder.batcher import Batcher, Request
 from assistant.decoder.blocks import TOKENS, Blocks
+from assistant.decoder.compiled import one_process
 from assistant.decoder.lora import PackedAdapter, pack_adapter
 from assistant.decoder.packing import NotPacked, pack
 from assistant.decoder.runner import Row, Runner
@@ -51,11 +52,12 @@ class Decoder:
     ) -> None:
         if model.device.type != "cpu":
             raise NotPacked("the model is on a GPU")
-        self._model = pack(model)
-        blocks = max(2, min(KEPT_BYTES, _free_bytes() // 4) // Runner.block_bytes(self._model))
-        runner = Runner(self._model, blocks=blocks, rows=ROWS, threads=_threads())
-        # Once beforehand: compiling takes seconds, in which nobody shall wait for the model.
-        runner.run([Row(0, 0, (0,), None, True)])
+        with one_process():
+            self._model = pack(model)
+            blocks = max(2, min(KEPT_BYTES, _free_bytes() // 4) // Runner.block_bytes(self._model))
+            runner = Runner(self._model, blocks=blocks, rows=ROWS, threads=_threads())
+            # Once beforehand: compiling takes seconds, in which nobody shall wait for the model.
+            runner.run([Row(0, 0, (0,), None, True)])
         with alone(None) as base:
             off = _off(runner, base)
         if not off <= LOGITS_OFF:

@@ -20,7 +20,6 @@ from threading import Event, Semaphore
 from typing import Any
 
 import httpx
-import openai
 import pytest
 import uvicorn
 from argon2 import PasswordHasher
@@ -735,46 +734,51 @@ def address(assistant: Assistant) -> Iterator[str]:
 
 def test_the_client_of_openai_gets_on_with_it(address: str, assistant: Assistant) -> None:
     """Chat, stream, models, and an error, with nothing but another base URL."""
+    # Slow to import, and wanted by this test alone.
+    import openai
+
     publish(assistant)
-    client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
-    messages: Any = [{"role": "user", "content": "hello there"}]
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+        messages: Any = [{"role": "user", "content": "hello there"}]
 
-    reply = client.chat.completions.create(model="nightschool", messages=messages, extra_body={"memory": False})
-    assert reply.choices[0].message.content == "You asked: hello there"
-    assert reply.usage is not None
-    assert reply.usage.total_tokens == 10
-    provenance = (reply.model_extra or {})["nightschool"]
-    assert provenance["adapter"] == "v1"
-    assert assistant.ledger.exchange(provenance["exchange_id"]).adapter == "v1"
+        reply = client.chat.completions.create(model="nightschool", messages=messages, extra_body={"memory": False})
+        assert reply.choices[0].message.content == "You asked: hello there"
+        assert reply.usage is not None
+        assert reply.usage.total_tokens == 10
+        provenance = (reply.model_extra or {})["nightschool"]
+        assert provenance["adapter"] == "v1"
+        assert assistant.ledger.exchange(provenance["exchange_id"]).adapter == "v1"
 
-    said = [*messages, reply.choices[0].message.model_dump(), {"role": "user", "content": "again"}]
-    stream = client.chat.completions.create(
-        model="nightschool@v1", messages=said, stream=True, stream_options={"include_usage": True}
-    )
-    received = list(stream)
-    assert "".join(c.choices[0].delta.content or "" for c in received if c.choices) == "You asked: again"
-    assert received[-1].usage is not None
+        said = [*messages, reply.choices[0].message.model_dump(), {"role": "user", "content": "again"}]
+        stream = client.chat.completions.create(
+            model="nightschool@v1", messages=said, stream=True, stream_options={"include_usage": True}
+        )
+        received = list(stream)
+        assert "".join(c.choices[0].delta.content or "" for c in received if c.choices) == "You asked: again"
+        assert received[-1].usage is not None
 
-    assert [model.id for model in client.models.list()] == ["nightschool", "base", "nightschool@v1"]
-    assert client.models.retrieve("nightschool@v1").created == int(nouns.NOON.timestamp())
-    cut = client.chat.completions.create(
-        model="base", messages=messages, stop=["there"], max_tokens=20, seed=1, extra_body={"memory": False}
-    )
-    assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == ("You asked: hello", "stop")
-    with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-9': name 'nightschool' "):
-        client.chat.completions.create(model="gpt-9", messages=messages)
-    with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(model="base", messages=messages, max_tokens=0)
-    assert (refused.value.param, refused.value.code) == ("max_tokens", "invalid_value")
-    assert refused.value.type == "invalid_request_error"
-    with pytest.raises(openai.BadRequestError, match="'logprobs' is not supported"):
-        client.chat.completions.create(model="nightschool", messages=messages, logprobs=True)
-    with pytest.raises(openai.BadRequestError, match="n: Input should be 1"):
-        client.chat.completions.create(model="nightschool", messages=messages, n=2)
+        assert [model.id for model in client.models.list()] == ["nightschool", "base", "nightschool@v1"]
+        assert client.models.retrieve("nightschool@v1").created == int(nouns.NOON.timestamp())
+        cut = client.chat.completions.create(
+            model="base", messages=messages, stop=["there"], max_tokens=20, seed=1, extra_body={"memory": False}
+        )
+        assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == ("You asked: hello", "stop")
+        with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-9': name 'nightschool' "):
+            client.chat.completions.create(model="gpt-9", messages=messages)
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.create(model="base", messages=messages, max_tokens=0)
+        assert (refused.value.param, refused.value.code) == ("max_tokens", "invalid_value")
+        assert refused.value.type == "invalid_request_error"
+        with pytest.raises(openai.BadRequestError, match="'logprobs' is not supported"):
+            client.chat.completions.create(model="nightschool", messages=messages, logprobs=True)
+        with pytest.raises(openai.BadRequestError, match="n: Input should be 1"):
+            client.chat.completions.create(model="nightschool", messages=messages, n=2)
 
 
 def test_every_field_of_openais_client_is_known(client: TestClient) -> None:
     """Supported, or taken where it asks for nothing: null does, in all of them but the messages and the model."""
+    import openai
+
     ours = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
     fields = set(inspect.signature(openai.resources.chat.Completions.create).parameters) - ours
     nothing = dict.fromkeys(fields - {"messages", "model"})
@@ -854,20 +858,23 @@ def test_chats_that_wait_hold_up_nobody_else_and_are_not_too_many(tmp_path: Path
     made = testing.assistant(tmp_path, engine=engine)
     most = 48
     made = replace(made, settings=made.settings.model_copy(update={"chats_max": most}))
-    with served(api.create(made, ready=lambda: None)) as address, ThreadPoolExecutor(most) as programs:
-        asked = [
-            programs.submit(httpx.post, address + CHAT, json=hello(f"hello {i}"), timeout=120) for i in range(most)
-        ]
+    with (
+        served(api.create(made, ready=lambda: None)) as address,
+        # One for all, with a connection each: a client reads the certificates of the world first, every time.
+        httpx.Client(base_url=address, timeout=120, limits=httpx.Limits(max_keepalive_connections=0)) as program,
+        ThreadPoolExecutor(most) as programs,
+    ):
+        asked = [programs.submit(program.post, CHAT, json=hello(f"hello {i}")) for i in range(most)]
         assert all(engine.asked.acquire(timeout=60) for _ in asked)
-        refused = httpx.post(address + CHAT, json=hello("one more"), timeout=60)
+        refused = program.post(CHAT, json=hello("one more"))
         assert refused.status_code == 429
         assert refused.headers["retry-after"] == "1"
         assert refusal(refused) == f"{most} chats are being answered or wait already: try again in 1 s"
         for path in ("/health", "/ready", "/v1/models", "/v1/lessons"):
-            assert httpx.get(address + path, timeout=30).status_code == 200
+            assert program.get(path, timeout=30).status_code == 200
         engine.let.set()
         assert {future.result().status_code for future in asked} == {200}
-        assert httpx.post(address + CHAT, json=hello()).status_code == 200
+        assert program.post(CHAT, json=hello()).status_code == 200
     ended = [x.finish_reason for x, _ in made.ledger.rated_exchanges(range(1, 200)).values()]
     assert ended.count("stop") == most + 1
 

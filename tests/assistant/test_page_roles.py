@@ -6,7 +6,8 @@ As an attacker would: the functions and their numbers are read from Gradio's own
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -25,6 +26,7 @@ from memory.records import Document, Passage
 if TYPE_CHECKING:
     from conftest import House
 
+Open = Callable[[str | None], httpx.Client]
 PASSWORD = "correct horse battery"  # noqa: S105 - nobody's
 ADMIN_ACTS: list[dict[str, str]] = [
     {"act": "add", "name": "Eve", "password": PASSWORD, "role": "admin"},
@@ -69,12 +71,18 @@ def state(house: House) -> Any:
     return [hashes, ledger.keys(), ledger.choices(""), ledger.lessons(), ledger.nights(), ledger.adapters(), deeds]
 
 
-def client(house: House, name: str | None) -> httpx.Client:
-    """A browser in which `name` has logged in."""
-    made = httpx.Client(base_url=house.url, timeout=20)
-    if name:
-        assert made.post("/login", data={"name": name, "password": PASSWORD}).status_code == 303
-    return made
+@pytest.fixture
+def client(house: House) -> Iterator[Open]:
+    """Open a browser in which somebody has logged in."""
+    with ExitStack() as browsers:
+
+        def opened(name: str | None) -> httpx.Client:
+            made = browsers.enter_context(httpx.Client(base_url=house.url, timeout=20))
+            if name:
+                assert made.post("/login", data={"name": name, "password": PASSWORD}).status_code == 303
+            return made
+
+        yield opened
 
 
 def functions(config: Any, *elements: str) -> list[tuple[int, int]]:
@@ -114,11 +122,11 @@ def filled(act: dict[str, str], names: dict[str, str]) -> dict[str, str]:
     return {key: names.get(value, value) for key, value in act.items()}
 
 
-def test_a_plain_user_can_do_nothing_of_an_admins(house: House, names: dict[str, str]) -> None:
+def test_a_plain_user_can_do_nothing_of_an_admins(house: House, client: Open, names: dict[str, str]) -> None:
     """Not by any act on any board of the page, nor by loading it: each is refused with why, and nothing is told."""
-    bob, before = client(house, "Bob"), state(house)
+    bob, before = client("Bob"), state(house)
     assert bob.get("/admin").status_code == 303
-    config = client(house, "Ada").get("/config").json()
+    config = client("Ada").get("/config").json()
     boards = functions(config, "accounts", "keys", "settings")
     assert len(boards) == 3
     for fn, inputs in boards:
@@ -131,9 +139,9 @@ def test_a_plain_user_can_do_nothing_of_an_admins(house: House, names: dict[str,
     assert state(house) == before
 
 
-def test_the_same_acts_do_something_for_an_admin(house: House, names: dict[str, str]) -> None:
+def test_the_same_acts_do_something_for_an_admin(house: House, client: Open, names: dict[str, str]) -> None:
     """Or the test above would prove nothing."""
-    ada = client(house, "Ada")
+    ada = client("Ada")
     ((fn, inputs), *_) = functions(ada.get("/config").json(), "accounts")
     call(ada, fn, inputs, filled(ADMIN_ACTS[0], names))
     call(ada, fn, inputs, filled(ADMIN_ACTS[-1], names))
@@ -141,9 +149,9 @@ def test_the_same_acts_do_something_for_an_admin(house: House, names: dict[str, 
     assert house.assistant.ledger.choices("") == {"temperature": 2.0}
 
 
-def test_a_plain_user_can_do_nothing_of_a_teachers(house: House, names: dict[str, str]) -> None:
+def test_a_plain_user_can_do_nothing_of_a_teachers(house: House, client: Open, names: dict[str, str]) -> None:
     """Nor see another user's lessons: what is Ada's is as good as not there."""
-    bob, before = client(house, "Bob"), state(house)
+    bob, before = client("Bob"), state(house)
     config = bob.get("/config").json()
     boards = functions(config, "lessons")
     for fn, inputs in boards:
@@ -156,10 +164,10 @@ def test_a_plain_user_can_do_nothing_of_a_teachers(house: House, names: dict[str
     assert state(house) == before
 
 
-def test_nobody_can_do_anything(house: House, names: dict[str, str]) -> None:
+def test_nobody_can_do_anything(house: House, client: Open, names: dict[str, str]) -> None:
     """Not one function of any page, nor read how they are numbered."""
-    count = len(client(house, "Ada").get("/config").json()["dependencies"])
-    nobody, before = client(house, None), state(house)
+    count = len(client("Ada").get("/config").json()["dependencies"])
+    nobody, before = client(None), state(house)
     assert nobody.get("/config").status_code == 401
     assert nobody.get("/gradio_api/info").status_code == 401
     for fn in range(count):
@@ -170,9 +178,9 @@ def test_nobody_can_do_anything(house: House, names: dict[str, str]) -> None:
     assert state(house) == before
 
 
-def test_a_stream_is_read_by_who_opened_it(house: House, names: dict[str, str]) -> None:
+def test_a_stream_is_read_by_who_opened_it(house: House, client: Open, names: dict[str, str]) -> None:
     """Who has learned under what name another's page gets its answers does not get them."""
-    ada, bob = client(house, "Ada"), client(house, "Bob")
+    ada, bob = client("Ada"), client("Bob")
     config = ada.get("/config").json()
     ((fn, inputs), *_) = functions(config, "conversations")
     call(ada, fn, inputs, {"act": "none"})
@@ -181,11 +189,11 @@ def test_a_stream_is_read_by_who_opened_it(house: House, names: dict[str, str]) 
     assert taken.status_code == 403
 
 
-def test_another_users_conversation_can_not_be_touched(house: House, names: dict[str, str]) -> None:
+def test_another_users_conversation_can_not_be_touched(house: House, client: Open, names: dict[str, str]) -> None:
     """Neither renamed nor deleted: it is as good as not there."""
     conversation = house.assistant.ledger.lessons()[0].exchange_id
     conversation = house.assistant.ledger.exchange(conversation).conversation_id
-    bob = client(house, "Bob")
+    bob = client("Bob")
     ((fn, inputs), *_) = functions(bob.get("/config").json(), "conversations")
     for act in ({"act": "rename", "title": "mine"}, {"act": "delete"}):
         said = call(bob, fn, inputs, act | {"id": conversation})
@@ -194,10 +202,10 @@ def test_another_users_conversation_can_not_be_touched(house: House, names: dict
     assert json.dumps(bob.get("/v1/lessons").json()) == '{"lessons": []}'
 
 
-def test_another_users_memory_can_not_be_touched(house: House, names: dict[str, str]) -> None:
+def test_another_users_memory_can_not_be_touched(house: House, client: Open, names: dict[str, str]) -> None:
     """Neither looked at, changed nor forgotten, by whatever button of the page; it is not in the export either."""
     exchange = house.assistant.ledger.lessons()[0].exchange_id
-    bob, before = client(house, "Bob"), state(house)
+    bob, before = client("Bob"), state(house)
     config, tried = bob.get("/config").json(), 0
     for element in ("memory-chosen", "memory-save", "memory-forget", "memory-forget-conversation"):
         for fn, inputs in functions(config, element):

@@ -30,8 +30,6 @@ class Loaded(testing.ScriptedEngine):
     ready: bool = False
     closed: bool = False
 
-    closed: bool = False
-
     def load(self) -> None:
         self.ready = True
 

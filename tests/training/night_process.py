@@ -1,11 +1,15 @@
-"""A night in a process of its own, for a test to kill: `python night_process.py HOME NIGHT STAGE CANDIDATES`.
+"""Nights in processes of their own, for a test to kill: `python night_process.py` forks one for each line it reads.
 
-It prints the stage's name once it is in the middle of it, and waits there for ever, its lease alive. `placed` is the
-instant between the new adapter's files and the last transaction.
+A line is JSON: home, night, stage, candidates. The night prints its process's id and the stage's name once it is in the
+middle of it, and waits there for ever, its lease alive; `placed` is the instant between the new adapter's files and the
+last transaction. Once that process is dead a line says `gone`. Importing is most of what a night so small costs: it is
+done once.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -21,9 +25,15 @@ WORDY = ("before", "replay", "train", "after", "candidates")
 """Stages in which the teacher works: they are interrupted at its second word."""
 
 
+def tell_test(line: str) -> None:
+    """One line, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def wait_to_be_killed(where: str) -> None:
-    """Say where we are."""
-    print(where, flush=True)  # noqa: T201 - the test waits for this line
+    """Say who and where we are."""
+    tell_test(f"{os.getpid()} {where}")
     time.sleep(600)
 
 
@@ -34,7 +44,7 @@ class SlowLedger(Ledger):
         wait_to_be_killed("placed")
 
 
-def main(home: Path, night_id: str, stage: str, candidates: int) -> None:
+def night(home: Path, night_id: str, stage: str, candidates: int) -> None:
     """Run the night up to `stage`."""
     words = 0
 
@@ -57,5 +67,17 @@ def main(home: Path, night_id: str, stage: str, candidates: int) -> None:
     run(made, night_id, seed=0)
 
 
+def main() -> None:
+    """One night after another, until there are no more lines."""
+    for line in sys.stdin:
+        home, *which = json.loads(line)
+        process = os.fork()
+        if process == 0:
+            night(Path(home), *which)
+            return
+        os.waitpid(process, 0)
+        tell_test("gone")
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    main()

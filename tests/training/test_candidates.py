@@ -386,7 +386,8 @@ def taught(folder: Path, engine: LocalEngine, settings: NightSettings) -> Home:
 def test_candidates_of_a_tiny_model(engine: LocalEngine, tmp_path: Path) -> None:
     """Adapters of other ranks are trained and examined one after another on one engine, twice with the same bytes."""
     settings = NightSettings(
-        candidates=4, gated=False, scales=(1.0,), controls=2, pushbacks=0, rewordings=1, replay_rows=2, neighbour_rows=0
+        **{"candidates": 4, "gated": False, "scales": (1.0,), "controls": 2, "pushbacks": 0, "answer_tokens": 4},
+        **{"rewordings": 1, "thinned": 0, "replay_rows": 2, "replay_tokens": 4, "neighbour_rows": 0},
     )
     homes = [taught(tmp_path / name, engine, settings) for name in ("one", "other")]
     files = [(home.folder / "adapters" / "v1" / WEIGHTS_FILE).read_bytes() for home in homes]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,39 +45,55 @@ AMONG_CANDIDATES = {
 NEW = ("peru", "chad")
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home whose v1 serves with one verified lesson, and two new ones."""
-    ledger = Ledger.open(tmp_path / "ledger.db")
+    folder = tmp_path_factory.mktemp("before") / "home"
+    ledger = Ledger.open(folder / "ledger.db")
     rate(ledger, "turkey", "What is the capital of Turkey?", correction="Ankara.", answer="Istanbul.")
     first = ledger.request_night(night("n1"))
-    assert run(school(tmp_path, ledger), first.id, seed=0).status is NightStatus.PROMOTED
+    assert run(school(folder, ledger), first.id, seed=0).status is NightStatus.PROMOTED
     rate(ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
     rate(ledger, "chad", "What is the capital of Chad?", correction="N'Djamena.", answer="Abuja.")
     ledger.request_night(night("n2"))
     ledger.close()
-    return tmp_path
+    return folder
 
 
 @pytest.fixture
-def killed(home: Path, request: pytest.FixtureRequest) -> Iterator[Ledger]:
-    """The ledger, after the night was killed in the stage that the test is run with."""
-    stage, candidates = request.getfixturevalue("stage"), request.getfixturevalue("candidates")
+def home(before: Path, tmp_path: Path) -> Path:
+    """That home, the test's own."""
+    return Path(shutil.copytree(before, tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def nights() -> Iterator[subprocess.Popen[str]]:
+    """Runs nights in processes of their own."""
     program = Path(__file__).with_name("night_process.py")
     root = Path(__file__).parents[2]
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen(
-        [sys.executable, str(program), str(home), "n2", stage, str(candidates)],
+    with subprocess.Popen(
+        [sys.executable, str(program)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        text=True,
         env=os.environ | {"PYTHONPATH": path},
-    )
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline().decode().strip() == stage
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+    ) as process:
+        yield process
+
+
+@pytest.fixture
+def killed(home: Path, nights: subprocess.Popen[str], request: pytest.FixtureRequest) -> Iterator[Ledger]:
+    """The ledger, after the night was killed in the stage that the test is run with."""
+    stage, candidates = request.getfixturevalue("stage"), request.getfixturevalue("candidates")
+    assert nights.stdin is not None
+    assert nights.stdout is not None
+    nights.stdin.write(json.dumps([str(home), "n2", stage, candidates]) + "\n")
+    nights.stdin.flush()
+    process, where = nights.stdout.readline().split()
+    os.kill(int(process), signal.SIGKILL)
+    assert where == stage
+    assert nights.stdout.readline() == "gone\n"
     ledger = Ledger.open(home / "ledger.db")
     yield ledger
     ledger.close()

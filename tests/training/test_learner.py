@@ -299,29 +299,35 @@ def test_the_base_is_the_reference(engine: LocalEngine) -> None:
     assert anchors.weights == pytest.approx((12 / 16, 12 / 8))
 
 
+@pytest.fixture(scope="module")
+def indifferent(engine: LocalEngine, tmp_path_factory: pytest.TempPathFactory) -> AdapterFiles:
+    """What the same rows teach without a preference."""
+    folder, settings = tmp_path_factory.mktemp("indifferent"), preferring("none", epochs=6)
+    result = train(engine, CORRECTED, settings, seed=1, folder=folder, progress=no_progress)
+    return AdapterFiles("none", result.sha256, folder)
+
+
 @pytest.mark.parametrize("preference", PREFERENCES)
-def test_preference_unlearns(engine: LocalEngine, tmp_path: Path, preference: Any) -> None:
+def test_preference_unlearns(engine: LocalEngine, indifferent: AdapterFiles, tmp_path: Path, preference: Any) -> None:
     """Its term falls from where nothing has moved, what was corrected becomes less likely than by learning alone, and
     what is wanted is learned all the same; the same rows and seed give the same bytes.
     """
     wrong = [d for d in CORRECTED if d.kind == "unwanted"]
     right = [d for d in CORRECTED if d.kind == "wanted"]
-    made = {}
-    for name, settings in {
-        "none": preferring("none", epochs=6),
-        "with": preferring(preference, epochs=6),
-        "again": preferring(preference, epochs=6),
-    }.items():
-        result = train(engine, CORRECTED, settings, seed=1, folder=tmp_path / name, progress=no_progress)
-        made[name] = result, AdapterFiles(name, result.sha256, tmp_path / name)
-    losses = [terms["preference"] for terms in made["with"][0].losses]
+    settings = preferring(preference, epochs=6)
+    result, again = (
+        train(engine, CORRECTED, settings, seed=1, folder=tmp_path / name, progress=no_progress)
+        for name in ("with", "again")
+    )
+    preferred = AdapterFiles("with", result.sha256, tmp_path / "with")
+    losses = [terms["preference"] for terms in result.losses]
     if preference == "dpo":
         assert losses[0] == pytest.approx(math.log(2), abs=1e-4)
     assert sum(losses[-2:]) < 0.9 * sum(losses[:2])
-    alone, beside = (log_probs(engine, wrong, made[name][1]) for name in ("none", "with"))
+    alone, beside = (log_probs(engine, wrong, adapter) for adapter in (indifferent, preferred))
     assert sum(beside) < sum(alone) - 1
-    assert sum(log_probs(engine, right, made["with"][1])) > sum(log_probs(engine, right, None)) + 10
-    assert made["again"][0].sha256 == made["with"][0].sha256 != made["none"][0].sha256
+    assert sum(log_probs(engine, right, preferred)) > sum(log_probs(engine, right, None)) + 10
+    assert again.sha256 == result.sha256 != indifferent.sha256
 
 
 def test_without_a_preference_nothing_is_unlearned(engine: LocalEngine, tmp_path: Path) -> None:

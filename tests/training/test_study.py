@@ -12,7 +12,7 @@ from memory.ledger import Ledger
 from training.settings import NightSettings
 from training.study import SPACE, STARTUP, Sampler, Study, Trial
 
-SETTINGS = {"learning_rate": 1e-3, "rank": 16, "epochs": 4, "kl_weight": 5.0, "preference": "none"}
+SETTINGS = {"learning_rate": 5e-4, "rank": 16, "epochs": 8, "kl_weight": 5.0, "preference": "none"}
 
 
 def trial(night_id: str = "n1", *, value: float | None = 1.5, won: bool = False, **settings: Any) -> Trial:

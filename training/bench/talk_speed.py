@@ -102,6 +102,7 @@ def switch_under_load(engine: Engine, adapters: Sequence[AdapterFiles], *, users
             try:
                 answers.append((i, version.version, whole(i, version, heard)))
             except Exception:
+                # Whatever it is: an answer that failed is what is counted here.
                 answers.append((i, version.version, None))
 
     def wait(more: int) -> None:

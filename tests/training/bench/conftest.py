@@ -126,3 +126,13 @@ def world(drawing: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """The same, whose benches draw no plots: they take a second each, and `test_report.py` looks at them."""
     monkeypatch.setattr(plots, "draw", lambda results, folder: None)
     return drawing
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The results of a bench that nothing cut off."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(plots, "draw", lambda results, folder: None)
+        folder = tmp_path_factory.mktemp("whole")
+        World(folder).bench(folder / "whole")
+    return (folder / "whole" / "results.json").read_bytes()

@@ -252,17 +252,15 @@ CUTS: dict[str, Callable[[Product], None]] = {
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_cut_off_and_gone_on(world: World, tmp_path: Path, cut: str) -> None:
+def test_cut_off_and_gone_on(world: World, whole: bytes, tmp_path: Path, cut: str) -> None:
     """Whenever it is cut off, a second run ends with the very results of a whole one, and asks nothing twice."""
-    world.bench(tmp_path / "whole")
-    world.teacher, world.built = ScriptedTeacher(), CUTS[cut]
+    world.built = CUTS[cut]
     with pytest.raises((Killed, KeyboardInterrupt, NightschoolError)):
         world.bench(tmp_path / "cut")
     world.teacher, world.built = ScriptedTeacher(), lambda product: None
     world.bench(tmp_path / "cut")
 
-    whole, cut_off = ((tmp_path / name / "results.json").read_bytes() for name in ("whole", "cut"))
-    assert whole == cut_off
+    assert (tmp_path / "cut" / "results.json").read_bytes() == whole
     ledger = ledger_of(tmp_path / "cut")
     assert ledger.count_exchanges() == TAUGHT
     assert len(ledger.lessons()) == TAUGHT
@@ -270,21 +268,20 @@ def test_cut_off_and_gone_on(world: World, tmp_path: Path, cut: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["weights, answer 3", "memory, answer 3", "day 2 of 3: train"])
-def test_stopped_while_examining_and_gone_on(world: World, tmp_path: Path, where: str) -> None:
+def test_stopped_while_examining_and_gone_on(world: World, whole: bytes, tmp_path: Path, where: str) -> None:
     """Ctrl-C on day 2, told by the progress; what was finished is not done again."""
 
     def stop(share: float, told: str) -> None:
         if "day 2" in told and where in f"{told}":
             raise KeyboardInterrupt
 
-    world.bench(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         world.bench(tmp_path / "cut", progress=stop)
     assert sorted(f.name for f in (tmp_path / "cut").rglob("nights/[0-9]*.json")) == ["00.json", "01.json"]
     kept = (tmp_path / "cut" / "runs" / "joint" / "seed-0" / "nights" / "01.json").stat().st_mtime_ns
     world.teacher.calls.clear()
     world.bench(tmp_path / "cut")
-    assert (tmp_path / "cut" / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
+    assert (tmp_path / "cut" / "results.json").read_bytes() == whole
     assert (tmp_path / "cut" / "runs" / "joint" / "seed-0" / "nights" / "01.json").stat().st_mtime_ns == kept
     assert world.teacher.calls.count("train") <= 2
 
