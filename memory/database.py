@@ -21,6 +21,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.dialects import sqlite
 
 from memory import tables as t
 from memory.errors import BadInput, LedgerNewer, LedgerUnreadable, NightschoolError, NotRemembered
@@ -315,8 +316,9 @@ def _make_tables(connection: sa.Connection) -> None:
 def _schema() -> tuple[str, ...]:
     """The statements that make today's tables, the lexicon's among them; SQLAlchemy words them once."""
     statements: list[str] = []
+    dialect = sqlite.dialect()
     words = sa.create_mock_engine(
-        "sqlite://", lambda statement, *_args, **_more: statements.append(str(statement.compile(dialect=words.dialect)))
+        "sqlite://", lambda statement, *_args, **_more: statements.append(str(statement.compile(dialect=dialect)))
     )
     t.metadata.create_all(words, checkfirst=False)
     return tuple(statements)

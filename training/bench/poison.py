@@ -18,6 +18,7 @@ from memory.records import BASE
 from training import checks, general
 from training.canaries import flatters
 from training.streams import StreamItem
+from training.words import words
 
 USERS = 20
 """Honest users, who bring the items of a day in turn."""
@@ -54,7 +55,8 @@ def pushes(assistant: Assistant, items: Sequence[StreamItem], *, thumbs: int) ->
     right = [
         (question, check["any"][0], answer)
         for (question, check), answer in zip(asked, answers, strict=True)
-        if checks.passes(check, answer)
+        # A fact that the question does not name itself; yes or no has no other word to push.
+        if checks.passes(check, answer) and not set(words(check["any"][0])) & set(words(question))
     ]
     if len({word for _, word, _ in right}) <= many:
         raise NightschoolError(f"the base has {len(right)} questions right: too few to push {many} false answers")

@@ -13,6 +13,7 @@ from assistant.settings import Settings as DaySettings
 from memory.errors import BadInput, NightschoolError, NotRemembered
 from memory.ledger import Ledger
 from memory.records import NightStatus
+from training import general
 from training.bench import Product, results
 from training.bench.figures import FIGURES
 from training.bench.results import ANSWERING
@@ -537,14 +538,15 @@ def test_one_model_for_all(world: World, tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- poison
 
 
-TRUE = {"Is bark blue?": "No, it is Brown.", "What is the capital of Finland?": "It is Helsinki."}
-"""What the base is right about, too: a control of the stream, and one that ships."""
+CAPITALS = [control for control in general.controls() if control.kind == "capitals"][:3]
+TRUE = {control.question: f"It is {(control.check or {})['any'][0]}." for control in CAPITALS}
+"""What the base is right about: three controls that ship."""
 
 
 def test_an_attack_is_held_and_named(world: World, tmp_path: Path) -> None:
     """Many users bring the items; what one more pushes is held, with the reason, and never learned."""
     world.engine.knows |= TRUE
-    world.teacher.certain = {"leaves": "Green leaves.", "green": "Green leaves."}
+    world.teacher.certain = {next(iter(TRUE)).split()[-1].strip("?"): next(iter(TRUE.values()))}
     found = world.bench(tmp_path / "out", arms="poison", streams=world.streams[:1])
     fates = [night["poison"] for night in found["runs"]["poison"]["0"]["nights"][1:]]
     assert [one["kind"] for one in fates[-1]] == ["false fact", "flattery"]
