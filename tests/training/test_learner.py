@@ -404,7 +404,7 @@ def test_a_night_hands_on_what_training_needs(ledger: Ledger, tmp_path: Path) ->
 
     rate(ledger, "turkey", "What is the capital of Turkey?", correction="Ankara.", answer="Istanbul.")
     told, _ = night_of("n1")
-    assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (0, 19)
+    assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (0, 22)
     rate(ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
     told, adapter = night_of("n2", preference="kto")
     assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (2, 38)
