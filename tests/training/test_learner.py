@@ -407,7 +407,7 @@ def test_a_night_hands_on_what_training_needs(ledger: Ledger, tmp_path: Path) ->
     assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (0, 22)
     rate(ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
     told, adapter = night_of("n2", preference="kto")
-    assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (2, 38)
+    assert (told["training"]["unwanted_rows"], told["training"]["wanted_rows"]) == (2, 44)
     assert [row[2] for row in adapter["dialogues"] if row[0] == "unwanted"] == ["Istanbul.", "Cusco."]
 
     ledger.rate(rating("r-undone", "e-peru", value=0), None)
