@@ -134,7 +134,7 @@ def conversation(engine: Engine, adapter: AdapterFiles | None, tokens: int) -> F
 
 
 def together(engine: Engine, adapter: AdapterFiles | None, users: int, tokens: int) -> Figures:
-    """So many users at once, each with a question of their own, whose answer is as long as it may be: tokens a second in
+    """So many users at once, each with a question of their own and an answer as long as it may be: tokens a second in
     all. Where answers ended early, most of what is measured would be the reading of prompts, by ever fewer users.
     """
     questions = [item.question for item in replayed()]
@@ -317,8 +317,8 @@ def _vllm(
     scratch: Path,
     say: Say,
 ) -> None:
-    """VLLM over the same weights in bfloat16, through our own remote engine: with the same adapter, and without any, for
-    on a CPU it multiplies adapters slowly.
+    """VLLM over the same weights in bfloat16, through our own remote engine: with the same adapter, and without any,
+    for on a CPU it multiplies adapters slowly.
     """
     serving = [part for part in ("one_conversation", "users", "switch") if part in parts]
     environment = peers.environment_of(peers.VLLM)
