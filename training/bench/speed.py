@@ -134,10 +134,13 @@ def conversation(engine: Engine, adapter: AdapterFiles | None, tokens: int) -> F
 
 
 def together(engine: Engine, adapter: AdapterFiles | None, users: int, tokens: int) -> Figures:
-    """So many users at once, each with a question of their own: tokens a second in all."""
+    """So many users at once, each with a question of their own and an answer as long as it may be: tokens a second in
+    all. Where answers ended early, most of what is measured would be the reading of prompts, by ever fewer users.
+    """
     questions = [item.question for item in replayed()]
     prompts: list[list[Message]] = [
-        [{"role": "user", "content": f"{questions[i % len(questions)]} Tell me at length."}] for i in range(users)
+        [{"role": "user", "content": f"Write a long story about this: {questions[i % len(questions)]}"}]
+        for i in range(users)
     ]
     began = perf_counter()
     with ThreadPoolExecutor(users) as threads:
