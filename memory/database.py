@@ -21,7 +21,6 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy.dialects import sqlite
 
 from memory import tables as t
 from memory.errors import BadInput, LedgerNewer, LedgerUnreadable, NightschoolError, NotRemembered
@@ -315,13 +314,12 @@ def _make_tables(connection: sa.Connection) -> None:
 @cache
 def _schema() -> tuple[str, ...]:
     """The statements that make today's tables, the lexicon's among them; SQLAlchemy words them once."""
-    statements: list[str] = []
-    dialect = sqlite.dialect()
-    words = sa.create_mock_engine(
-        "sqlite://", lambda statement, *_args, **_more: statements.append(str(statement.compile(dialect=dialect)))
-    )
+    made: list[str] = []
+    url = sa.make_url("sqlite://")
+    dialect = url.get_dialect()()
+    words = sa.create_mock_engine(url, lambda statement, *_, **__: made.append(str(statement.compile(dialect=dialect))))
     t.metadata.create_all(words, checkfirst=False)
-    return tuple(statements)
+    return tuple(made)
 
 
 def _backup(path: Path, head: str) -> Path:
