@@ -29,7 +29,7 @@ WORDINGS = 4
 """Other wordings in which the base is asked what a lesson corrects."""
 
 SURE = 0.75
-"""Share of them in which it must say the same: on the dev set 3 % of what it had wrong, a quarter of what it had right
+"""Share of them in which it must say the same: on the dev set half of what it had right, an eighth of what it had wrong
 (docs/LOG.md)."""
 
 _NAME = re.compile(r"\W*[^\W\da-z_]|\W*\d")
