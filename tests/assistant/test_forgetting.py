@@ -328,7 +328,7 @@ def test_a_reader_keeps_the_log_and_it_is_emptied_later(house: Assistant) -> Non
 
 def test_an_index_that_another_process_holds_is_cleaned_later(house: Assistant, monkeypatch: Any) -> None:
     """Its vectors are not lost sight of: they are removed with the next question, by whichever process."""
-    monkeypatch.setattr("memory.vectors.LOCK_SECONDS", 0.01)
+    monkeypatch.setattr("memory.index_files.LOCK_SECONDS", 0.01)
     index = house.settings.home / "index"
     places = {4 * seq for seq in (1, 2)}
     other = Memory(house.ledger, HashingEmbedder(), index, min_score=0.5)
