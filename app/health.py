@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import typer
 from rich.markup import escape
 
@@ -30,7 +32,7 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
 
     findings = examine(house_of(context).settings)
     if as_json:
-        print_json([vars(f) for f in findings])
+        print_json([asdict(f) for f in findings])
     else:
         rows = [["[green]ok[/]" if f.ok else "[red]bad[/]", f.what, escape(f.told)] for f in findings]
         print_table(["", "what", "found"], rows, none="", markup=True)

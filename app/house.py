@@ -8,7 +8,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,11 +57,10 @@ class Nightschool:
 
     @cached_property
     def embedder(self) -> Embedder:
-        from assistant.models import embedder_path
+        from assistant.models import embedder_of
         from memory.embedder import SentenceEmbedder
 
-        wanted = self.settings.recall_embedder
-        return SentenceEmbedder(Path(wanted).expanduser() if wanted else embedder_path(self.settings.models))
+        return SentenceEmbedder(embedder_of(self.settings))
 
     @cached_property
     def memory(self) -> Memory:
@@ -70,7 +68,6 @@ class Nightschool:
         from memory.recall import Memory
 
         settings = self.settings
-        beside = [Path(settings.recall_embedder).expanduser().parent] if settings.recall_embedder else []
         return Memory(
             self.ledger,
             self.embedder,
@@ -78,7 +75,7 @@ class Nightschool:
             min_score=settings.recall_min_score,
             min_score_corrected=settings.recall_min_score_corrected,
             reranker=self.reranker,
-            earlier=lambda name: named(name, [settings.models, *beside]),
+            earlier=lambda maker: named(maker.name, [*([maker.path] if maker.path else []), settings.models]),
         )
 
     @cached_property

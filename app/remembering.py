@@ -110,16 +110,25 @@ def memory_add(
     rows: list[dict[str, Any]] = []
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bars:
         for file in bars.track(files, description="reading"):
-            document, how = library.add(file, user=whose)
+            try:
+                document, how = library.add(file, user=whose)
+            except BadInput as error:
+                if len(files) == 1:
+                    raise
+                # One of many that can't be read must not keep out those that follow.
+                err.print(str(error), style="yellow", markup=False, highlight=False, soft_wrap=True)
+                continue
             rows.append({"id": document.id, "name": document.name, "passages": document.passages, "how": how})
         task = bars.add_task("taking in", total=None)
         house.memory.refresh(lambda done, total: bars.update(task, completed=done, total=total))
     house.memory.save()
     if as_json:
         print_json(rows)
-        return
-    shown = [[x["id"][:8], x["name"], str(x["passages"]), x["how"]] for x in rows]
-    print_table(["document", "name", "passages", ""], shown, none="")
+    else:
+        shown = [[x["id"][:8], x["name"], str(x["passages"]), x["how"]] for x in rows]
+        print_table(["document", "name", "passages", ""], shown, none="no document was added")
+    if refused := len(files) - len(rows):
+        raise BadInput(f"{refused} of {len(files)} files could not be added")
 
 
 @memory_cli.command("documents")

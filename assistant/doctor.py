@@ -149,13 +149,18 @@ def _adapter(settings: Settings) -> Iterator[Finding]:
 
 
 def _index(settings: Settings) -> Iterator[Finding]:
-    from assistant.models import embedder_path
+    from assistant.models import embedder_of
     from memory.embedder import SentenceEmbedder
+    from memory.index_files import made_by
     from memory.vectors import VectorIndex
 
     folder: Path = settings.home / "index"
     if not folder.is_dir():
         yield Finding("index", True, "none yet: it is made from the ledger when it is needed")
         return
-    index = VectorIndex.open(folder, SentenceEmbedder(embedder_path(settings.models)))
+    embedder, maker = SentenceEmbedder(embedder_of(settings)), made_by(folder)
+    if maker is not None and maker.name != embedder.name:
+        yield Finding("index", True, f"{maker.name} made it: one of {embedder.name} takes its place when a server runs")
+        return
+    index = VectorIndex.open(folder, embedder)
     yield Finding("index", True, f"{len(index)} vectors, base {index.kind}, up to exchange {index.marks.exchanges}")

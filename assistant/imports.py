@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from assistant.feedback import lesson_from
-from assistant.turn import scrub
+from memory.documents import content_of
 from memory.errors import BadInput
 from memory.ledger import Ledger
 from memory.records import BASE, Exchange, Message, Rating, sign
+from memory.scrubbing import scrub
 
 Into = Literal["memory", "lessons", "both"]
 MOST_BYTES = 500_000_000
@@ -103,20 +104,17 @@ def read(path: Path) -> tuple[str, list[list[Line]]]:
 def _rows(path: Path) -> list[Any]:
     """A JSON list's items, or the values of JSON lines."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise BadInput(f"{path.name} has {path.stat().st_size:,} bytes, the most is {MOST_BYTES:,}: split it")
-        text = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise BadInput(f"{path} can't be read: {error.strerror or error}") from error
+        text = content_of(path, most=MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"{path.name} is no UTF-8 text: byte {error.start:,} is wrong") from error
     try:
         whole = json.loads(text)
         return whole if isinstance(whole, list) else [whole]
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines(): JSON texts may hold line separators that are none of the file's.
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 rows.append(json.loads(line))

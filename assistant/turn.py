@@ -28,6 +28,7 @@ from memory.errors import BadInput, ForgottenMeanwhile, ModelUnavailable, Nights
 from memory.ledger import Ledger
 from memory.recall import Memory
 from memory.records import BASE, Adapter, Exchange, Message, Recollection, sign
+from memory.scrubbing import scrub
 
 MEMORY = "memory"
 """What a user chooses in the ledger: whether anything is recalled for their answers. It is, unless they say no."""
@@ -372,11 +373,6 @@ def clean(text: str, *, limit: int, what: str = "message") -> str:
     if not whole:
         raise BadInput(f"the {what} is empty")
     return whole
-
-
-def scrub(text: str) -> str:
-    """`text` without NULs, and with U+FFFD for halves of surrogate pairs: what any tokenizer and database takes."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "")
 
 
 def serving(assistant: Assistant, version: str | None) -> AdapterFiles | None:

@@ -16,12 +16,16 @@ tables.py      the ledger's schema
 migrations/    from one schema to the next
 errors.py      what can go wrong, as one tree
 embedder.py    text to vectors
+encoder.py     the real one's model: a folder in sentence-transformers' format
 keeping.py     an index, kept level with the ledger beside everything else
 recall.py      a question → ranked recollections, each with why it is there: read this first
 hits.py        what was found, judged by the ratings that hold, folded and fused
 lexicon.py     a question → the words that BM25 looks for; what a text names
 vectors.py     the nearest vectors: a log that grows, over a base
+index_files.py the files of both, and how processes share them
 bases.py       the base, of the kind that its size asks for
+documents.py   a file → the pieces of it that recall finds, each with its page
+scrubbing.py   text that any tokenizer and database takes
 places.py      how lexicon and index number what they hold
 reranker.py    a cross-encoder, for those who have one
 bench/         recall, measured

@@ -82,8 +82,7 @@ class Base:
                 nprobe=min(lists.nlist, probed)
             )
             scores, ids = self.index.search(row, k, params=parameters)
-        pairs = zip(ids[0].tolist(), np.clip(scores[0], -1, 1).tolist(), strict=True)
-        return [(place, score) for place, score in pairs if place >= 0]
+        return pairs(scores, ids)
 
     def among(self, places: Any) -> list[int]:
         """Those of `places` that it holds."""
@@ -243,6 +242,12 @@ def contents(index: Any, dimensions: int) -> tuple[Any, Vectors]:
     return ids, rows.copy()
 
 
+def pairs(scores: Any, ids: Any) -> list[tuple[int, float]]:
+    """(place, cosine) of what FAISS found for one query; it fills up with -1."""
+    found = zip(ids[0].tolist(), np.clip(scores[0], -1, 1).tolist(), strict=True)
+    return [(place, score) for place, score in found if place >= 0]
+
+
 def _train(base: Base | None, gone: Set[int], rows: Vectors, dimensions: int, count: int) -> Any:
     lists = 2 ** round(math.log2(4 * math.sqrt(count)))
     wanted = TRAINED_PER_LIST * lists
@@ -348,11 +353,29 @@ def _read(path: Path) -> Any:
 
 
 def _write(index: Any, path: Path) -> None:
-    from memory.vectors import replace
-
     replace(path, faiss.serialize_index(index).tobytes())
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file so that at any instant, a power cut included, the old or the new one is there, whole."""
+    # The process id: two processes that save at once must not write into one temporary file.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ from memory.ledger import Ledger
 from memory.places import Part, place
 from memory.recall import Memory
 from memory.records import Document, Passage
+from memory.scrubbing import scrub
 
 MOST_BYTES = 50_000_000
 """Of a file: beyond, it is no document but a data set."""
@@ -46,17 +48,18 @@ class Library:
 
         Raises: BadInput, NotRemembered.
         """
-        content = _content(path)
+        content = content_of(path)
         sha256 = hashlib.sha256(content).hexdigest()
         held = self.ledger.documents(user=user)
         same = next((one for one in held if one.sha256 == sha256), None)
         if same is not None:
             return same, "known"
         passages = _read(path, content)
-        older = next((one for one in held if one.name == path.name), None)
+        name = scrub(path.name)
+        older = next((one for one in held if one.name == name), None)
         # The same document, written anew: what is to be forgotten of it one day is all that ever stood in it.
         document_id = older.id if older else self.new_id()
-        document = Document(document_id, user, path.name, sha256, self.clock(), len(passages))
+        document = Document(document_id, user, name, sha256, self.clock(), len(passages))
         gone = self.ledger.to_forget(document=older.id).passages if older else ()
         self.ledger.add_document(document, passages)
         if gone:
@@ -67,7 +70,7 @@ class Library:
 
 def read(path: Path) -> list[Passage]:
     """The passages of a file, in their order. Raises: BadInput."""
-    return _read(path, _content(path))
+    return _read(path, content_of(path))
 
 
 def _read(path: Path, content: bytes) -> list[Passage]:
@@ -87,11 +90,15 @@ def _read(path: Path, content: bytes) -> list[Passage]:
     return passages
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: Path, *, most: int = MOST_BYTES) -> bytes:
+    """What a file holds. Raises: BadInput, also for what is no file, or longer than `most` bytes."""
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise BadInput(f"{path.name} has {size:,} bytes, the most is {MOST_BYTES:,}: split it")
+        told = path.stat()
+        if not stat.S_ISREG(told.st_mode):
+            # Of a pipe or a device the length says nothing, and reading may never end.
+            raise BadInput(f"{path} is no file that can be read")
+        if told.st_size > most:
+            raise BadInput(f"{path.name} has {told.st_size:,} bytes, the most is {most:,}: split it")
         return path.read_bytes()
     except OSError as error:
         raise BadInput(f"{path} can't be read: {error.strerror or error}") from error
@@ -131,7 +138,7 @@ def _pdf(path: Path, content: bytes) -> Iterator[Passage]:
     if not any(text.strip() for text in texts):
         raise BadInput(f"{path.name}: there is no text in it; of a scan, recognise the text first")
     for number, text in enumerate(texts, 1):
-        yield from (Passage(piece, page=number) for piece in pieces(text.replace("\x00", "")))
+        yield from (Passage(piece, page=number) for piece in pieces(scrub(text)))
 
 
 def _csv(path: Path, content: bytes) -> Iterator[Passage]:
@@ -148,21 +155,25 @@ def _csv(path: Path, content: bytes) -> Iterator[Passage]:
 
 
 def _jsonl(path: Path, content: bytes) -> Iterator[Passage]:
-    for number, line in enumerate(_decoded(path, content).splitlines(), 1):
+    # Not splitlines(): JSON texts may hold line separators that are none of the file's.
+    for number, line in enumerate(_decoded(path, content).split("\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            question, answer = row["question"], row["answer"]
-        except (ValueError, KeyError, TypeError) as error:
-            told = f'{path.name}, line {number}: it must be {{"question": …, "answer": …}}'
-            raise BadInput(told) from error
-        yield from _pair(question, answer)
+        except (ValueError, RecursionError):
+            row = None
+        match row:
+            case {"question": str(question), "answer": str(answer)}:
+                yield from _pair(question, answer)
+            case _:
+                raise BadInput(f'{path.name}, line {number}: it must be {{"question": "…", "answer": "…"}}')
 
 
-def _pair(question: object, answer: object) -> Iterator[Passage]:
-    if isinstance(question, str) and isinstance(answer, str) and question.strip() and answer.strip():
-        yield Passage(answer.strip(), question=question.strip())
+def _pair(question: str | None, answer: str | None) -> Iterator[Passage]:
+    question, answer = scrub(question or "").strip(), scrub(answer or "").strip()
+    if question and answer:
+        yield Passage(answer, question=question)
 
 
 def pieces(text: str) -> Iterator[str]:

@@ -173,7 +173,10 @@ class Keeper:
             kept = [n for n, (place, _) in enumerate(texts) if place in there]
             index.put([texts[n][0] for n in kept], vectors[kept], reach)
         if index.must_fold:
-            index.fold(self.lock)
+            if self._folding is not None:
+                self._folding.join()
+            if index.must_fold:
+                index.fold(self.lock)
         elif index.wants_folding and (self._folding is None or not self._folding.is_alive()):
             self._folding = threading.Thread(target=index.fold, args=(self.lock,), name="fold", daemon=True)
             self._folding.start()

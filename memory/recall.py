@@ -32,6 +32,7 @@ from memory.records import Kind, Marks, Recollection
 
 if TYPE_CHECKING:
     from memory.embedder import Embedder, Vectors
+    from memory.index_files import Maker
     from memory.reranker import Reranker
 
 BATCH = 256
@@ -77,7 +78,7 @@ class Memory:
         min_score: cosine in [-1, 1] below which nothing is recalled for a prompt.
         min_score_corrected: the same for corrections and documents; None: as `min_score`.
         reranker: puts the best of a fusion into its own order.
-        earlier: finds an embedder by its name: with it an older index serves on while a new one is made.
+        earlier: finds the embedder that made an index: with it that serves on while a new one is made.
         patience: see `memory.keeping.PATIENCE`.
     """
 
@@ -90,7 +91,7 @@ class Memory:
         min_score: float,
         min_score_corrected: float | None = None,
         reranker: Reranker | None = None,
-        earlier: Callable[[str], Embedder | None] = lambda name: None,
+        earlier: Callable[[Maker], Embedder | None] = lambda maker: None,
         patience: float = PATIENCE,
     ) -> None:
         self._ledger, self._embedder, self._folder, self._reranker = ledger, embedder, folder, reranker
@@ -295,10 +296,10 @@ class Memory:
 
     def _choose(self) -> Keeper:
         """The keeper of the index as it is, be it another embedder's, where that can still be had."""
-        from memory.vectors import made_by
+        from memory.index_files import made_by
 
-        name = made_by(self._folder)
-        old = self._earlier(name) if name is not None and name != self._embedder.name else None
+        maker = made_by(self._folder)
+        old = self._earlier(maker) if maker is not None and maker.name != self._embedder.name else None
         if old is None or self._folder is None:
             return Keeper(self._ledger, self._embedder, self._folder, patience=self._patience)
         new = Keeper(self._ledger, self._embedder, self._folder / NEXT, patience=self._patience)

@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -62,6 +63,7 @@ class HashingEmbedder:
 
     name = "hashing-64"
     dimensions = 64
+    path: Path | None = None
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """float32 of shape (len(texts), 64); each row has length 1."""

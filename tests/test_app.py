@@ -30,6 +30,7 @@ from fastapi.testclient import TestClient
 
 import app
 from assistant import api, testing
+from assistant.doctor import Finding
 from assistant.keys import secret_key
 from assistant.local import WEIGHTS_FILE
 from memory import testing as nouns
@@ -221,6 +222,25 @@ def test_past_dialogues_are_somebodys(nightschool: Run, ledger: Ledger, tmp_path
     assert ledger.latest_conversation("a1") is not None
     refused = nightschool("import", str(past), "--into", "both", "--user", "bob").refusal
     assert nightschool("memory", "add", str(past), "--user", "bob").refusal == refused == "there is no user 'bob'"
+
+
+def test_findings_are_told_to_programs_too(nightschool: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As JSON, one object for each."""
+    monkeypatch.setattr("assistant.doctor.examine", lambda settings: [Finding("disk", True, "is large")])
+    assert nightschool("doctor", "--json").json == [{"what": "disk", "ok": True, "told": "is large"}]
+
+
+def test_documents_that_can_be_read_are_added(
+    nightschool: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside those that can't, each of which is told in a line; the command fails all the same."""
+    monkeypatch.setattr(app.Nightschool, "embedder", nouns.HashingEmbedder())
+    for name, content in (("one.txt", b"Owls hoot."), ("bad.txt", b"\x00"), ("two.txt", b"Larks sing.")):
+        (tmp_path / name).write_bytes(content)
+    ran = nightschool("memory", "add", *(str(tmp_path / name) for name in ("one.txt", "bad.txt", "two.txt")))
+    assert ran.code == 1
+    assert ran.err == "bad.txt is no text: it holds NUL bytes\nnightschool: 1 of 3 files could not be added\n"
+    assert {row["name"] for row in nightschool("memory", "documents", "--json").json} == {"one.txt", "two.txt"}
 
 
 # ---------------------------------------------------------------------- versions

@@ -22,10 +22,11 @@ from assistant.engine import Sampling
 from assistant.live import live
 from assistant.queueing import Turns, stopped_when_gone
 from assistant.routes.errors import refusal, told
-from assistant.turn import Answered, Ask, Assistant, Recalled, Waiting, Words, scrub
+from assistant.turn import Answered, Ask, Assistant, Recalled, Waiting, Words
 from memory.accounts import Account
 from memory.errors import BadInput, NightschoolError, NotFound
 from memory.records import BASE, AdapterState, Message
+from memory.scrubbing import scrub
 
 SERVED = "nightschool"
 

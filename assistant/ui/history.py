@@ -11,11 +11,11 @@ import gradio as gr
 
 from assistant.forgetting import forget
 from assistant.texts import Language, text
-from assistant.turn import scrub
 from assistant.ui.markup import act_button, both, dialog, field
 from assistant.ui.shell import HIDDEN, House, Updates, board, header, i18n, lang, pressed, told
 from memory.errors import NotFound
 from memory.history import Conversation
+from memory.scrubbing import scrub
 
 TITLE_CHARS = 120
 MOST = 200

@@ -22,7 +22,7 @@ from assistant.ui.tables import empty, short, table
 from memory.accounts import Account, Role
 from memory.documents import Library
 from memory.errors import NightschoolError, NotFound
-from memory.records import Document, Exchange, Kind, Only, Passage, Recollection, Unfinished
+from memory.records import Document, Exchange, Kind, Only, Passage, Rating, Recollection, Unfinished
 
 SHOWN = 25
 """Rows of a page of what is found."""
@@ -41,6 +41,8 @@ LISTED: dict[str, Only] = {
     "hidden": "hidden",
 }
 USES = ("remember", "train")
+SECONDS_BETWEEN_LOOKS = 3.0
+"""At how far the index is, while something is being taken in."""
 
 
 def build(pages: gr.Blocks, house: House) -> None:
@@ -84,6 +86,7 @@ class MemoryPage:
             self.newer = gr.Button(i18n("memory.newer"), visible=False, elem_id="memory-newer", scale=0, min_width=110)
             self.older = gr.Button(i18n("memory.older"), visible=False, elem_id="memory-older", scale=0, min_width=110)
         self.weights = gr.HTML(elem_id="memory-weights")
+        self.timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
         gr.HTML(f"<p><a href='./v1/memory/export' download>{both('memory.export')}</a></p>")
         self.chosen = gr.Dropdown([], label=i18n("memory.look"), elem_id="memory-chosen")
         with gr.Column(visible=False, elem_id="memory-one") as self.one:
@@ -116,7 +119,8 @@ class MemoryPage:
         """Connect the widgets."""
         looking = [self.query, self.kind, self.page]
         shown = [self.found, self.page, self.newer, self.older, self.chosen]
-        listed = [*shown, self.weights, self.documents, self.document, self.on]
+        standing = [self.weights, self.timer]
+        listed = [*shown, *standing, self.documents, self.document, self.on]
         detail = [self.one, self.detail, self.answer, self.use]
         everything = [*listed, *detail]
         first = [self.query, self.kind]
@@ -126,12 +130,19 @@ class MemoryPage:
         gr.on(looked_for, self.on_search, first, everything, trigger_mode="always_last", **HIDDEN)
         self.newer.click(self.on_newer, looking, everything, **HIDDEN)
         self.older.click(self.on_older, looking, everything, **HIDDEN)
+        self.timer.tick(self.on_look, None, standing, **HIDDEN)
         self.on.input(self.on_switch, self.on, None, **HIDDEN)
         self.chosen.input(self.on_choose, self.chosen, detail, **HIDDEN)
         self.save.click(self.on_save, [self.chosen, self.answer, self.use, *looking], everything, **HIDDEN)
         self.forget.click(self.on_forget, [self.chosen, *looking], everything, **HIDDEN)
         self.forget_all.click(self.on_forget_conversation, [self.chosen, *looking], everything, **HIDDEN)
-        self.files.upload(self.on_upload, [self.files, *looking], [self.files, *everything], api_visibility="private")
+        self.files.upload(
+            self.on_upload,
+            [self.files, *looking],
+            [self.files, *everything],
+            show_progress_on=self.files,
+            api_visibility="private",
+        )
         self.remove.click(self.on_remove, [self.document, *looking], everything, **HIDDEN)
 
     # ------------------------------------------------------------------ what happens
@@ -147,6 +158,11 @@ class MemoryPage:
     @told
     def on_older(self, query: str, kind: str, page: int, request: gr.Request) -> Updates:
         return self._anew(query, kind, page + 1, self._house.who(request), lang(request))
+
+    @told
+    def on_look(self, request: gr.Request) -> Updates:
+        """Again while something is being taken in: how much is left of it."""
+        return self._standing(lang(request))
 
     @told
     def on_switch(self, on: bool, request: gr.Request) -> None:
@@ -179,7 +195,12 @@ class MemoryPage:
                 feedback.rate(now, exchange_id, -1, correction=answer, user=who.id, trusted=trusted)
                 now.memory.remember()
             gr.Info(text("memory.saved", language))
-        return {**self._listed(query, kind, page, who, language), **self._opened(exchange_id, who, language)}
+        anew = {**self._listed(query, kind, page, who, language), **self._opened(exchange_id, who, language)}
+        if exchange_id:
+            # It stays open, be it that what is looked for no longer finds it.
+            choices = [(short(exchange.question, 80), exchange_id), *anew[self.chosen].choices]
+            anew[self.chosen] = gr.Dropdown(list({of: (name, of) for name, of in choices}.values()), value=exchange_id)
+        return anew
 
     @told
     def on_forget(self, exchange_id: str | None, query: str, kind: str, page: int, request: gr.Request) -> Updates:
@@ -270,26 +291,35 @@ class MemoryPage:
         }
 
     def _listed(self, query: str, kind: str, page: int, who: Account, language: Language) -> Updates:
-        ledger, memory = self._house.assistant.ledger, self._house.assistant.memory
+        ledger = self._house.assistant.ledger
         found = self._find(query, kind, page, who)
         if not found and page:
             # The last of the last page was forgotten.
             page -= 1
             found = self._find(query, kind, page, who)
-        shown, documents, left = found[:SHOWN], ledger.documents(user=who.id), still_in_the_weights(ledger)
+        shown, documents = found[:SHOWN], ledger.documents(user=who.id)
         choices = [(short(one.question, 80), one.exchange_id) for one in shown if one.exchange_id]
-        told_ = [text("memory.weights", language, n=left)] if left else []
-        told_ += [text("memory.behind", language, n=memory.behind)] if memory.behind else []
         return {
+            **self._standing(language),
             self.found: _found(shown, language),
             self.page: page,
             self.newer: gr.Button(visible=page > 0),
             self.older: gr.Button(visible=len(found) > SHOWN),
             self.chosen: gr.Dropdown(choices, value=None),
-            self.weights: "".join(f"<p role='status'>{line}</p>" for line in told_),
             self.documents: _documents(documents, language),
             self.document: gr.Dropdown([(one.name, one.id) for one in documents], value=None),
             self.on: bool(ledger.choices(who.id).get(MEMORY, True)),
+        }
+
+    def _standing(self, language: Language) -> Updates:
+        """What is still in the weights, and what is not yet in the index."""
+        made = self._house.assistant
+        left, behind = still_in_the_weights(made.ledger), made.memory.behind
+        told_ = [text("memory.weights", language, n=left)] if left else []
+        told_ += [text("memory.behind", language, n=behind)] if behind else []
+        return {
+            self.weights: "".join(f"<p role='status'>{line}</p>" for line in told_),
+            self.timer: gr.Timer(active=bool(behind)),
         }
 
     def _find(self, query: str, kind: str, page: int, who: Account) -> Sequence[Recollection]:
@@ -301,20 +331,22 @@ class MemoryPage:
         if kind == "document":
             return [_as_piece(*one) for one in made.ledger.newest_passages(user=who.id, limit=limit, skip=skip)]
         newest = made.ledger.newest_exchanges(user=who.id, limit=limit, skip=skip, only=LISTED.get(kind))
-        return [_as_found(one, (rating.correction or "") if rating else "") for one, rating in newest]
+        return [_as_found(one, rating) for one, rating in newest]
 
     def _closed(self) -> Updates:
         return {self.one: gr.Column(visible=False), self.detail: "", self.answer: "", self.use: []}
 
 
-def _as_found(exchange: Exchange, correction: str) -> Recollection:
+def _as_found(exchange: Exchange, rating: Rating | None) -> Recollection:
+    correction = ((rating.correction if rating else None) or "").strip()
+    day = rating.created_at if rating and correction else exchange.created_at
     return Recollection(
         exchange_id=exchange.id,
         question=exchange.question,
         answer=correction or exchange.answer,
         created_at=exchange.created_at,
         score=0.0,
-        reason=f"asked on {exchange.created_at:%Y-%m-%d}",
+        reason=f"{'corrected' if correction else 'asked'} on {day:%Y-%m-%d}",
         corrected=bool(correction),
     )
 

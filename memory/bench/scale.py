@@ -36,7 +36,7 @@ ADDITIONS = 200
 class Synthetic:
     """An embedder's name for vectors that no text made."""
 
-    name, dimensions = "synthetic-384", DIMENSIONS
+    name, dimensions, path = "synthetic-384", DIMENSIONS, None
 
 
 def grow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -16,6 +16,8 @@ from memory.sql.exchanges import CHUNK
 
 Resign = Callable[[Sequence[Message], str], str]
 """(prompt, answer) → their signature."""
+TELLING = 8
+"""Characters from which a question in a dialogue is known by itself; a shorter one by its answer too."""
 
 
 def user_called(db: sa.Connection, name: str) -> str:
@@ -237,22 +239,29 @@ def _touched(db: sa.Connection, gone: Forgotten) -> list[str]:
     return sorted(found - set(gone.exchanges))
 
 
-def _said(db: sa.Connection, ids: Sequence[str]) -> frozenset[tuple[str, str]]:
-    e, found = t.exchanges.c, set[tuple[str, str]]()
+def _said(db: sa.Connection, ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Each question with its answers, those that corrected them among them: a client may have put one in its place."""
+    e, r, found = t.exchanges.c, t.ratings.c, dict[str, set[str]]()
     for some in _chunks(ids):
-        rows = db.execute(sa.select(e.question, e.answer).where(e.id.in_(some)))
-        found |= {(row[0].strip(), row[1].strip()) for row in rows}
-    return frozenset(found)
+        answers = sa.select(e.question, e.answer).where(e.id.in_(some))
+        corrected = sa.select(e.question, r.correction).where(e.id == r.exchange_id, e.id.in_(some))
+        for question, answer in (*db.execute(answers), *db.execute(corrected)):
+            found.setdefault(question.strip(), set()).add((answer or "").strip())
+    return {question: frozenset(answers) for question, answers in found.items()}
 
 
-def _without(history: Sequence[Message], said: frozenset[tuple[str, str]]) -> list[Message]:
-    """The dialogue without those questions and answers."""
+def _without(history: Sequence[Message], said: Mapping[str, frozenset[str]]) -> list[Message]:
+    """The dialogue without those questions and what was answered to them. Of a telling question that is any answer:
+    cut short, or said in another branch, it is still an answer to what is to be forgotten.
+    """
     kept: list[Message] = []
     at = 0
     while at < len(history):
-        two = [m["content"].strip() for m in history[at : at + 2]]
-        if len(two) == 2 and (two[0], two[1]) in said:
-            at += 2
+        question, *rest = (m["content"].strip() for m in history[at : at + 2])
+        answers = said.get(question) if history[at]["role"] == "user" else None
+        if answers is not None and (len(question) >= TELLING or answers.intersection(rest)):
+            answered = at + 1 < len(history) and history[at + 1]["role"] == "assistant"
+            at += 2 if answered else 1
         else:
             kept.append(history[at])
             at += 1

@@ -25,7 +25,7 @@ from memory.accounts import Account, Deed, Role
 from memory.documents import Library
 from memory.recall import Memory, folders, forget_in
 from memory.records import Document, Passage, Unfinished
-from memory.testing import NOON, HashingEmbedder, adapter, night
+from memory.testing import NOON, HashingEmbedder, adapter, exchange, night, rating
 from memory.vectors import VectorIndex
 
 NAME = "Zyxquor"
@@ -215,15 +215,34 @@ def test_the_weights_forget_with_the_next_night(house: Assistant) -> None:
     assert list((home / "adapters").iterdir()) == []
 
 
-def test_what_a_client_brought_along_loses_it(house: Assistant) -> None:
-    """Over HTTP a dialogue comes with each request, in a conversation of its own: what is forgotten leaves it too."""
+@pytest.mark.parametrize("answer", ["{}\n", "{:.9}", "Something else.", None], ids=["whole", "cut", "another", "none"])
+def test_what_a_client_brought_along_loses_it(house: Assistant, answer: str | None) -> None:
+    """Over HTTP a dialogue comes with each request, in a conversation of its own: what is forgotten leaves it too,
+    whatever the client made of the answer.
+    """
     gone = first(house)
-    brought = [{"role": "user", "content": gone.question}, {"role": "assistant", "content": gone.answer + "\n"}]
+    brought = [{"role": "user", "content": f" {gone.question}"}]
+    brought += [{"role": "assistant", "content": answer.format(gone.answer)}] if answer else []
+    brought += [{"role": "user", "content": "What else?"}, {"role": "assistant", "content": "No more."}]
     *_, last = turn(house, Ask("And then?", history=brought, memory=False))  # type: ignore[arg-type]
     assert isinstance(last, Answered)
     assert do(house, exchange=gone.id).answered_with[-1:] == (last.exchange.id,)
     left = house.ledger.exchange(last.exchange.id)
-    assert (list(left.history), [m["content"] for m in left.prompt]) == ([], ["And then?"])
+    assert [m["content"] for m in left.history] == ["What else?", "No more."]
+    assert [m["content"] for m in left.prompt] == ["What else?", "No more.", "And then?"]
+    assert left.signed_by(KEY)
+
+
+@pytest.mark.parametrize(("answer", "stays"), [("Because.", 0), ("It corrects.", 0), ("Said elsewhere.", 2)])
+def test_a_short_question_is_known_by_its_answer(house: Assistant, answer: str, stays: int) -> None:
+    """A "Why?" is in many dialogues: it goes with the answer that was given, or that corrected it."""
+    house.ledger.add_exchange(exchange("w1", question="Why?", answer="Because.", conversation_id="w"))
+    house.ledger.rate(rating("w2", "w1", correction="It corrects."), None)
+    brought = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": answer}]
+    *_, last = turn(house, Ask("And then?", history=brought, memory=False))  # type: ignore[arg-type]
+    assert isinstance(last, Answered)
+    do(house, exchange="w1")
+    assert len(house.ledger.exchange(last.exchange.id).history) == stays
 
 
 def test_short_texts_leave_the_nights_too(house: Assistant) -> None:
@@ -328,7 +347,7 @@ def test_a_reader_keeps_the_log_and_it_is_emptied_later(house: Assistant) -> Non
 
 def test_an_index_that_another_process_holds_is_cleaned_later(house: Assistant, monkeypatch: Any) -> None:
     """Its vectors are not lost sight of: they are removed with the next question, by whichever process."""
-    monkeypatch.setattr("memory.vectors.LOCK_SECONDS", 0.01)
+    monkeypatch.setattr("memory.index_files.LOCK_SECONDS", 0.01)
     index = house.settings.home / "index"
     places = {4 * seq for seq in (1, 2)}
     other = Memory(house.ledger, HashingEmbedder(), index, min_score=0.5)

@@ -125,6 +125,7 @@ def test_every_format_is_known_by_itself(tmp_path: Path, name: str, lines: bool)
         (b'{"x": 1}', "in no format that is known"),
         (b"[1, 2]", "in no format that is known"),
         (b'{"messages": []}\n{"x"', "line 2: it is no JSON"),
+        (b"[" * 100_000, "line 1: it is no JSON"),
         (b'{"messages": [{"role": "user"}]}', "looks like OpenAI, and can't be read"),
         (b'{"chat_messages": [{"sender": "human", "text": "x", "created_at": "noon"}]}', "looks like Claude"),
     ],

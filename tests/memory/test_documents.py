@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,8 @@ def test_long_text_is_cut_between_sentences() -> None:
         ("a.jsonl", b'{"question": "x"}', "line 1: it must be"),
         ("a.jsonl", b"[]", "line 1: it must be"),
         ("a.jsonl", b"{", "line 1: it must be"),
+        ("a.jsonl", b'\n{"question": 1, "answer": "x"}', "line 2: it must be"),
+        ("a.jsonl", b"[" * 100_000, "line 1: it must be"),
     ],
 )
 def test_what_can_not_be_read_is_refused(
@@ -130,8 +133,19 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         read(path)
     with pytest.raises(BadInput, match="can't be read"):
         read(tmp_path / "missing.txt")
-    with pytest.raises(BadInput, match="can't be read"):
-        read(tmp_path)
+    os.mkfifo(tmp_path / "pipe.txt")
+    for endless in (tmp_path, tmp_path / "pipe.txt", Path("/dev/zero")):
+        with pytest.raises(BadInput, match="is no file that can be read"):
+            read(endless)
+
+
+def test_signs_that_no_database_takes_are_left_out(library: Library, tmp_path: Path) -> None:
+    """NULs and halves of surrogate pairs, which JSON can spell; separators of lines within a text are part of it."""
+    row = '{"question": "Who\\u0000 is it?\\ud800", "answer": "One\u2028two"}\r\n'
+    document, _ = library.add(file(tmp_path, "a.jsonl", row))
+    assert document.passages == 1
+    assert read(tmp_path / "a.jsonl")[0].question == "Who is it?\ufffd"
+    assert read(tmp_path / "a.jsonl")[0].text == "One\u2028two"
 
 
 # ---------------------------------------------------------------------- the library

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from memory import ModelUnavailable
-from memory.embedder import SentenceEmbedder, _fingerprint, named
+from memory.embedder import SentenceEmbedder, named
+from memory.encoder import fingerprint
 from memory.testing import HashingEmbedder
 
 TEXTS = ["How do I boil an egg?", "What is the way to cook eggs in water?", "When did Rome fall?"]
@@ -72,12 +73,61 @@ def test_real_embedder_is_safe_between_threads(embedder: SentenceEmbedder) -> No
 
 
 @pytest.mark.model
-def test_another_pooling_is_refused(embedder: SentenceEmbedder, tmp_path: Path) -> None:
-    """Vectors by another rule than the published one would be near nothing."""
-    copy = Path(shutil.copytree(embedder.path, tmp_path / "copy"))
-    (copy / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
-    with pytest.raises(ModelUnavailable, match="its pooling is not the mean"):
-        SentenceEmbedder(copy).embed(["hi"])
+def test_an_embedder_of_other_steps_and_the_newer_format(second_embedder: Path) -> None:
+    """The first numbers that sentence-transformers 6.2.0 gives of the same folder, and its cosines."""
+    other = SentenceEmbedder(second_embedder)
+    vectors = other.embed([*TEXTS, "word " * 600])
+    assert (vectors.shape, other.dimensions) == ((4, 128), 128)
+    assert vectors[0, :4] == pytest.approx([0.06719553, -0.0719851, 0.07481476, 0.04375347], abs=1e-5)
+    assert vectors[0] @ vectors.T == pytest.approx([1, 0.7608384, 0.32755023, 0.10293242], abs=1e-5)
+
+
+@pytest.mark.model
+def test_the_first_token_counts_where_the_pooling_says_so(embedder: SentenceEmbedder, tmp_path: Path) -> None:
+    """The first numbers that sentence-transformers 6.2.0 gives of the embedder with that pooling."""
+    (copy := tmp_path / "copy").mkdir()
+    for file in embedder.path.iterdir():
+        if file.name != "1_Pooling":
+            (copy / file.name).symlink_to(file)
+    (copy / "1_Pooling").mkdir()
+    (copy / "1_Pooling" / "config.json").write_text(
+        '{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}'
+    )
+    vector = SentenceEmbedder(copy).embed(TEXTS)[0]
+    assert vector[:4] == pytest.approx([-0.02036037, 0.03106885, 0.000761, 0.03452263], abs=1e-5)
+
+
+STEPS = '[{"path": "1_Pooling", "type": "models.Pooling"}, {"path": "2_Dense", "type": "models.Dense"}]'
+TWO_POOLINGS = '{"pooling_mode_mean_tokens": true, "pooling_mode_cls_token": true}'
+MEAN = '{"pooling_mode": "mean"}'
+DENSE = '{"in_features": 2, "out_features": 2, "bias": true, "activation_function": "torch.nn.%s"}'
+
+
+@pytest.mark.parametrize(
+    ("modules", "pooling", "dense", "told"),
+    [
+        ("{", MEAN, "", "can't be loaded"),
+        ('["Transformer"]', MEAN, "", "can't be loaded"),
+        ("[]", MEAN, "", "names no pooling"),
+        ('[{"path": "", "type": "models.CNN"}]', MEAN, "", "names 'CNN', which is not known here"),
+        (STEPS, '{"pooling_mode": "lasttoken"}', "", "its pooling is lasttoken"),
+        (STEPS, TWO_POOLINGS, "", "its pooling is mean_tokens, cls_token"),
+        (STEPS, "{}", "", "its pooling is none"),
+        (STEPS, MEAN, DENSE % "GELU", "2_Dense has the activation 'GELU'"),
+        (STEPS, MEAN, DENSE % "Tanh", "can't be loaded"),
+    ],
+)
+def test_steps_that_are_not_known_are_refused(
+    tmp_path: Path, modules: str, pooling: str, dense: str, told: str
+) -> None:
+    """Vectors by another rule than the published one would be near nothing: one line says which step is meant."""
+    files = {"modules.json": modules, "1_Pooling/config.json": pooling, "2_Dense/config.json": dense}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ModelUnavailable, match=told) as raised:
+        SentenceEmbedder(tmp_path).embed(["hi"])
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.model
@@ -98,7 +148,7 @@ def test_an_embedder_is_found_by_its_name(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "modules.json").write_text("[]")
         (tmp_path / name / "model.safetensors").write_text(f"weights of {name}")
-    wanted = _fingerprint(tmp_path / "b")
+    wanted = fingerprint(tmp_path / "b")
     for folder in (tmp_path, tmp_path / "b"):
         found = named(wanted, [tmp_path / "missing", folder])
         assert found is not None

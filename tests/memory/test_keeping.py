@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from memory import Ledger
-from memory.embedder import Vectors
+from memory.embedder import SentenceEmbedder, Vectors, named
+from memory.index_files import made_by
 from memory.keeping import NEXT
 from memory.recall import Memory
 from memory.records import Document, Passage
 from memory.testing import NOON, HashingEmbedder, exchange, rating
-from memory.vectors import VectorIndex, made_by
+from memory.vectors import VectorIndex
 
 BESIDE = ("embedding", "another embedder")
 """Names of the threads that work beside."""
@@ -52,6 +53,12 @@ def history(ledger: Ledger, count: int, user: str = "bob") -> None:
 def recalled(memory: Memory, question: str, user: str | None = None) -> list[str]:
     """The answers that a prompt is given."""
     return [r.answer for r in memory.recall(question, k=3, user=user)]
+
+
+def maker(folder: Path) -> str | None:
+    """The name of the embedder whose index lies there."""
+    made = made_by(folder)
+    return made and made.name
 
 
 def test_what_one_adds_does_not_keep_another_waiting(ledger: Ledger, tmp_path: Path) -> None:
@@ -108,16 +115,16 @@ def test_the_old_index_serves_until_the_new_one_is_made(ledger: Ledger, tmp_path
     history(ledger, 20)
     Memory(ledger, old, tmp_path, min_score=0.5).refresh()
 
-    memory = Memory(ledger, new, tmp_path, min_score=0.5, earlier={"old-64": old}.get)
+    memory = Memory(ledger, new, tmp_path, min_score=0.5, earlier=lambda maker: {"old-64": old}.get(maker.name))
     ledger.add_exchange(exchange("e9", question="Do albatross eggs weigh much?", answer="This."))
     assert recalled(memory, "Where do puffins nest?") == ["In burrows."]
     assert recalled(memory, "Do albatross eggs weigh much?") == ["This."]
     assert new.reached.wait(10)
-    assert (new.texts, made_by(tmp_path)) == (0, "old-64")
+    assert (new.texts, maker(tmp_path)) == (0, "old-64")
     new.gate.set()
     memory.wait()
     assert recalled(memory, "Do albatross eggs weigh much?") == ["This."]
-    assert made_by(tmp_path) == "new-64"
+    assert maker(tmp_path) == "new-64"
     assert len(VectorIndex.open(tmp_path, new)) == 44
     assert not (tmp_path / NEXT).exists()
 
@@ -132,12 +139,12 @@ def test_a_move_that_was_cut_off_goes_on(ledger: Ledger, tmp_path: Path) -> None
     half.remember()
     half.save()
     done = new.texts
-    memory = Memory(ledger, new, tmp_path, min_score=0.5, earlier={"old-64": old}.get)
+    memory = Memory(ledger, new, tmp_path, min_score=0.5, earlier=lambda maker: {"old-64": old}.get(maker.name))
     memory.remember()
     memory.wait()
     memory.remember()
     assert done
-    assert (new.texts, made_by(tmp_path), memory.size) == (42, "new-64", 42)
+    assert (new.texts, maker(tmp_path), memory.size) == (42, "new-64", 42)
 
 
 def test_forgetting_reaches_both_indexes(ledger: Ledger, tmp_path: Path) -> None:
@@ -148,7 +155,7 @@ def test_forgetting_reaches_both_indexes(ledger: Ledger, tmp_path: Path) -> None
     Memory(ledger, HashingEmbedder(), tmp_path / NEXT, min_score=0.5).refresh()
     ledger.add_exchange(exchange("e9", question="Still to be taken in"))
     new.name = HashingEmbedder.name
-    memory = Memory(ledger, new, tmp_path, min_score=0.5, earlier={"old-64": old}.get)
+    memory = Memory(ledger, new, tmp_path, min_score=0.5, earlier=lambda maker: {"old-64": old}.get(maker.name))
     memory.remember()
     ledger.forget(ledger.to_forget(exchange="e1"), lambda prompt, answer: "signed")
     assert ledger.finish_forgetting(memory.forget).places == ()
@@ -156,3 +163,32 @@ def test_forgetting_reaches_both_indexes(ledger: Ledger, tmp_path: Path) -> None
         assert not {4, 5} & set(VectorIndex.open(folder, embedder).contents())
     new.gate.set()
     memory.save()
+
+
+@pytest.mark.model
+def test_real_embedders_follow_each_other(
+    ledger: Ledger, tmp_path: Path, embedder_path: Path, second_embedder: Path
+) -> None:
+    """There and back between models of 384 and 128 numbers, wherever their folders lie; who asks meanwhile is answered
+    by the model that is being left.
+    """
+
+    def memory_of(path: Path) -> Memory:
+        return Memory(
+            ledger,
+            SentenceEmbedder(path),
+            tmp_path,
+            min_score=0.5,
+            earlier=lambda maker: named(maker.name, [maker.path] if maker.path else []),
+        )
+
+    history(ledger, 40)
+    memory_of(embedder_path).refresh()
+    for path, before, after in ((second_embedder, 384, 128), (embedder_path, 128, 384)):
+        memory = memory_of(path)
+        assert recalled(memory, "At which place do puffins have nests?") == ["In burrows."]
+        assert {len(vector) for vector in memory.contents().values()} == {before}
+        memory.wait()
+        assert recalled(memory, "At which place do puffins have nests?") == ["In burrows."]
+        assert {len(vector) for vector in memory.contents().values()} == {after}
+        assert memory.size == 82

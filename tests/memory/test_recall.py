@@ -16,10 +16,11 @@ import pytest
 
 from memory import Ledger, Recollection
 from memory.embedder import SentenceEmbedder, Vectors
+from memory.index_files import MANIFEST
 from memory.recall import Memory
 from memory.records import Document, LessonEvent, LessonState, Marks, Passage
 from memory.testing import NOON, HashingEmbedder, exchange, lesson, rating
-from memory.vectors import MANIFEST, VectorIndex
+from memory.vectors import VectorIndex
 
 CAPITAL = "What is the capital of France?"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,9 +14,10 @@ import numpy as np
 import pytest
 
 from memory import IndexUnusable, bases
+from memory.index_files import LOG, MANIFEST, NEW
 from memory.records import Marks
 from memory.testing import HashingEmbedder
-from memory.vectors import LOG, MANIFEST, VectorIndex
+from memory.vectors import VectorIndex
 
 EMBEDDER = HashingEmbedder()
 TEXTS = ["the cat sat", "a dog ran", "rain in spain", "two green trains"]
@@ -207,6 +210,25 @@ def test_removed_is_in_no_file(tmp_path: Path) -> None:
     assert sorted(p for p, _ in VectorIndex.open(tmp_path, EMBEDDER).search(EMBEDDER.embed(["x"])[0], 9)) == [2, 4]
     index.remove([2, 4])
     assert len(VectorIndex.open(tmp_path, EMBEDDER)) == 0
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["one that runs", "one that was killed"])
+def test_a_base_that_a_process_was_killed_over_is_removed(tmp_path: Path, runs: bool) -> None:
+    """With the next generation; what a process that runs is making stays, until something is removed."""
+    index = index_of(TEXTS, tmp_path)
+    maker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    half = tmp_path / f"{NEW}{maker.pid}"
+    half.mkdir()
+    (half / "shard-0.faiss").write_bytes(EMBEDDER.embed(TEXTS[:1]).tobytes())
+    if not runs:
+        maker.kill()
+        maker.wait()
+    assert index.fold()
+    assert half.exists() is runs
+    assert index.remove([1])
+    assert not half.exists()
+    maker.kill()
+    maker.communicate()
 
 
 # ---------------------------------------------------------------------- large

@@ -22,7 +22,7 @@ from training.replay import neighbours_first, replay
 class AngleEmbedder:
     """Texts as points on a circle: the number in a text is its angle in degrees, so that a test sets each cosine."""
 
-    name, dimensions = "angles", 2
+    name, dimensions, path = "angles", 2, None
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Cos and sin of each text's number; 90 where it has none."""
