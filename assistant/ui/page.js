@@ -7,6 +7,38 @@
   const find = (selector) => document.querySelector(selector);
   const DRAFT = "nightschool draft";
 
+  // ------------------------------------------------------------------ no code out of text
+
+  // Gradio's HTML widget wants functions made of texts: its template's, twice, and its `js_on_load`. The content policy
+  // lets nobody make any; these are the ones that our widgets need, by their texts, and there are no others.
+  const MADE = {
+    'return "${value}";': () => "${value}",
+    "return `${value}`;": ({ value }) => `${value}`,
+    'return "";': () => "",
+    "return ``;": () => "",
+    // What a widget does that was given nothing to do: nobody listens.
+    "element.addEventListener('click', function() { trigger('click') });": () => {},
+    // A widget full of buttons: one that is pressed sends its data; `data-ask` names a dialog that asks first.
+    board: ({ element, trigger }) => element.addEventListener("click", (event) => {
+      const pressed = event.target.closest("[data-act]");
+      if (pressed) press(pressed, (act) => trigger("select", act));
+    }),
+    // What the chat page tells this script, and what this script tells it.
+    desk: ({ props, trigger, watch }) => {
+      const take = () => page.lay(props.value);
+      page.onAct = trigger;
+      watch("value", take);
+      take();
+    },
+  };
+  const made = (texts) => {
+    const names = texts.slice(0, -1);
+    const known = MADE[String(texts.at(-1)).trim()];
+    if (!known) throw new EvalError("this page makes no code out of text");
+    return (...values) => known(Object.fromEntries(names.map((name, at) => [name, values[at]])));
+  };
+  window.Function = new Proxy(Function, { apply: (_, self, texts) => made(texts), construct: (_, texts) => made(texts) });
+
   // ------------------------------------------------------------------ small things
 
   // The second click of a double click would take back the thumb that the first one gave.

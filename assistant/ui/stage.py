@@ -30,14 +30,6 @@ LATEX = [
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
 ]
-DESK = """
-const page = window.nightschool;
-page.onAct = (channel, act) => trigger(channel, act);
-const take = () => page.lay(props.value);
-watch("value", take);
-take();
-"""
-
 Attempt = tuple[Talk, str | None]
 """What the page goes back to when an answer fails: the conversation, and the text of the message box if it was sent."""
 
@@ -72,7 +64,7 @@ class Stage:
             allow_file_downloads=False,
         )
         self.desk = gr.HTML(
-            "", elem_id="desk", html_template="<i></i>", js_on_load=DESK, apply_default_css=False, container=False
+            "", elem_id="desk", html_template="", js_on_load="desk", apply_default_css=False, container=False
         )
         with gr.Column(elem_id="below"):
             self.thumbs = Thumbs(self._house)

@@ -184,12 +184,12 @@ def test_the_browser_chooses_the_language(site: Site) -> None:
 
 def test_the_policy_keeps_the_page_at_home(site: Site) -> None:
     """Fonts, scripts, pictures, connections and forms are of this server alone; nothing is stored in the browser. Of
-    inline scripts none runs but our own: no handler, no element, no link.
+    inline scripts none runs but our own: no handler, no element, no link; and no code is made of text.
     """
     site.told("hello")
     page = site.open(ready=".ns-tools")
     policy = page.evaluate("fetch('/').then(r => r.headers.get('content-security-policy'))")
-    assert "'unsafe-inline'" not in policy.partition("script-src")[2].partition(";")[0]
+    assert "unsafe" not in policy.partition("script-src")[2].partition(";")[0]
     for part in ("default-src 'self'", "img-src 'self' data: blob:", "form-action 'self'", "object-src 'none'"):
         assert part in policy
     blocked = page.evaluate(
@@ -203,8 +203,13 @@ def test_the_policy_keeps_the_page_at_home(site: Site) -> None:
         """() => { document.body.insertAdjacentHTML('beforeend', '<img src="x" onerror="window.ran = 1">');
         const script = document.createElement('script'); script.text = 'window.ran = 2'; document.body.append(script);
         const link = document.createElement('a'); link.href = 'javascript:window.ran = 3'; document.body.append(link);
-        link.click(); }"""
+        link.click();
+        // Out of a task of the page's own: what a debugger asks for, the policy lets be compiled.
+        const texts = [() => eval('window.ran = 4'), () => Function('window.ran = 5')(), () => new Function('')(),
+            () => (() => {}).constructor('window.ran = 6')()];
+        const refused = (one) => { try { one(); } catch { return true; } };
+        setTimeout(() => { window.refused = texts.filter(refused).length; }); }"""
     )
     page.wait_for_timeout(200)
-    assert page.evaluate("window.ran") is None
+    assert page.evaluate("[window.ran ?? null, window.refused]") == [None, 4]
     assert page.evaluate("Object.keys(localStorage).filter(k => !k.startsWith('gradio'))") == []
