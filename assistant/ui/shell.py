@@ -37,6 +37,7 @@ i18n = gr.I18n(
     **{tag: {key: said[1] for key, said in TEXTS.items()} for tag in ("zh", "zh-CN", "zh-TW")},
 )
 
+
 class Titling(Protocol):
     """Whoever finds titles (`assistant.titles`)."""
 

@@ -213,7 +213,6 @@ def test_a_server_that_starts_anew_is_told_and_comes_back(context: Any, tmp_path
         page.wait_for_function(
             "document.querySelector('#message textarea')?.value === 'precious words'", timeout=30_000
         )
-        page.wait_for_timeout(600)
         page.press("#message textarea", "Enter")
         page.get_by_test_id("bot").filter(has_text="precious words").wait_for()
     finally:

@@ -216,7 +216,7 @@ def test_two_versions_are_compared_on_what_both_were_asked() -> None:
     """Where they differ both answers are shown; where they share nothing that is said."""
     found = {"v1": night_report(True), "v2": night_report(False, True)}
     html = reports.compared("v1", "v2", found, "en")
-    assert "Of 1 questions that both were asked, v1 had 1 right and v2 0." in html
+    assert "Questions that both were asked: 1. Right: v1 1, v2 0." in html
     assert "✓ a0True" in html
     assert "✗ a0False" in html
     assert "share no question" in reports.compared("v1", "base", found, "en")
