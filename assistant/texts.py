@@ -84,6 +84,16 @@ TEXTS: dict[str, tuple[str, str]] = {
     "memory.choose": ("Choose something first.", "请先选择一项。"),
     "memory.saved": ("Saved.", "已保存。"),
     "memory.none": ("Nothing like that is remembered.", "没有记住这样的内容。"),
+    "memory.empty": (
+        "Nothing is remembered yet. What you say in the chat is, from the first word, and so are documents.",
+        "还没有记住任何内容。你在聊天里说的话马上就会记住，文档也是。",
+    ),
+    "memory.file.added": ("{name} is remembered now. Passages: {n}.", "已记住 {name}，共 {n} 段。"),
+    "memory.file.replaced": (
+        "{name} is remembered anew, in place of the older one. Passages: {n}.",
+        "已重新记住 {name}，替换了旧版本，共 {n} 段。",
+    ),
+    "memory.file.known": ("{name} was remembered already.", "{name} 早已记住。"),
     "memory.used": ("Used for:", "用于："),
     "memory.unused": ("No answer has used it yet.", "还没有回答用到它。"),
     "memory.documents": ("Documents", "文档"),

@@ -150,17 +150,12 @@ def test_keys_do_what_they_do_elsewhere(site: Site) -> None:
     assert shown(page) == []
 
 
-def box_says(page: Any, text: str) -> None:
-    """Wait until that is what stands in the message box."""
-    page.wait_for_function(f"document.querySelector('#message textarea')?.value === {text!r}")
-
-
 def test_what_was_typed_outlives_a_reload(site: Site) -> None:
     """In this tab alone; nothing of it is left once it was answered."""
     page = site.open()
     page.type("#message textarea", "precious words")
     page.reload()
-    box_says(page, "precious words")
+    site.box_says(page, "precious words")
     site.ask(page, page.input_value("#message textarea"), "precious words")
     assert page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])").find("precious") == -1
 
@@ -181,13 +176,13 @@ def test_what_is_typed_while_a_message_is_sent_stays(site: Site) -> None:
     page_says_third, site.engine.script = Event(), broken
     page.press("#message textarea", "Enter")
     page.wait_for_selector("#stop")
-    box_says(page, "")
+    site.box_says(page, "")
     page.keyboard.type("third")
     page_says_third.set()
     page.get_by_text("The answer broke off").wait_for()
-    box_says(page, "second\nthird")
+    site.box_says(page, "second\nthird")
     page.reload()
-    box_says(page, "second\nthird")
+    site.box_says(page, "second\nthird")
 
 
 def test_editing_sets_what_was_typed_aside(site: Site) -> None:
@@ -197,19 +192,19 @@ def test_editing_sets_what_was_typed_aside(site: Site) -> None:
     page.type("#message textarea", "half a thought")
     tool(page, 0, "Edit the question").click()
     page.wait_for_selector("#editing")
-    box_says(page, "hello")
+    site.box_says(page, "hello")
     page.keyboard.press("Escape")
     page.wait_for_selector("#editing", state="detached")
-    box_says(page, "half a thought")
+    site.box_says(page, "half a thought")
     tool(page, 0, "Edit the question").click()
     page.wait_for_selector("#editing")
-    box_says(page, "hello")
+    site.box_says(page, "hello")
     site.say(page, "  ")
     page.get_by_text("the message is empty").wait_for()
     page.wait_for_selector("#editing")
     site.say(page, "good day")
     page.locator(".ns-fork").get_by_text("2 / 2").wait_for()
-    box_says(page, "half a thought")
+    site.box_says(page, "half a thought")
 
 
 def test_a_question_that_a_reload_interrupts_is_stored_or_given_back(site: Site) -> None:
@@ -228,7 +223,7 @@ def test_a_question_that_a_reload_interrupts_is_stored_or_given_back(site: Site)
     other = site.open("/?new")
     other.evaluate("kept => sessionStorage.setItem('nightschool draft', kept)", kept)
     other.reload()
-    box_says(other, "one two three")
+    site.box_says(other, "one two three")
 
 
 def test_a_rating_survives_answering_again_and_another_branch(site: Site) -> None:

@@ -36,6 +36,12 @@ CUT = """(width) => [...document.querySelectorAll('header.site :is(a, button), #
         || one.scrollWidth > one.clientWidth + 1 && one.matches('input[type=text], input:not([type])')))
     .map(one => one.outerHTML.slice(0, 120))"""
 """What of the header and of the chat's tools is cut off."""
+MARGINS = """(() => { const box = document.querySelector('dialog[open]').getBoundingClientRect();
+    return [box.top, innerHeight - box.bottom]; })()"""
+COLOURS = """[...document.querySelectorAll('dialog button span')]
+    .filter(one => getComputedStyle(one).color !== getComputedStyle(one.parentElement).color)
+    .map(one => one.outerHTML)"""
+"""Axe-core does not look at it: it knows no backdrop."""
 PAGES = (
     ("chat", "/", ".ns-tools"),
     ("history", "/history", ".shelf li"),
@@ -142,6 +148,9 @@ def test_every_page_fits_and_lets_everybody_in(
         if name == "admin":
             page.get_by_role("button", name="Add an account").click()
             look(page, "dialog", whole=False)
+            above, below = page.evaluate(MARGINS)
+            assert abs(above - below) <= 1, "a dialog stands in the middle"
+            assert page.evaluate(COLOURS) == [], "what a button says has the button's colour"
         page.close()
     assert not found, "\n".join(found)
 
@@ -151,6 +160,7 @@ def test_an_empty_house_says_what_to_do(site: Site) -> None:
     for path, text in (
         ("/", "What would you like to talk about?"),
         ("/history", "What you say in the chat is found here again"),
+        ("/memory", "Nothing is remembered yet"),
         ("/learning", "Every thumb you give in the chat becomes one"),
         ("/admin", "No account yet"),
     ):
@@ -169,7 +179,8 @@ def test_the_browser_chooses_the_language(site: Site) -> None:
     for path, ready, texts in (
         ("/", ".ns-tools", ["聊天", "发送", "使用记忆", "这个回答从何而来"]),
         ("/history", ".shelf li", ["历史", "搜索对话", "今天", "重命名", "1 轮"]),
-        ("/learning", "#lessons table", ["现在学习", "等待下一个夜晚", "撤销", "还没有版本"]),
+        ("/memory", "#memory-found table", ["记忆", "对话", "导出全部", "还没有文档"]),
+        ("/learning", "#lessons table", ["现在学习", "等待下一个夜晚", "等待中", "撤销", "还没有版本"]),
         ("/admin", "#settings table", ["账户", "添加账户", "操作记录"]),
     ):
         page = context.new_page()

@@ -106,7 +106,7 @@ def test_a_lesson_tells_its_life() -> None:
     lesson = replace(testing.lesson(state=LessonState.VERIFIED, reason="it answers <so>"), events=events)
     html = tables.lessons([lesson])
     assert "queued" in html
-    assert "verified in v7" in html
+    assert "verified (v7)" in html
     assert "<so>" not in html
 
 
@@ -120,7 +120,7 @@ def test_progress_marks_the_present_stage() -> None:
     """Stages before the present one are done; the percentage is of the whole night."""
     night = replace(testing.night(), status=NightStatus.RUNNING, stage="train", progress=0.416, detail="step 3 of 9")
     html = tables.progress(night)
-    assert "<li class='done'>before</li>" in html
+    assert "<li class='done'>exam before</li>" in html
     assert "<li class='now' aria-current=step>train</li>" in html
     assert "42%" in html
     assert "step 3 of 9" in html
