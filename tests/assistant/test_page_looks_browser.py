@@ -63,7 +63,11 @@ def furnish(site: Site, folder: Path) -> None:
     feedback.rate(site.assistant, leaf.id, 1)
     for n in range(2):
         report(folder / f"report{n}", n)
-        exam = {kind: {"total": 4, "before": 0, "after": 2 + n} for kind in ("tonight", "reworded", "control")}
+        exam = {
+            "tonight": {"total": 8, "before": 0, "after": 7 + n},
+            "reworded": {"total": 8, "before": 0, "after": 5 + n},
+            "control": {"total": 8, "before": 4, "after": 4 - n, "lost": n},
+        }
         site.publish(reason="2 of 2 corrections learned", report=folder / f"report{n}", exam={"tallies": exam})
     site.told("What goes on in a leaf?", museum)
     ledger, at = site.assistant.ledger, site.assistant.clock()
