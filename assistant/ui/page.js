@@ -5,7 +5,7 @@
   document.documentElement.lang = zh ? "zh" : "en";
   const say = (en, cn) => (zh ? cn : en);
   const find = (selector) => document.querySelector(selector);
-  const DRAFT = "nightschool draft";
+  const DRAFT = "nightschool typed";
 
   // ------------------------------------------------------------------ no code out of text
 
