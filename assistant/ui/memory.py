@@ -131,7 +131,8 @@ class MemoryPage:
         self.save.click(self.on_save, [self.chosen, self.answer, self.use, *looking], everything, **HIDDEN)
         self.forget.click(self.on_forget, [self.chosen, *looking], everything, **HIDDEN)
         self.forget_all.click(self.on_forget_conversation, [self.chosen, *looking], everything, **HIDDEN)
-        self.files.upload(self.on_upload, [self.files, *looking], [self.files, *everything], api_visibility="private")
+        uploading = {"api_visibility": "private", "show_progress_on": self.files}
+        self.files.upload(self.on_upload, [self.files, *looking], [self.files, *everything], **uploading)
         self.remove.click(self.on_remove, [self.document, *looking], everything, **HIDDEN)
 
     # ------------------------------------------------------------------ what happens
