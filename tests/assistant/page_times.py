@@ -86,7 +86,7 @@ def main() -> None:
             fill(site)
             page = site.open(ready="#conversation [data-testid=bot]", patience=60)
             opened = openings(site, page)
-            engine.pause, engine.script = 0.05, lambda prompt: "word " * 190
+            engine.pause, engine.script = 0.2, lambda prompt: "word " * 190
             waited, stopped = presses(site, page), stopping(site, page)
             page.close()
         chromium.close()
