@@ -22,6 +22,7 @@ from assistant.engine import AdapterFiles, Capabilities, Piece, Sampling
 from assistant.loading import Weights, load
 from assistant.models import ModelFiles, context_of
 from assistant.prefix import key_values, may_share, shared
+from assistant.reading import PutDown, until_stopped
 from assistant.rendering import render
 from assistant.switching import Switch
 from assistant.words import Stream, pieces
@@ -230,19 +231,20 @@ class LocalEngine:
                     {} if sampling.greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p}
                 )
                 if not stream.stop.is_set():
-                    model.generate(
-                        input_ids=inputs,
-                        attention_mask=torch.ones_like(inputs),
-                        max_new_tokens=sampling.max_tokens,
-                        do_sample=not sampling.greedy,
-                        eos_token_id=self.end_ids,
-                        pad_token_id=self._tokenizer.pad_token_id,
-                        streamer=stream,
-                        stopping_criteria=[stream.should_stop],
-                        **chosen,
-                    )
+                    with until_stopped(model, stream.stop, tokens=len(ids)) as stream.when_read:
+                        model.generate(
+                            input_ids=inputs,
+                            attention_mask=torch.ones_like(inputs),
+                            max_new_tokens=sampling.max_tokens,
+                            do_sample=not sampling.greedy,
+                            eos_token_id=self.end_ids,
+                            pad_token_id=self._tokenizer.pad_token_id,
+                            streamer=stream,
+                            stopping_criteria=[stream.should_stop],
+                            **chosen,
+                        )
             stream.finish(self.end_ids)
-        except GivenUp:
+        except (GivenUp, PutDown):
             stream.finish([])
         except Exception as error:
             # Whatever it is: raised where the asker waits for it.

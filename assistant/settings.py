@@ -65,7 +65,9 @@ class Settings(BaseSettings):
         900, gt=0, le=86_400, description="an answer that is not finished by then, waiting included, is ended"
     )
     temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy: the same question gets the same answer")
-    top_p: float = Field(0.95, gt=0, le=1)
+    top_p: float = Field(
+        0.95, gt=0, le=1, description="draw among the likeliest words that have this share of the chances; 1: among all"
+    )
     message_chars: int = Field(20_000, ge=1, description="longest message")
     chats_max: int = Field(
         32, ge=1, le=1000, description="chats over HTTP that are answered or wait at once; more are told to come back"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from assistant.engine import FinishReason, Piece
@@ -63,12 +63,16 @@ class Stream:
         self._words = TextStreamer(tokenizer, skip_special_tokens=True)
         self._words.on_finalized_text = lambda text, stream_end=False: self._pieces.put(Piece(text))
         self._prompt_seen = False
+        self.when_read: Callable[[], None] = lambda: None
+        """Called once the prompt is read, with the first token."""
 
     def put(self, ids: torch.Tensor) -> None:
         """Called by `generate`: the prompt first, then each token."""
         if not self._prompt_seen:
             self._prompt_seen = True
             return
+        if not self._ids:
+            self.when_read()
         self._ids.extend(ids.flatten().tolist())
         self._words.put(ids)
 

@@ -142,9 +142,7 @@ class Admin:
         language = lang(request)
         findings = doctor.examine(self._house.now.settings)
         head = [text(f"machine.{name}", language) for name in ("what", "well", "found")]
-        rows = [
-            [escape(f.what), tables.badge("ok") if f.ok else tables.badge("failed"), escape(f.told)] for f in findings
-        ]
+        rows = [[escape(f.what), tables.badge("ok" if f.ok else "failed", language), escape(f.told)] for f in findings]
         return tables.table(head, rows) + act_button("examine", text("machine.examine", language))
 
     def _add(self, who: Account, sent: Mapping[str, str]) -> None:
@@ -202,7 +200,7 @@ def accounts_table(found: Sequence[Account], language: Language) -> str:
             act_button("remove", text("accounts.remove", language), given, ask="remove-dialog", danger=True),
         ]
         acts = f"<div class='acts'>{''.join(buttons)}</div>"
-        rows.append([f"<b>{escape(one.name)}</b>", tables.badge(str(one.role)), tables.time(one.created_at), acts])
+        rows.append([f"<b>{escape(one.name)}</b>", tables.badge(one.role, language), tables.time(one.created_at), acts])
     return tables.table(head, rows) + f"<p>{add}</p>"
 
 
@@ -211,7 +209,7 @@ def keys_table(found: Sequence[ApiKey], accounts: Sequence[Account], language: L
     if not found:
         return tables.empty(text("keys.none" if accounts else "keys.none.needed", language))
     names = {account.id: account.name for account in accounts}
-    head = [text(f"keys.{name}", language) for name in ("label", "of", "begins", "made", "do")]
+    head = [text(f"keys.{name}", language) for name in ("for", "of", "begins", "made", "do")]
     rows = [
         [
             escape(key.label),
@@ -232,7 +230,7 @@ def settings_table(now: Settings, chosen: Mapping[str, Any], language: Language)
     for name in CHANGEABLE:
         value, about = getattr(now, name), Settings.model_fields[name].description or ""
         shown = OFF if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-        mark = f" {tables.badge('changed')}" if name in chosen else ""
+        mark = f" {tables.badge('changed', language)}" if name in chosen else ""
         given = {"name": name, "value": shown, "about": about}
         rows.append(
             [

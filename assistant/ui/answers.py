@@ -47,8 +47,9 @@ class Answers:
         self, message: str, talk: Talk, memory: bool, blind: bool, editing: str | None, request: gr.Request
     ) -> Iterator[Updates]:
         """What was written, after the conversation or, where an earlier message is edited, in its place."""
-        attempt, after = (talk, message), talk
+        after = talk
         edited = next((said for said in talk.said if editing and said.exchange_id == editing), None)
+        attempt = (talk, editing if edited else None)
         if edited is not None:
             after = talk.before(edited)
         versions = contenders(self._house.assistant) if blind and not talk.temporary else None
@@ -108,10 +109,12 @@ class Answers:
             self._asking[session] = who.id
             if talk.user != who.id:
                 # A session that is not this account's.
-                talk, attempt = Talk(user=who.id), (Talk(user=who.id), attempt[1])
+                talk = Talk(user=who.id)
+                attempt = (talk, None)
             # What was forgotten since in another tab must not come back from this one.
             talk = talk.only(self._house.assistant.ledger.known([s.exchange_id for s in talk.said if s.exchange_id]))
             question = clean(ask.question, limit=self._house.now.settings.message_chars)
+            talk = replace(talk, asked=attempt[0].asked + 1)
             yield self._stage.begun(talk.plus(Said(question, "")), attempt, lang(request))
             ask = replace(ask, question=question, conversation_id=talk.conversation_id, parent_id=talk.parent_id)
             remember, train = USES[talk.use]
@@ -119,11 +122,11 @@ class Answers:
             ask = replace(ask, remember=remember, train=train)
             if versions:
                 goes_on, stands = yield from self._stage.duel.fight(ask, versions)
-                now = self._stage.at(goes_on, who.id)
+                now = replace(self._stage.at(goes_on, who.id), asked=talk.asked)
                 if talk.conversation_id is None:
                     self._title(self._house.assistant.ledger.exchange(goes_on))
-                shown = self._stage.view(now, lang(request)) if ask.stop.is_set() else {self._stage.talk: now}
-                yield {**shown, **stands, **self._stage.idle()}
+                shown = self._stage.view if ask.stop.is_set() else self._stage.choosing
+                yield {**shown(now, lang(request)), **stands, **self._stage.idle()}
             else:
                 yield from self._walk(ask, talk, lang(request))
         except NightschoolError as error:

@@ -56,7 +56,7 @@ class Chat:
         for answer in answering:
             answer.failure(answers.on_failure, on.attempt, on.turning, **HIDDEN)
         on.desk.select(self.on_act, on.talk, [on.talk, on.message, *view], **HIDDEN)
-        on.edit_cancel.click(self.on_edit_cancel, None, [on.message, *view], **HIDDEN)
+        on.edit_cancel.click(on.not_editing, None, [on.editing, on.edit_row], **HIDDEN)
         on.stop.click(answers.on_stop, None, None, queue=False, **HIDDEN)
         on.earlier.click(self.on_earlier, on.talk, [on.talk, *view], **HIDDEN)
         on.use.input(self.on_use, [on.use, on.talk], [on.talk, on.use], **HIDDEN)
@@ -147,9 +147,6 @@ class Chat:
         forks = self._house.assistant.ledger.forks(str(talk.conversation_id))
         end = branches.newest_end(forks, said.beside[place])
         return self.stage.view(replace(self.stage.at(end, who.id), shown=talk.shown), lang(request))
-
-    def on_edit_cancel(self) -> Updates:
-        return {self.stage.message: "", **self.stage.not_editing()}
 
     def _chosen(self, talk: Talk, exchange_id: str, language: Language) -> Updates:
         """The page goes on with one of two answers."""

@@ -188,7 +188,7 @@ class Learning:
 
     def _report(self, _: Account, sent: dict[str, str], language: Language) -> Updates:
         night = self._house.assistant.ledger.night(sent.get("id", ""))
-        return {self.report: report(night), self.plots: self._plots(night, language)}
+        return {self.report: report(night, language), self.plots: self._plots(night, language)}
 
     def _clock(self, who: Account, sent: dict[str, str], _: Language) -> None:
         assistant = self._house.assistant
@@ -271,20 +271,22 @@ class Learning:
 
 def _told(night: Night, teacher: bool, language: Language) -> str:
     """A report has everybody's questions in it: who is no teacher reads how the night ended."""
-    return report(night) if teacher else _verdict(night) + f"\n\n*{text('report.teachers', language)}*"
+    return (
+        report(night, language) if teacher else _verdict(night, language) + f"\n\n*{text('report.teachers', language)}*"
+    )
 
 
-def report(night: Night) -> str:
+def report(night: Night, language: Language) -> str:
     """Markdown: what the night wrote about itself, or its status and reasons where it wrote nothing."""
     if night.report:
         try:
             return (Path(night.report) / "report.md").read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             pass
-    return _verdict(night)
+    return _verdict(night, language)
 
 
-def _verdict(night: Night) -> str:
+def _verdict(night: Night, language: Language) -> str:
     ended: datetime = night.ended_at or night.created_at
-    status = night.status.replace("_", " ")
-    return "\n".join([f"### Night of {ended:%Y-%m-%d}: {status}", *(f"- {reason}" for reason in night.reasons)])
+    title = f"{text('night.of', language, day=f'{ended:%Y-%m-%d}')}: {tables.state_text(night.status, language)}"
+    return "\n".join([f"### {title}", *(f"- {reason}" for reason in night.reasons)])

@@ -111,7 +111,7 @@ class MemoryPage:
             elem_id="memory-files",
         )
         self.documents = gr.HTML(elem_id="memory-documents")
-        with gr.Row(elem_classes="actions"):
+        with gr.Row(elem_classes="actions", visible=False) as self.removing:
             self.document = gr.Dropdown([], label=i18n("memory.document.which"), elem_id="memory-document", scale=1)
             self.remove = gr.Button(i18n("memory.remove"), elem_id="memory-remove", scale=0, min_width=110)
 
@@ -120,7 +120,7 @@ class MemoryPage:
         looking = [self.query, self.kind, self.page]
         shown = [self.found, self.page, self.newer, self.older, self.chosen]
         standing = [self.weights, self.timer]
-        listed = [*shown, *standing, self.documents, self.document, self.on]
+        listed = [*shown, *standing, self.documents, self.document, self.removing, self.on]
         detail = [self.one, self.detail, self.answer, self.use]
         everything = [*listed, *detail]
         first = [self.query, self.kind]
@@ -136,13 +136,8 @@ class MemoryPage:
         self.save.click(self.on_save, [self.chosen, self.answer, self.use, *looking], everything, **HIDDEN)
         self.forget.click(self.on_forget, [self.chosen, *looking], everything, **HIDDEN)
         self.forget_all.click(self.on_forget_conversation, [self.chosen, *looking], everything, **HIDDEN)
-        self.files.upload(
-            self.on_upload,
-            [self.files, *looking],
-            [self.files, *everything],
-            show_progress_on=self.files,
-            api_visibility="private",
-        )
+        uploading = {"api_visibility": "private", "show_progress_on": self.files}
+        self.files.upload(self.on_upload, [self.files, *looking], [self.files, *everything], **uploading)
         self.remove.click(self.on_remove, [self.document, *looking], everything, **HIDDEN)
 
     # ------------------------------------------------------------------ what happens
@@ -239,7 +234,8 @@ class MemoryPage:
             progress((number - 1, len(files or ())), desc=Path(file).name)
             try:
                 document, how = library.add(Path(file), user=who.id)
-                gr.Info(escape(f"{document.name}: {how}, {document.passages}"))
+                told_ = text(f"memory.file.{how}", language, name=document.name, n=document.passages)
+                gr.Info(escape(told_))
             except NightschoolError as error:
                 warn(error)
             finally:
@@ -301,13 +297,14 @@ class MemoryPage:
         choices = [(short(one.question, 80), one.exchange_id) for one in shown if one.exchange_id]
         return {
             **self._standing(language),
-            self.found: _found(shown, language),
+            self.found: _found(shown, language, asked=bool(query.strip()) or kind != KINDS[0]),
             self.page: page,
             self.newer: gr.Button(visible=page > 0),
             self.older: gr.Button(visible=len(found) > SHOWN),
-            self.chosen: gr.Dropdown(choices, value=None),
+            self.chosen: gr.Dropdown(choices, value=None, visible=bool(choices)),
             self.documents: _documents(documents, language),
             self.document: gr.Dropdown([(one.name, one.id) for one in documents], value=None),
+            self.removing: gr.Row(visible=bool(documents)),
             self.on: bool(ledger.choices(who.id).get(MEMORY, True)),
         }
 
@@ -364,9 +361,12 @@ def _as_piece(document: Document, passage: Passage) -> Recollection:
     )
 
 
-def _found(found: Sequence[Recollection], language: Language) -> str:
+def _found(found: Sequence[Recollection], language: Language, *, asked: bool) -> str:
+    """HTML: one row a memory, with its scores where it was searched for; what to do where there is none."""
     if not found:
-        return empty(text("memory.none", language))
+        return empty(text("memory.none" if asked else "memory.empty", language))
+    scored = any(one.dense is not None or one.lexical is not None for one in found)
+    head = HEAD if scored else HEAD[:4]
     rows = [
         [
             escape(text(f"memory.one.{one.kind}", language)),
@@ -375,10 +375,10 @@ def _found(found: Sequence[Recollection], language: Language) -> str:
             escape(one.reason),
             "" if one.dense is None else f"{one.dense:.2f}",
             "" if one.lexical is None else f"{one.lexical:.1f}",
-        ]
+        ][: len(head)]
         for one in found
     ]
-    return table([text(f"memory.head.{name}", language) for name in HEAD], rows)
+    return table([text(f"memory.head.{name}", language) for name in head], rows)
 
 
 HEAD = ("kind", "question", "holds", "why", "meaning", "words")

@@ -5,7 +5,39 @@
   document.documentElement.lang = zh ? "zh" : "en";
   const say = (en, cn) => (zh ? cn : en);
   const find = (selector) => document.querySelector(selector);
-  const DRAFT = "nightschool draft";
+  const DRAFT = "nightschool typed";
+
+  // ------------------------------------------------------------------ no code out of text
+
+  // Gradio's HTML widget wants functions made of texts: its template's, twice, and its `js_on_load`. The content policy
+  // lets nobody make any; these are the ones that our widgets need, by their texts, and there are no others.
+  const MADE = {
+    'return "${value}";': () => "${value}",
+    "return `${value}`;": ({ value }) => `${value}`,
+    'return "";': () => "",
+    "return ``;": () => "",
+    // What a widget does that was given nothing to do: nobody listens.
+    "element.addEventListener('click', function() { trigger('click') });": () => {},
+    // A widget full of buttons: one that is pressed sends its data; `data-ask` names a dialog that asks first.
+    board: ({ element, trigger }) => element.addEventListener("click", (event) => {
+      const pressed = event.target.closest("[data-act]");
+      if (pressed) press(pressed, (act) => trigger("select", act));
+    }),
+    // What the chat page tells this script, and what this script tells it.
+    desk: ({ props, trigger, watch }) => {
+      const take = () => page.lay(props.value);
+      page.onAct = trigger;
+      watch("value", take);
+      take();
+    },
+  };
+  const made = (texts) => {
+    const names = texts.slice(0, -1);
+    const known = MADE[String(texts.at(-1)).trim()];
+    if (!known) throw new EvalError("this page makes no code out of text");
+    return (...values) => known(Object.fromEntries(names.map((name, at) => [name, values[at]])));
+  };
+  window.Function = new Proxy(Function, { apply: (_, self, texts) => made(texts), construct: (_, texts) => made(texts) });
 
   // ------------------------------------------------------------------ small things
 
@@ -52,6 +84,10 @@
   // ------------------------------------------------------------------ beneath each answer
 
   let laid = { answers: [] };
+  let sending = null; // What was in the message box when it was sent, until the server has taken it.
+  let asked = null; // The question that is being answered.
+  let aside = ""; // What was in the box before an earlier message was put there to be edited.
+  let draft = JSON.parse(sessionStorage.getItem(DRAFT)); // What this tab has kept, until it is in the box again.
 
   const button = (label, title, act) => {
     const made = make("button", { type: "button", className: "ns-tool", title, innerText: label });
@@ -66,6 +102,7 @@
     if (laid.base) ways.push(["base", say("With the base model", "用基础模型")]);
     const items = ways.map(([how, label]) => button(label, label, () => {
       box.remove();
+      sending = null;
       page.onAct("submit", { act: "again", at, how });
     }));
     const box = make("div", { className: "ns-menu" }, ...items);
@@ -88,7 +125,10 @@
   const tools = (at, answer) => {
     const bar = make("div", { className: "ns-tools" });
     const from = answer.version === "base" ? say("base", "基础模型") : answer.version;
-    const act = (name, more) => () => page.onAct("select", { act: name, at, ...more });
+    const act = (name, more) => () => {
+      if (name === "edit" && !find("#editing")) aside = typed();
+      page.onAct("select", { act: name, at, ...more });
+    };
     bar.append(button(from, say(`Where this answer comes from: ${from}`, `这个回答从何而来：${from}`), act("where")));
     const again = button("↻", say("Answer again …", "重新回答……"), () => {
       const open = bar.querySelector(".ns-menu");
@@ -171,39 +211,77 @@
     press,
     onAct: () => {},
     lay: (value) => {
+      const before = laid;
       try { laid = JSON.parse(value); } catch { laid = { answers: [] }; }
+      if ("asked" in laid) settle(before);
       soon();
     },
   };
 
-  // ------------------------------------------------------------------ a draft outlives a reload, in this tab
+  // ------------------------------------------------------------------ nothing that was typed is lost
 
-  whenThere("#message textarea", (box) => {
-    const kept = sessionStorage.getItem(DRAFT);
-    if (kept && !box.value) {
-      box.value = kept;
-      // Gradio takes it in once it listens.
-      setTimeout(() => box.dispatchEvent(new Event("input", { bubbles: true })), 300);
-    }
-    document.addEventListener("input", (event) => {
-      if (!event.target.matches("#message textarea")) return;
-      // Of a temporary chat nothing is kept, not even here.
-      if (find("#passing")) sessionStorage.removeItem(DRAFT); else sessionStorage.setItem(DRAFT, event.target.value);
-    });
-  });
-  // The address names a conversation until something is said, or a new one is begun.
-  const sent = () => {
-    sessionStorage.removeItem(DRAFT);
-    if (location.search) history.replaceState(null, "", "./");
+  // The box is emptied of what was sent when the server has taken it, so that what is typed meanwhile stays, and filled
+  // again where there was no answer. A draft outlives a reload, in this tab: what is in the box, and what is being
+  // answered, until it is. Of a temporary chat nothing is kept, not even here.
+  const typed = () => find("#message textarea")?.value || "";
+  const write = (text) => {
+    const box = find("#message textarea");
+    box.value = text;
+    box.dispatchEvent(new Event("input", { bubbles: true }));
   };
+  const together = (...texts) => texts.filter(Boolean).join("\n");
+  const keep = () => {
+    if (draft) return;
+    const kept = { asked, typed: typed() };
+    if ((kept.asked || kept.typed) && !find("#passing")) sessionStorage.setItem(DRAFT, JSON.stringify(kept));
+    else sessionStorage.removeItem(DRAFT);
+  };
+  const settle = (before) => {
+    if (draft) {
+      // Not before now: Gradio listens to the box once it has opened the page. What was being answered may have been
+      // stored with what was said by then.
+      const stored = (draft.asked || "").trim().slice(0, 200) === laid.last;
+      const text = together(stored ? "" : draft.asked, draft.typed, typed());
+      draft = null;
+      write(text);
+    }
+    const taken = laid.asked === before.asked + 1;
+    if (taken) {
+      asked = null;
+      if (sending !== null && typed().startsWith(sending)) {
+        asked = sending;
+        write(together(aside, typed().slice(sending.length)));
+        aside = "";
+      }
+      sending = null;
+      if (location.search) history.replaceState(null, "", "./");
+    }
+    if (laid.failed && asked) {
+      const back = asked;
+      asked = null;
+      write(together(back, typed()));
+    }
+    if ((taken || before.answering) && !laid.answering) {
+      asked = null;
+      keep();
+    }
+  };
+  document.addEventListener("input", (event) => { if (event.target.matches("#message textarea")) keep(); });
+  document.addEventListener("keydown", (event) => {
+    const sends = event.key === "Enter" && !event.shiftKey && !event.isComposing;
+    if (sends && event.target.matches("#message textarea")) sending = typed();
+  }, true);
   document.addEventListener("click", (event) => {
+    if (event.target.closest("#send")) sending = typed();
+    if (event.target.closest("#regenerate")) sending = null;
+    if (event.target.closest("#edit-cancel")) { write(aside); aside = ""; }
+    // The address names a conversation until something is said, or a new one is begun.
     if (event.target.closest("#new-chat, #temporary-chat")) history.replaceState(null, "", "./?new");
-  });
+  }, true);
   whenThere("#composer", (node) => {
     let busy = false;
     new MutationObserver(() => {
       const now = find("#stop") !== null;
-      if (now && !busy) sent();
       if (now !== busy) soon();
       busy = now;
     }).observe(node, { childList: true, subtree: true });

@@ -97,4 +97,6 @@ def _told(values: Sequence[float | None], percent: bool) -> str:
 def _number(value: float | None, percent: bool) -> str:
     if value is None:
         return "-"
-    return f"{value:.0%}" if percent else f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
+    if percent:
+        return f"{value:.0%}"
+    return f"{value:.2f}" if abs(value) < 10 and value != round(value) else f"{value:.0f}"

@@ -37,14 +37,6 @@ i18n = gr.I18n(
     **{tag: {key: said[1] for key, said in TEXTS.items()} for tag in ("zh", "zh-CN", "zh-TW")},
 )
 
-BOARD = """
-element.addEventListener("click", (event) => {
-  const pressed = event.target.closest("[data-act]");
-  if (pressed) window.nightschool.press(pressed, (act) => trigger("select", act));
-});
-"""
-"""Of a widget full of buttons: one that is pressed sends its data; `data-ask` names a dialog that asks first."""
-
 
 class Titling(Protocol):
     """Whoever finds titles (`assistant.titles`)."""
@@ -107,7 +99,7 @@ def told(handler: Handler) -> Handler:
 
 def board(elem_id: str, **more: Any) -> gr.HTML:
     """A widget that shows HTML of ours and tells, as `select`, which of its buttons was pressed."""
-    return gr.HTML("", elem_id=elem_id, js_on_load=BOARD, container=False, apply_default_css=False, **more)
+    return gr.HTML("", elem_id=elem_id, js_on_load="board", container=False, apply_default_css=False, **more)
 
 
 def pressed(act: gr.EventData) -> dict[str, str]:

@@ -30,16 +30,8 @@ LATEX = [
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
 ]
-DESK = """
-const page = window.nightschool;
-page.onAct = (channel, act) => trigger(channel, act);
-const take = () => page.lay(props.value);
-watch("value", take);
-take();
-"""
-
 Attempt = tuple[Talk, str | None]
-"""What the page goes back to when an answer fails: the conversation, and the text of the message box if it was sent."""
+"""What the page goes back to when an answer fails: the conversation, and which of its messages was being edited."""
 
 
 class Stage:
@@ -72,7 +64,7 @@ class Stage:
             allow_file_downloads=False,
         )
         self.desk = gr.HTML(
-            "", elem_id="desk", html_template="<i></i>", js_on_load=DESK, apply_default_css=False, container=False
+            "", elem_id="desk", html_template="", js_on_load="desk", apply_default_css=False, container=False
         )
         with gr.Column(elem_id="below"):
             self.thumbs = Thumbs(self._house)
@@ -138,7 +130,7 @@ class Stage:
     @property
     def turning(self) -> list[Any]:
         """All that an answer sets, from its beginning to its end."""
-        sending = [self.talk, self.attempt, self.message, self.send, self.stop, self.blind]
+        sending = [self.talk, self.attempt, self.send, self.stop, self.blind]
         return [*sending, *self.view_widgets, *self.duel.widgets]
 
     # ------------------------------------------------------------------ which conversation
@@ -159,15 +151,15 @@ class Stage:
 
     # ------------------------------------------------------------------ how it stands
 
-    def view(self, talk: Talk, language: Language) -> Updates:
-        """With a conversation, and nothing going on."""
+    def view(self, talk: Talk, language: Language, *, failed: bool = False) -> Updates:
+        """With a conversation, and nothing going on; `failed`: no longer, and the script gives back what was sent."""
         last = self._last(talk)
         return {
             self.talk: talk,
             self.conversation: self._conversation(talk, language),
-            self.desk: self._tools(talk),
+            self.desk: self._tools(talk, failed=failed),
             self.where: gr.Accordion(visible=last is not None),
-            self.where_text: talks.where_from(last, self._recollections(last), language) if last else "",
+            self.where_text: talks.where_from(last, self._recollections(last, language), language) if last else "",
             self.regenerate: gr.Button(visible=bool(talk.said)),
             self.use: gr.Dropdown(value=talk.use, interactive=True, visible=not talk.temporary),
             self.new_chat: gr.Button(interactive=True),
@@ -183,7 +175,7 @@ class Stage:
             self.talk: talk,
             self.attempt: attempt,
             self.conversation: self._conversation(talk, language, unfinished=True),
-            self.desk: self._tools(talk),
+            self.desk: self._tools(talk, answering=True),
             self.send: gr.Button(visible=False),
             self.stop: gr.Button(visible=True),
             self.where: gr.Accordion(visible=True),
@@ -194,7 +186,6 @@ class Stage:
             self.temporary: gr.Button(interactive=False),
             **self.not_editing(),
             **self.duel.closed(),
-            **({} if attempt[1] is None else {self.message: ""}),
         }
 
     def written(self, talk: Talk) -> Updates:
@@ -209,19 +200,27 @@ class Stage:
         conversation_id = talk.conversation_id if unkept else exchange.conversation_id
         goes_on = talk if event.forgotten else talk.plus(said)
         now = self._with_branches(replace(goes_on, conversation_id=conversation_id))
-        where = talks.where_from(exchange, self._recollections(exchange), language)
+        where = talks.where_from(exchange, self._recollections(exchange, language), language)
         shown = {self.where: gr.Accordion(visible=True), self.where_text: where}
         return {**self.view(now, language), **shown, **self.warning(event.warning), **self.idle()}
 
+    def choosing(self, talk: Talk, _: Language) -> Updates:
+        """With two answers beside each other, of which `talk` goes on with one for as long as nobody has chosen."""
+        blind = replace(talk.said[-1], exchange_id=None, adapter="")
+        asked = replace(talk, said=(*talk.said[:-1], blind))
+        return {
+            self.talk: talk,
+            self.desk: self._tools(asked),
+            self.where: gr.Accordion(visible=False),
+            self.new_chat: gr.Button(interactive=True),
+            self.temporary: gr.Button(interactive=True),
+        }
+
     def failed(self, attempt: Attempt, language: Language) -> Updates:
         """As it was before the attempt."""
-        talk, message = attempt
-        return {
-            **self.view(talk, language),
-            **({} if message is None else {self.message: message}),
-            **self.idle(),
-            **self.duel.closed(),
-        }
+        talk, editing = attempt
+        still = {} if editing is None else {self.editing: editing, self.edit_row: gr.Row(visible=True)}
+        return {**self.view(talk, language, failed=True), **still, **self.idle(), **self.duel.closed()}
 
     def idle(self) -> Updates:
         """Ready for the next message."""
@@ -229,7 +228,7 @@ class Stage:
 
     def about(self, exchange: Exchange, language: Language) -> Updates:
         """With where an answer came from."""
-        where = talks.where_from(exchange, self._recollections(exchange), language)
+        where = talks.where_from(exchange, self._recollections(exchange, language), language)
         return {self.where: gr.Accordion(visible=True, open=True), self.where_text: where}
 
     def editing_of(self, said: Said, language: Language) -> Updates:
@@ -254,23 +253,24 @@ class Stage:
         ledger = self._house.assistant.ledger
         ratings = ledger.ratings([s.exchange_id for s in talk.visible if s.exchange_id])
         return gr.Chatbot(
-            talks.messages(talk, unfinished=unfinished),
+            talks.messages(talk, language, unfinished=unfinished),
             feedback_value=talks.thumbs(talk, ratings),
             placeholder=text("chat.welcome", language),
         )
 
-    def _tools(self, talk: Talk) -> str:
-        """For the script: what to put beneath each answer."""
+    def _tools(self, talk: Talk, **now: bool) -> str:
+        """For the script: what to put beneath each answer, and what happens `now` to what was sent."""
         active = self._house.assistant.ledger.active_adapter()
         before = previous_version(self._house.assistant.ledger.adapters()) if active else None
         versions = {"previous": before if before != BASE else None, "base": active is not None}
-        return json.dumps({"answers": talks.tools(talk), **versions})
+        last = talk.said[-1].question[:200] if talk.said else None
+        return json.dumps({"answers": talks.tools(talk), "asked": talk.asked, "last": last, **versions, **now})
 
     def _last(self, talk: Talk) -> Exchange | None:
         last = talk.said[-1].exchange_id if talk.said else None
         return self._house.assistant.ledger.exchange(last) if last else None
 
-    def _recollections(self, exchange: Exchange) -> list[Mapping[str, Any]]:
+    def _recollections(self, exchange: Exchange, language: Language) -> list[Mapping[str, Any]]:
         """What the exchange was given, with the questions as they stand in the ledger now."""
         found: list[Mapping[str, Any]] = []
         for recollection in exchange.recollections:
@@ -279,6 +279,6 @@ class Stage:
                 known = self._house.assistant.ledger.exchange(exchange_id).question if exchange_id else None
                 question = known or str(recollection.get("source"))
             except NotFound:
-                question = "(deleted since)"
+                question = text("where.gone", language)
             found.append({**recollection, "question": question})
         return found

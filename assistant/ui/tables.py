@@ -12,6 +12,8 @@ from assistant.ui.markup import act_button
 from memory.records import Adapter, AdapterState, Lesson, LessonEvent, LessonState, Night, NightStatus
 
 STAGES = ("collect", "before", "replay", "train", "after", "decide", "publish")
+PART_OF = {"candidates": "decide", "bisect": "decide"}
+"""Stages that few nights have → the one that they are shown as."""
 SHOWN = 200
 """Rows of a table: a browser should not choke on a year of ratings."""
 
@@ -42,8 +44,8 @@ def _lessons(found: Sequence[Lesson], language: Language, teacher: bool, names: 
             escape(short(one.question)) + _by(one, names),
             _wanted(one, language),
             time(one.created_at),
-            badge(str(one.state)),
-            _life(one),
+            badge(one.state, language),
+            _life(one, language),
             _lesson_buttons(one, language, teacher),
         ]
         for one in found[:SHOWN]
@@ -60,7 +62,7 @@ def versions(found: Sequence[Adapter], language: Language = "en", *, teacher: bo
     rows = [
         [
             f"<b>{escape(one.version)}</b>",
-            badge(str(one.state)),
+            badge(one.state, language),
             time(one.created_at),
             escape(short(one.reason, 240)),
             f"<code title='{escape(one.sha256)}'>{escape(one.sha256[:12])}</code>",
@@ -76,10 +78,11 @@ def versions(found: Sequence[Adapter], language: Language = "en", *, teacher: bo
 
 def progress(night: Night, now: datetime | None = None, language: Language = "en", *, teacher: bool = False) -> str:
     """The stages with the present one marked, a bar, what it says of itself, and how long it may take yet."""
-    at = STAGES.index(night.stage) if night.stage in STAGES else -1
+    here = PART_OF.get(night.stage, night.stage)
+    at = STAGES.index(here) if here in STAGES else -1
     steps = "".join(
         f"<li class='{'done' if i < at else 'now' if i == at else 'to-come'}'"
-        f"{' aria-current=step' if i == at else ''}>{stage}</li>"
+        f"{' aria-current=step' if i == at else ''}>{text(f'stage.{stage}', language)}</li>"
         for i, stage in enumerate(STAGES)
     )
     percent = round(night.progress * 100)
@@ -111,7 +114,7 @@ def nights(found: Sequence[Night], language: Language = "en", *, teacher: bool =
     rows = [
         [
             time(one.ended_at or one.created_at),
-            badge(str(one.status).replace("_", " ")),
+            badge(one.status, language),
             escape(one.adapter or ""),
             escape(short("; ".join(one.reasons), 240)),
             act_button("report", text("nights.report", language), {"id": one.id}) if teacher and one.report else "",
@@ -127,9 +130,15 @@ def short(text: str, limit: int = 120) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 
-def badge(state: str) -> str:
+def badge(state: str, language: Language) -> str:
     """A state as a small label."""
-    return f"<span class='badge {escape(state.replace(' ', '-'))}'>{escape(state)}</span>"
+    name = state.replace("_", " ")
+    return f"<span class='badge {escape(name.replace(' ', '-'))}'>{escape(state_text(name, language))}</span>"
+
+
+def state_text(state: str, language: Language) -> str:
+    """What a state is called."""
+    return text(f"state.{state.replace('_', ' ')}", language)
 
 
 def time(at: datetime) -> str:
@@ -200,14 +209,14 @@ def _wanted(lesson: Lesson, language: Language) -> str:
     return f"<i>{text('lessons.not', language)}</i> {escape(short(lesson.unwanted or ''))}"
 
 
-def _life(lesson: Lesson) -> str:
+def _life(lesson: Lesson, language: Language) -> str:
     now = escape(lesson.reason)
     if len(lesson.events) < 2:
         return now
-    steps = "".join(f"<li>{_event(event)}</li>" for event in lesson.events)
+    steps = "".join(f"<li>{_event(event, language)}</li>" for event in lesson.events)
     return f"<details><summary>{now}</summary><ol>{steps}</ol></details>"
 
 
-def _event(event: LessonEvent) -> str:
-    where = f" in {escape(event.adapter)}" if event.adapter else ""
-    return f"{time(event.at)} <b>{escape(str(event.state))}{where}</b>: {escape(event.reason)}"
+def _event(event: LessonEvent, language: Language) -> str:
+    where = f" ({escape(event.adapter)})" if event.adapter else ""
+    return f"{time(event.at)} <b>{escape(state_text(event.state, language))}{where}</b>: {escape(event.reason)}"

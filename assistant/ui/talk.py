@@ -53,6 +53,8 @@ class Talk:
     temporary: bool = False
     """Nothing of it is kept: it is gone with the page."""
     use: Use = "both"
+    asked: int = 0
+    """Questions that this page has asked: by it the script knows that one was taken."""
 
     @property
     def visible(self) -> tuple[Said, ...]:
@@ -118,12 +120,12 @@ def use_of(remember: bool, train: bool) -> Use:
     return next(use for use, kept in USES.items() if kept == (remember, train))
 
 
-def messages(talk: Talk, *, unfinished: bool = False) -> list[dict[str, str]]:
+def messages(talk: Talk, lang: Language = "en", *, unfinished: bool = False) -> list[dict[str, str]]:
     """What the chat component shows. Always in pairs, so that a thumb's index tells its exchange."""
     shown: list[dict[str, str]] = []
     for said in talk.visible:
         shown.append({"role": "user", "content": literal(said.question)})
-        shown.append({"role": "assistant", "content": literal(said.answer) or "*stopped before the first word*"})
+        shown.append({"role": "assistant", "content": literal(said.answer) or f"*{text('chat.wordless', lang)}*"})
     if unfinished and not talk.said[-1].answer:
         shown[-1]["content"] = "…"
     return shown
@@ -165,6 +167,8 @@ def where_from(exchange: Exchange, recollections: Sequence[Mapping[str, Any]], l
     digest = f" <code>{escape(exchange.adapter_sha256[:12])}</code>" if exchange.adapter_sha256 else ""
     seconds = exchange.timings.get("total_s")
     took = f" · {seconds:.1f} s" if seconds is not None else ""
+    ended = {"stopped": text("where.stopped", lang), "length": text("where.length", lang)}.get(exchange.finish_reason)
+    took += f" · {ended}" if ended else ""
     about = escape(" ".join(exchange.question.split())[:80])
     lines = [
         f"<p class='about'>“{about}”</p><p><b>{escape(version)}</b>{digest} · {escape(exchange.model_id)}{took}</p>"

@@ -15,7 +15,7 @@ from assistant import feedback
 from assistant.review import DECIDABLE
 from assistant.texts import Language, text
 from assistant.ui.shell import HIDDEN, House, Updates, i18n, lang, told, warn
-from assistant.ui.tables import short
+from assistant.ui.tables import short, state_text
 from assistant.ui.talk import Said, Talk
 from memory.accounts import Account, Role
 from memory.errors import NightschoolError
@@ -140,7 +140,7 @@ class Thumbs:
             return gr.HTML(visible=False)
         _, train = ledger.use(ledger.exchange(exchange_id).conversation_id)
         reason = lesson.reason if train or lesson.state not in DECIDABLE else text("use.untrained", language)
-        return gr.HTML(_status(str(lesson.state), reason), visible=True)
+        return gr.HTML(_status(state_text(lesson.state, language), reason), visible=True)
 
 
 def _status(state: str, reason: str) -> str:

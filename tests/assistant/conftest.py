@@ -124,6 +124,13 @@ class Site:
         page.wait_for_selector("#send")
 
     @staticmethod
+    def box_says(page: Any, text: str) -> None:
+        """Wait until that is what stands in the message box. The page's policy lets no `wait_for_function` poll."""
+        from playwright.sync_api import expect
+
+        expect(page.locator("#message textarea")).to_have_value(text, timeout=30_000)
+
+    @staticmethod
     def wait_for(true: Callable[[], Any], *, seconds: float = 10.0) -> None:
         """Until `true()` is, or fail."""
         deadline = time.monotonic() + seconds

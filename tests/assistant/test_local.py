@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -273,6 +274,29 @@ def test_a_stop_while_another_speaks_waits_for_nobody(engine: LocalEngine) -> No
     assert [(piece.text, piece.finish) for piece in waited if piece.finish] == [("", "stopped")]
 
 
+def test_a_prompt_is_not_read_to_its_end_for_who_has_given_up(engine: LocalEngine) -> None:
+    """No part of the model computes after the stop; the engine is free, and reads the next one whole."""
+    from bitsandbytes.nn import Linear4bit
+
+    stop, prompt, parts = Event(), dialogue(*range(50)), []
+
+    def look(part: Any, *_: Any) -> None:
+        parts.append(part)
+        if len(parts) == 5:
+            stop.set()
+
+    layers = linear_layers(engine, Linear4bit)
+    watching = [layer.register_forward_hook(look) for layer in layers]
+    (only,) = engine.generate(prompt, Sampling(8), adapter=None, stop=stop)
+    for one in watching:
+        one.remove()
+    assert (only.text, only.finish, only.prompt_tokens, only.answer_tokens) == ("", "stopped", 53, 0)
+    assert len(parts) == 5 < len(layers)
+    assert len(answer(engine, prompt).split()) == 12
+    with engine.using(None) as model:
+        assert not any(part._forward_pre_hooks for part in model.modules()), "an answer's tokens ask nobody"
+
+
 def test_closing_stops_as_well(engine: LocalEngine) -> None:
     """The engine is free for the next at once, and the stop is seen by whoever holds it."""
     stop = Event()
@@ -529,3 +553,26 @@ def test_quoted_control_tokens_are_text(models_dir: Path) -> None:
     counts = [sum(i in special for i in engine.tokens(prompt)) for prompt in (plain, quoted)]
     assert counts[0] == counts[1] > 0
     assert "Obey" in engine.render(quoted)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("decoder", [False, True])
+def test_the_real_model_puts_a_long_prompt_down(models_dir: Path, *, decoder: bool) -> None:
+    """Of seconds of reading, less than half a second of computing comes after the stop, whoever computes."""
+    engine = LocalEngine(resolve("embedded", models_dir), copies=models_dir / "unpacked")
+    if decoder and (reason := engine.warm()):
+        pytest.skip(reason)
+    prompt: list[Message] = [{"role": "user", "content": "Tell me of the owl and the cat. " * 170}]
+    ids, stop = engine.tokens(prompt), Event()
+    with closing(engine), ThreadPoolExecutor(1) as thread:
+        began = time.process_time()
+        reading = thread.submit(lambda: list(engine.generate(prompt, Sampling(8), adapter=None, stop=stop)))
+        while time.process_time() - began < 0.5:
+            assert not reading.done()
+            time.sleep(0.01)
+        pressed = time.process_time()
+        stop.set()
+        (only,) = reading.result()
+        took = time.process_time() - pressed
+        assert (only.finish, only.prompt_tokens, only.answer_tokens) == ("stopped", len(ids), 0)
+        assert took < 0.5, f"it read on for {took:.2f} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -150,16 +151,79 @@ def test_keys_do_what_they_do_elsewhere(site: Site) -> None:
 
 
 def test_what_was_typed_outlives_a_reload(site: Site) -> None:
-    """In this tab alone; nothing of it is left once it was sent."""
+    """In this tab alone; nothing of it is left once it was answered."""
     page = site.open()
     page.type("#message textarea", "precious words")
     page.reload()
-    page.wait_for_selector("#message textarea")
-    page.wait_for_function("document.querySelector('#message textarea').value === 'precious words'")
-    page.wait_for_timeout(600)
-    page.press("#message textarea", "Enter")
-    page.get_by_test_id("bot").filter(has_text="precious words").wait_for()
+    site.box_says(page, "precious words")
+    site.ask(page, page.input_value("#message textarea"), "precious words")
     assert page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])").find("precious") == -1
+
+
+def test_what_is_typed_while_a_message_is_sent_stays(site: Site) -> None:
+    """The box loses what was sent and nothing else; where there is no answer, both are in it."""
+    page = site.open()
+    site.say(page, "first")
+    page.keyboard.type("second")
+    page.get_by_test_id("bot").filter(has_text="You asked: first").wait_for()
+    page.wait_for_selector("#send")
+    assert page.input_value("#message textarea") == "second"
+
+    def broken(prompt: Any) -> str:
+        site.wait_for(lambda: page_says_third.is_set())
+        raise RuntimeError("out of memory")
+
+    page_says_third, site.engine.script = Event(), broken
+    page.press("#message textarea", "Enter")
+    page.wait_for_selector("#stop")
+    site.box_says(page, "")
+    page.keyboard.type("third")
+    page_says_third.set()
+    page.get_by_text("The answer broke off").wait_for()
+    site.box_says(page, "second\nthird")
+    page.reload()
+    site.box_says(page, "second\nthird")
+
+
+def test_editing_sets_what_was_typed_aside(site: Site) -> None:
+    """It comes back with Escape, and after the edited message was sent; one that fails is still being edited."""
+    site.told("hello")
+    page = site.open(ready=".ns-tools")
+    page.type("#message textarea", "half a thought")
+    tool(page, 0, "Edit the question").click()
+    page.wait_for_selector("#editing")
+    site.box_says(page, "hello")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#editing", state="detached")
+    site.box_says(page, "half a thought")
+    tool(page, 0, "Edit the question").click()
+    page.wait_for_selector("#editing")
+    site.box_says(page, "hello")
+    site.say(page, "  ")
+    page.get_by_text("the message is empty").wait_for()
+    page.wait_for_selector("#editing")
+    site.say(page, "good day")
+    page.locator(".ns-fork").get_by_text("2 / 2").wait_for()
+    site.box_says(page, "half a thought")
+
+
+def test_a_question_that_a_reload_interrupts_is_stored_or_given_back(site: Site) -> None:
+    """Stored with what was said by then, it is not in the box, too; forgotten by a server that died, it is."""
+    site.engine.go_on.clear()
+    page = site.open()
+    site.say(page, "one two three")
+    page.get_by_test_id("bot").filter(has_text="You").wait_for()
+    kept = page.evaluate("sessionStorage.getItem('nightschool typed')")
+    page.goto("about:blank")
+    site.wait_for(lambda: site.assistant.ledger.count_exchanges())
+    page.goto(site.url)
+    page.wait_for_selector(ANSWERS)
+    page.wait_for_selector(".ns-tools")
+    assert page.input_value("#message textarea") == ""
+    other = site.open("/?new")
+    other.evaluate("kept => sessionStorage.setItem('nightschool typed', kept)", kept)
+    other.reload()
+    site.box_says(other, "one two three")
 
 
 def test_a_rating_survives_answering_again_and_another_branch(site: Site) -> None:

@@ -167,7 +167,7 @@ def test_versions_are_compared_and_plotted(site: Site, tmp_path: Path) -> None:
     assert page.locator("#plots .matrix tbody td").all_inner_texts() == ["100%", "", "0%", "100%"]
     press(page, "#versions", "v1", "Compare")
     page.locator("#comparison").get_by_text("v1 beside v2").wait_for()
-    assert "Of 1 questions" in page.inner_text("#comparison")
+    assert "Questions that both were asked: 1." in page.inner_text("#comparison")
     assert "✓ answer 0 of 0" in page.inner_text("#comparison")
     page.locator("#nights tr").last.get_by_role("button", name="Report").click()
     page.locator("#night-report").get_by_text("Report 0").wait_for()

@@ -30,7 +30,7 @@ def test_the_main_path(real: Site) -> None:
     page = real.open(patience=60)
 
     real.say(page, "Write a long story about a lighthouse keeper and her cat.")
-    page.wait_for_function(f"document.querySelector('{ANSWERS}')?.innerText.length > 20")
+    real.wait_for(lambda: len(page.locator(ANSWERS).inner_text()) > 20, seconds=60)
     assert engine._lock.locked()
     seen, pressed = page.inner_text(ANSWERS), real.processor_time()
     page.keyboard.press("Escape")

@@ -87,7 +87,12 @@ def test_twenty_users_at_once_get_only_their_own(site: Site) -> None:
     names = [f"user{n}" for n in range(USERS)]
     people = site.people(Ada=Role.ADMIN, **dict.fromkeys(names, Role.USER))
     site.engine.pause = 0.01
-    pages = {name: site.open(user=name, patience=120) for name in names[:BROWSERS]}
+    pages = {}
+    for name in names[:BROWSERS]:
+        # However many there are, they share the cores that there are.
+        pages[name] = site.open(user=name, patience=120 + 30 * BROWSERS)
+        # A caret that blinks is drawn twice a second, in each of them.
+        pages[name].evaluate("document.activeElement.blur()")
     visitors = {name: Visitor(site, name) for name in names[BROWSERS:]}
     with ThreadPoolExecutor(USERS) as pool:
         for n in range(2):
@@ -182,6 +187,33 @@ def test_a_message_of_any_length_is_told_and_kept(site: Site) -> None:
     assert site.engine.calls == []
 
 
+def test_a_file_of_a_wrong_kind_is_told_by_name_and_nothing_is_lost(site: Site, tmp_path: Path) -> None:
+    """One line, whoever finds out, the browser or the server; what came with it is taken, and typed words stay."""
+    contents = {
+        "picture.png": b"\x89PNG\r\n\x1a\n",
+        "letter.docx": b"PK\x03\x04",
+        "scan.pdf": b"no pdf at all",
+        "latin.txt": b"\xff\xfe\xfa",
+        "owls.TXT": b"Barn owls hunt by sound.",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    page = site.open("/memory", ready="#memory-documents .empty")
+    page.locator("#memory-query").locator("input, textarea").fill("half a thought")
+    page.set_input_files("#memory-files input[type=file]", [str(tmp_path / name) for name in contents])
+    for told in (
+        "Invalid file types: picture.png, letter.docx",
+        "scan.pdf is no PDF that can be read",
+        "latin.txt is no UTF-8 text",
+        "owls.TXT is remembered now",
+    ):
+        page.get_by_text(told).wait_for()
+    page.locator("#memory-documents").get_by_role("cell", name="owls.TXT").wait_for()
+    assert [document.name for document in site.assistant.ledger.documents()] == ["owls.TXT"]
+    assert page.locator("#memory-query").locator("input, textarea").input_value() == "half a thought"
+    assert not [path for path in site.files.rglob("*") if path.is_file() and path.stat().st_size]
+
+
 def test_a_session_that_has_ended_says_so_and_loses_nothing(site: Site) -> None:
     """The page asks to log in again; the draft is there after that, and nothing was said in the meantime."""
     site.people(Ada=Role.ADMIN)
@@ -197,11 +229,13 @@ def test_a_session_that_has_ended_says_so_and_loses_nothing(site: Site) -> None:
     page.fill("input[name=password]", "another long one")
     page.click("button")
     page.wait_for_selector("#message textarea")
-    page.wait_for_function("document.querySelector('#message textarea').value === 'precious words'")
+    site.box_says(page, "precious words")
 
 
 def test_a_server_that_starts_anew_is_told_and_comes_back(context: Any, tmp_path: Path) -> None:
     """While it is away the page says so; when it is there again the page is, too, with what was typed."""
+    from playwright.sync_api import expect
+
     script = Path(__file__).with_name("page_process.py")
 
     def start(port: str = "0") -> tuple[subprocess.Popen[str], str]:
@@ -224,10 +258,7 @@ def test_a_server_that_starts_anew_is_told_and_comes_back(context: Any, tmp_path
         process, again = start(url.rpartition(":")[2])
         assert again == url
         page.wait_for_selector("#gone:not([hidden])", state="detached", timeout=30_000)
-        page.wait_for_function(
-            "document.querySelector('#message textarea')?.value === 'precious words'", timeout=30_000
-        )
-        page.wait_for_timeout(600)
+        expect(page.locator("#message textarea")).to_have_value("precious words", timeout=30_000)
         page.press("#message textarea", "Enter")
         page.get_by_test_id("bot").filter(has_text="precious words").wait_for()
     finally:

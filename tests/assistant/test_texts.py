@@ -11,6 +11,9 @@ import pytest
 import assistant
 from assistant.feedback import REASONS
 from assistant.texts import TEXTS, language, text
+from assistant.ui.tables import STAGES
+from memory.accounts import Role
+from memory.records import AdapterState, LessonState, NightStatus
 
 
 @pytest.mark.parametrize(
@@ -53,4 +56,7 @@ def test_every_text_is_said_and_every_said_one_is_there() -> None:
     said = set(re.findall(r"[\"']([a-z]+\.[a-z.]+)[\"']", code))
     left_over = [key for key in TEXTS if key not in said and not any(key.startswith(start) for start in made)]
     assert left_over == []
+    assert {f"stage.{stage}" for stage in STAGES} <= set(TEXTS)
+    states = [*LessonState, *AdapterState, *NightStatus, *Role]
+    assert {f"state.{state.replace('_', ' ')}" for state in states} <= set(TEXTS)
     assert {f"reason.{reason}" for reasons in REASONS.values() for reason in reasons} <= set(TEXTS)

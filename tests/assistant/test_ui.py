@@ -106,7 +106,7 @@ def test_a_lesson_tells_its_life() -> None:
     lesson = replace(testing.lesson(state=LessonState.VERIFIED, reason="it answers <so>"), events=events)
     html = tables.lessons([lesson])
     assert "queued" in html
-    assert "verified in v7" in html
+    assert "verified (v7)" in html
     assert "<so>" not in html
 
 
@@ -120,7 +120,7 @@ def test_progress_marks_the_present_stage() -> None:
     """Stages before the present one are done; the percentage is of the whole night."""
     night = replace(testing.night(), status=NightStatus.RUNNING, stage="train", progress=0.416, detail="step 3 of 9")
     html = tables.progress(night)
-    assert "<li class='done'>before</li>" in html
+    assert "<li class='done'>exam before</li>" in html
     assert "<li class='now' aria-current=step>train</li>" in html
     assert "42%" in html
     assert "step 3 of 9" in html
@@ -216,7 +216,7 @@ def test_two_versions_are_compared_on_what_both_were_asked() -> None:
     """Where they differ both answers are shown; where they share nothing that is said."""
     found = {"v1": night_report(True), "v2": night_report(False, True)}
     html = reports.compared("v1", "v2", found, "en")
-    assert "Of 1 questions that both were asked, v1 had 1 right and v2 0." in html
+    assert "Questions that both were asked: 1. Right: v1 1, v2 0." in html
     assert "✓ a0True" in html
     assert "✗ a0False" in html
     assert "share no question" in reports.compared("v1", "base", found, "en")
@@ -227,7 +227,7 @@ def test_what_got_worse_is_plotted() -> None:
     exams = [{"tallies": {"control": {"lost": n}, "earlier": {"lost": 0}}} for n in (2, 1)]
     made = [replace(testing.adapter(f"v{2 - n}"), exam=exam) for n, exam in enumerate(exams)]
     svg = reports.worse(made, "en")
-    assert "general questions from 1.00 to 2.00" in svg
+    assert "general questions from 1 to 2" in svg
     assert "earlier lessons" not in svg
     assert reports.worse([testing.adapter()], "en") == ""
 

@@ -301,6 +301,25 @@ def test_a_stop_frees_the_place_at_once(warm: LocalEngine) -> None:
     assert decoder._batcher._blocks.available == decoder._batcher._blocks.count, "no room is lost"
 
 
+def test_a_prompt_is_not_read_to_its_end_for_who_has_given_up(
+    warm: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass reads some tens of its tokens, and after the stop there is none."""
+    runner, stop, passes = decoder_of(warm)._runner, Event(), []
+    run = runner.run
+
+    def counted(rows: Sequence[Any]) -> Any:
+        passes.append(len(rows))
+        if len(passes) == 2:
+            stop.set()
+        return run(rows)
+
+    monkeypatch.setattr(runner, "run", counted)
+    (only,) = warm.generate(dialogue(*range(100)), Sampling(8), adapter=None, stop=stop)
+    assert (only.text, only.finish, only.prompt_tokens, only.answer_tokens) == ("", "stopped", 103, 0)
+    assert passes == [runner.rows] * 2
+
+
 def test_stop_ends_with_the_token_under_way(warm: LocalEngine, plain: LocalEngine) -> None:
     """No further one is computed, and what was said by then has come."""
     *words, last = warm.generate(PROMPTS[0], Sampling(400), adapter=None, stop=After(1 + 5))
