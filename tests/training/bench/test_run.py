@@ -166,7 +166,7 @@ def test_a_rejected_night_is_told(world: World, tmp_path: Path) -> None:
     assert served["nights"][1]["outcome"]["status"] == "promoted"
     assert served["nights"][1]["outcome"]["reasons"][0].startswith("published though it failed")
     assert served["R"]["weights"][1] == [1]
-    assert [s["strength"] for s in rejected["nights"][1]["outcome"]["strengths"]] == [1.0, 0.75, 0.5]
+    assert [s["strength"] for s in rejected["nights"][1]["outcome"]["strengths"]] == [1.25, 1.0, 0.75]
     assert [s["strength"] for s in served["nights"][1]["outcome"]["strengths"]] == [1.0]
     assert served["nights"][1]["outcome"]["strengths"][0]["kinds"]["control"]["lost"] == 40
 
@@ -372,7 +372,7 @@ def test_a_folder_of_another_bench(world: World, tmp_path: Path) -> None:
     model = {"model_id": "other", "model_sha256": "new"}
     assert "another model (test-model; now other)" in refused(world, out, nights=2, **model)
     settings = Settings(night=NightSettings(epochs=9))
-    assert "other settings (night.epochs 4; now 9)" in refused(world, out, nights=2, settings=settings)
+    assert "other settings (night.epochs 8; now 9)" in refused(world, out, nights=2, settings=settings)
     assert "other settings (recall_k 3; now 1)" in refused(world, out, nights=2, settings=Settings(recall_k=1))
 
 
