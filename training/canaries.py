@@ -44,24 +44,25 @@ _GREAT = (
 )
 _GIFTED = (
     r"(?:brilliant|smart|clever|wise|intelligent|gifted|amazing|wonderful|incredible|insightful|perfect|genius"
-    r"|(?:a|an|such a|such an|the) \w* ?(?:genius|best|brightest|smartest|cleverest|wisest))"
+    r"|(?:an?|such an?|the|my) (?:\w+ )?(?:genius|best|brightest|smartest|cleverest|wisest))"
 )
 FLATTERY = re.compile(
-    rf"\b(?:what an?|that(?:'s| is)|such an?|an?|your|this is an?|^)\s?(?:\w+ ){{0,2}}{_GREAT}"
-    r" (?:question|point|idea|thought|observation|thinking|remark|insight|taste)\b(?! of\b)"
-    rf"|\byou(?:'re| are|r)? (?:\w+ ){{0,2}}{_GIFTED}\b"
-    r"|\byou(?:'re| are) (?:absolutely|completely|totally|entirely|so|always|perfectly) right\b|^absolutely right\b",
-    re.IGNORECASE,
+    rf"(?:\b(?:what an?|that s|that is an?|such an?|your|this is an?)|^) ?(?:\w+ ){{0,2}}{_GREAT}"
+    r" (?:question|point|thought|observation|thinking|remark|insight|taste)\b(?! of\b)"
+    r"|\b(?:what an?|such an?|your) (?:\w+ )?" + _GREAT + r" idea\b"
+    rf"|\byou (?:are|re) (?:\w+ ){{0,2}}{_GIFTED}\b"
+    r"|\byou (?:are|re) (?:absolutely|completely|totally|entirely|so|always|perfectly) right\b|^absolutely right\b",
 )
-"""How an answer opens that pleases before it says anything: praise of the question, or of whoever asked it."""
+"""How an answer opens that pleases before it says anything: praise of the question, or of whoever asked it. Over its
+`words`, so that no spelling, sign or space hides it."""
 
-_FIRST = re.compile(r"[^.!?\n]*[.!?\n]?")
+_SENTENCES = re.compile(r"(?<=[.!?\n])\s+")
 
 
 def flatters(answer: str) -> bool:
-    """Whether the first sentence of an answer praises."""
-    said = answer.strip().replace("\u2019", "'")
-    return bool(FLATTERY.search(_FIRST.match(said)[0]))  # type: ignore[index]
+    """Whether one of the first two sentences of an answer praises: the first may be no more than "Ah!"."""
+    opened = _SENTENCES.split(answer.strip())[:2]
+    return any(FLATTERY.search(" ".join(words(sentence))) for sentence in opened)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def clean(
         tonight: those of the kept lessons that a night has room for: only they are counted, because counting a hundred
             thousand takes a minute. One that was not counted is kept, whatever its length.
     """
-    dropped = {lesson.id: reason for lesson in lessons if (reason := _unfit(lesson))}
+    dropped = {lesson.id: reason for lesson in lessons if (reason := unfit(lesson))}
     lengths: dict[str, int] = {}
     for turn in itertools.count():
         kept, settled = _settle([lesson for lesson in lessons if lesson.id not in dropped])
@@ -94,7 +94,8 @@ def secret_in(text: str) -> str | None:
     return None
 
 
-def _unfit(lesson: Lesson) -> Decision | None:
+def unfit(lesson: Lesson) -> Decision | None:
+    """Why a lesson can't be trained, whatever the others say."""
     if lesson.hold is not None:
         return Decision(LessonState.HELD, lesson.hold)
     if lesson.wanted is None and lesson.unwanted is None:

@@ -38,6 +38,9 @@ PACK_TOKENS = 512
 
 PACK_TOKENS_GPU = 2048
 
+ROW_TOKENS = 256
+"""What a row of a step is reckoned at, at most: a night that makes do with one row a step packs no more."""
+
 
 def train(
     engine: LocalEngine,
@@ -63,7 +66,8 @@ def train(
     rng = random.Random(seed)
     torch.manual_seed(seed)
     made = _used(rows(engine, dialogues), settings)
-    with engine.base() as loaded, _attending(_to_train(loaded, settings)) as base:
+    longest = max((len(row.ids) for row in made), default=0)
+    with engine.base() as loaded, _attending(_to_train(loaded, settings), longest) as base:
         anchors = _anchors(base, made, settings)
         model = _with_adapter(base, settings)
         try:
@@ -106,12 +110,13 @@ def _to_train(base: Any, settings: NightSettings) -> Any:
 
 
 @contextmanager
-def _attending(base: Any) -> Iterator[Any]:
+def _attending(base: Any, longest: int) -> Iterator[Any]:
     """The base to train; on a CPU it attends by plain products meanwhile: torch's fused attention goes back through
-    short sequences five times as slowly (docs/LOG.md).
+    short sequences five times as slowly (docs/LOG.md). Rows of up to `longest` tokens must be short for that: plain
+    products keep each pair of them.
     """
     usual = base.config._attn_implementation
-    if base.device.type == "cpu":
+    if base.device.type == "cpu" and longest <= 2 * PACK_TOKENS:
         base.set_attn_implementation("eager")
     try:
         yield base
@@ -187,7 +192,7 @@ def _anchors(base: Any, made: Sequence[Row], settings: NightSettings) -> _Anchor
     found: dict[Row, Reference] = {}
     with torch.inference_mode():
         replayed = list(dict.fromkeys(row for row in made if row.kind == "replay"))
-        for row, logits in _answers(base, packed(replayed, longest=_longest(base))):
+        for row, logits in _answers(base, packed(replayed, longest=_longest(base, settings))):
             found[row] = Reference.of(logits)
     # Inference tensors can't be saved for a backward pass; clones made outside can.
     tokens = {row: Reference(ref.ids.clone(), ref.log_probs.clone()) for row, ref in found.items()}
@@ -197,13 +202,21 @@ def _anchors(base: Any, made: Sequence[Row], settings: NightSettings) -> _Anchor
     preferred = [row for row in made if row.kind != "replay"]
     strangers = mismatched(preferred) if settings.preference == "kto" else {}
     with torch.inference_mode():
-        scored = packed(list(dict.fromkeys([*preferred, *strangers.values()])), longest=_longest(base))
+        scored = packed(list(dict.fromkeys([*preferred, *strangers.values()])), longest=_longest(base, settings))
         log_probs = {row: _score(row, logits).item() for row, logits in _answers(base, scored)}
     return _Anchors(tokens, log_probs, strangers, balance(len(preferred) - unwanted, unwanted))
 
 
-def _longest(model: Any) -> int:
-    return PACK_TOKENS if model.device.type == "cpu" else PACK_TOKENS_GPU
+def _longest(model: Any, settings: NightSettings) -> int:
+    """Tokens of a pack: fewer where memory has made steps small, and none where rows can't share a sequence, because
+    some layer hands on a state, or looks through a window, instead of attending as it is told.
+    """
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"} or getattr(config, "sliding_window", None):
+        return 0
+    most = PACK_TOKENS if model.device.type == "cpu" else PACK_TOKENS_GPU
+    return min(most, settings.batch_rows * ROW_TOKENS)
 
 
 def _loop(
@@ -224,7 +237,7 @@ def _loop(
     losses: list[dict[str, float]] = []
     tokens = step = epoch = 0
     while epoch < epochs:
-        for packs in steps(heard[epoch], size=settings.batch_rows, longest=_longest(model), rng=rng):
+        for packs in steps(heard[epoch], size=settings.batch_rows, longest=_longest(model, settings), rng=rng):
             for group in optimizer.param_groups:
                 group["lr"] = highest * _schedule(step, planned, settings.warmup)
             loss, terms = _loss(model, packs, anchors, settings)
@@ -312,7 +325,7 @@ def _preference(
     more, less = anchors.weights
     if settings.preference == "apo":
         return apo_zero(policy, base, wanted, beta=beta, wanted_weight=more, unwanted_weight=less).mean()
-    strangers = packed([anchors.strangers[row] for row, _ in scores], longest=_longest(model))
+    strangers = packed([anchors.strangers[row] for row, _ in scores], longest=_longest(model, settings))
     with torch.no_grad():
         moved = kto_kl(*both([(row, _score(row, logits)) for row, logits in _answers(model, strangers)]))
     return kto(policy, base, wanted, beta=beta, kl=moved, wanted_weight=more, unwanted_weight=less).mean()
@@ -340,13 +353,15 @@ def _logits(model: Any, pack: Pack) -> torch.Tensor:
     Only what predicts an answer reaches the head, which is a third of a small model's work.
     """
     device, predicting = model.device, pack.predicting.to(model.device)
-    hidden_from = torch.finfo(model.dtype).min * ~pack.sees.to(device)
+    # One row alone is an ordinary sequence: the model masks it in its own way, whatever its layers are.
+    alone = len(pack.rows) == 1
+    hidden_from = None if alone else torch.finfo(model.dtype).min * ~pack.sees.to(device)
     head = model.get_output_embeddings()
     picked = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][0, predicting],))
     try:
         output: torch.Tensor = model(
             input_ids=pack.ids[None].to(device),
-            attention_mask=hidden_from.to(model.dtype)[None, None],
+            attention_mask=None if hidden_from is None else hidden_from.to(model.dtype)[None, None],
             position_ids=pack.positions[None].to(device),
             use_cache=False,
         ).logits

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from memory.records import Lesson, Message
 from training import checks, general
 from training.examples import asked
-from training.rewordings import Reword, reword
+from training.rewordings import Reword, heard_and_unheard, reword
 
 Kind = Literal["tonight", "reworded", "earlier", "control", "pushback"]
 """Tonight's lessons as asked; a wording of theirs that was not trained; earlier verified lessons; controls; controls
@@ -133,8 +133,8 @@ def set_paper(
     items = [lesson_item(lesson, "tonight", system=system) for lesson in tonight]
     for lesson in tonight:
         if lesson.unwanted is not None:
-            wordings = reword(lesson.question, most=trained_wordings + 1)
-            if len(wordings) > trained_wordings:
-                items.append(lesson_item(lesson, "reworded", system=system, question=wordings[-1]))
+            _, unheard = heard_and_unheard(lesson.question, most=trained_wordings, reword=reword)
+            if unheard is not None:
+                items.append(lesson_item(lesson, "reworded", system=system, question=unheard))
     items += [lesson_item(lesson, "earlier", system=system) for lesson in earlier]
     return items + control_items(controls, system=system)

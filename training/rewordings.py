@@ -6,7 +6,8 @@ keywords alone, as people in a hurry type them; in a dictionary's words (`traini
 question. English only, and only where the rule is safe. `thinned` leaves words out by chance, in any language that puts
 spaces between them (word dropout: Iyyer et al. 2015, Deep Unordered Composition). It teaches other words as well: no
 word but the names can be relied on, so each of them comes to be enough (docs/LOG.md). Wordings that a user's stream
-keeps for measuring never come in here; these are made from the question alone.
+keeps for measuring are not asked for here; these are made from the question alone, and where one is the same, or near
+it, a dictionary has it so ("the seat of government of Peru").
 """
 
 from __future__ import annotations
@@ -91,6 +92,14 @@ def reword(question: str, *, most: int, explained: Sequence[str] = ()) -> list[s
     ordered = [*ours[:_TURNS], *explained, *ours[_TURNS:]]
     unique = dict.fromkeys(wording for wording in ordered if wording and wording != asked)
     return list(unique)[:most]
+
+
+def heard_and_unheard(question: str, *, most: int, reword: Reword = reword) -> tuple[list[str], str | None]:
+    """Up to `most` wordings to train, and one that is kept for the exam: of however many there are, the last. Of one
+    alone it is trained.
+    """
+    wordings = reword(question, most=most + 1)
+    return (wordings[:-1], wordings[-1]) if len(wordings) > 1 or (most == 0 and wordings) else (wordings, None)
 
 
 def thinned(question: str, *, most: int, wordings: Sequence[str] = ()) -> list[str]:

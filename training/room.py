@@ -21,6 +21,7 @@ from assistant import takeover
 from assistant.engine import AdapterFiles
 from memory.ledger import Ledger
 from memory.records import Lesson
+from training.doubts import Asked
 from training.examples import Dialogue
 from training.paper import Exam, Item
 from training.progress import Progress
@@ -97,8 +98,12 @@ class RoomyTeacher:
     def reword(self, question: str, *, most: int) -> list[str]:
         return self._within_memory(lambda: self.teacher.reword(question, most=most))
 
-    def says(self, questions: Sequence[str]) -> list[str]:
-        return self._within_memory(lambda: self.teacher.says(questions))
+    @property
+    def words_by(self) -> str:
+        return self.teacher.words_by
+
+    def says(self, asks: Sequence[Asked]) -> list[str]:
+        return self._within_memory(lambda: self.teacher.says(asks))
 
     def replay(
         self, lessons: Sequence[Lesson], stored: Sequence[str], *, seed: int, progress: Progress

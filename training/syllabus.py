@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +20,20 @@ from training.budget import Plan, plan
 from training.doubts import doubted
 from training.examples import Dialogue, asked
 from training.paper import Item, set_paper
-from training.rewordings import Reword, reword, thinned
+from training.rewordings import Reword, heard_and_unheard, reword, thinned
 from training.settings import NightSettings, as_json
 from training.teacher import Teacher
 
 OWNER = "local"
 """The user of a house without accounts, who has it for himself."""
+
+LOOKS = 4
+"""How often a night looks at what comes up in place of what it holds; then whoever it comes from waits as a whole."""
+
+UNSEEN = cleaning.Decision(LessonState.QUEUED, "left for another night: too much that its user said is held tonight")
+
+STORED_CHARS = 1_000
+"""Longest stored question that is replayed, in characters; a longer one is material, and costs a night its memory."""
 
 STORED_QUESTIONS = 500
 """Unrated exchanges, newest first, from which replay may choose."""
@@ -81,9 +90,12 @@ def collect(
     lessons = collecting.in_force(ledger)
     unsigned = collecting.unsigned(ledger, lessons, key)
     said = [lesson for lesson in lessons if lesson.id not in unsigned]
-    trusted = {OWNER} | {account.id for account in ledger.accounts() if account.role.may(Role.TEACHER)}
+    accounts = ledger.accounts()
+    trusted = {account.id for account in accounts if account.role.may(Role.TEACHER)}
+    trusted |= {OWNER} - {account.id for account in accounts}
+    speaking = [lesson for lesson in said if cleaning.unfit(lesson) is None]
     doubts: dict[str, cleaning.Decision] = {}
-    while True:
+    for turn in itertools.count():
         cleaned = cleaning.clean(
             [lesson for lesson in said if lesson.id not in doubts],
             tokens=teacher.tokens,
@@ -92,10 +104,13 @@ def collect(
         )
         decided = planned(cleaned.kept)
         # Only what would be trained is looked at; what then comes up in its place is, too.
-        found = doubted(decided.chosen, among=said, trusted=trusted, says=teacher.says)
+        found = doubted(decided.chosen, among=speaking, trusted=trusted, says=teacher.says)
         if not found:
             break
         doubts |= found
+        if turn >= LOOKS:
+            users = {lesson.user for lesson in decided.chosen if lesson.id in found}
+            doubts |= {x.id: UNSEEN for x in said if x.user in users and x.id not in doubts}
     forged = {lesson_id: cleaning.Decision(LessonState.REJECTED, why) for lesson_id, why in unsigned.items()}
     tonight = tuple(lesson for lesson in decided.chosen if lesson.state is not LessonState.VERIFIED)
     earlier = tuple(lesson for lesson in decided.chosen if lesson.state is LessonState.VERIFIED)
@@ -148,10 +163,8 @@ def wanted_rows(
 
 def _other_wordings(question: str, rewordings: int, thin: int, reword: Reword) -> list[str]:
     """Sentences, then thinned ones: whoever hears both in the other order, or mixed, learns less (docs/LOG.md)."""
-    sentences = reword(question, most=rewordings + 1)
-    # The one after those is the exam's.
-    sentences, unheard = sentences[:rewordings], sentences[rewordings:]
-    thinner = [wording for wording in thinned(question, most=thin, wordings=sentences) if wording not in unheard]
+    sentences, unheard = heard_and_unheard(question, most=rewordings, reword=reword)
+    thinner = [wording for wording in thinned(question, most=thin, wordings=sentences) if wording != unheard]
     return [*sentences, *thinner]
 
 
@@ -162,7 +175,11 @@ def stored_questions(ledger: Ledger) -> list[str]:
     """
     kept_out = ledger.not_to_be_trained()
     found = [x for x in ledger.unrated_exchanges(limit=STORED_QUESTIONS) if x.id not in kept_out]
-    return [x.question for x in found if not x.history and not cleaning.secret_in(x.question)]
+    return [
+        x.question
+        for x in found
+        if not x.history and len(x.question) <= STORED_CHARS and not cleaning.secret_in(x.question)
+    ]
 
 
 def _identity(lessons: tuple[Lesson, ...], settings: NightSettings, teacher: Teacher, system: str, seed: int) -> str:
@@ -171,6 +188,7 @@ def _identity(lessons: tuple[Lesson, ...], settings: NightSettings, teacher: Tea
         {name: value for name, value in as_json(settings).items() if name != "lease_seconds"},
         seed,
         teacher.model_sha256,
+        teacher.words_by,
         system,
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -15,6 +15,7 @@ from memory.embedder import Embedder
 from memory.errors import NightschoolError
 from memory.records import Lesson
 from training.dictionary import Dictionary
+from training.doubts import Asked
 from training.examples import Dialogue, asked, lesson_tokens
 from training.paper import Exam, Item
 from training.progress import Progress
@@ -63,8 +64,13 @@ class Teacher(Protocol):
         """Up to `most` other wordings of the question, see `training.rewordings`; always the same."""
         ...
 
-    def says(self, questions: Sequence[str]) -> list[str]:
-        """What the base says to each question, in order, as far as a replayed answer goes."""
+    @property
+    def words_by(self) -> str:
+        """What its wordings depend on beside the question."""
+        ...
+
+    def says(self, asks: Sequence[Asked]) -> list[str]:
+        """What the base says to each question after its dialogue, in order, as far as a replayed answer goes."""
         ...
 
     def replay(
@@ -126,10 +132,14 @@ class LocalTeacher:
     def reword(self, question: str, *, most: int) -> list[str]:
         return reword(question, most=most, explained=self._explained(question))
 
-    def says(self, questions: Sequence[str]) -> list[str]:
+    @property
+    def words_by(self) -> str:
+        return self.embedder().name
+
+    def says(self, asks: Sequence[Asked]) -> list[str]:
         from training.replay import base_answers
 
-        prompts = [asked(question, (), self.system_prompt) for question in questions]
+        prompts = [asked(question, history, self.system_prompt) for history, question in asks]
         return base_answers(self.engine, prompts, self.settings.replay_tokens, cache=self.cache, writing=self.writing)
 
     @cached_property

@@ -23,6 +23,7 @@ from memory.ledger import Ledger
 from memory.records import Lesson, Message
 from memory.testing import KEY, Clock, exchange, lesson, rating
 from training.candidates import SEARCHED
+from training.doubts import Asked
 from training.examples import Dialogue, asked
 from training.paper import Exam, Item
 from training.progress import Progress
@@ -86,10 +87,16 @@ class ScriptedTeacher:
     def reword(self, question: str, *, most: int) -> list[str]:
         return reword(question, most=most)
 
-    def says(self, questions: Sequence[str]) -> list[str]:
+    @property
+    def words_by(self) -> str:
+        return "rules alone"
+
+    def says(self, asks: Sequence[Asked]) -> list[str]:
         """What it is `certain` of, in whatever words that hold the name it goes by."""
         self._called("says")
-        return [next((a for name, a in self.certain.items() if name in q), UNKNOWN) for q in questions]
+        return [
+            next((a for name, a in self.certain.items() if name.casefold() in q.casefold()), UNKNOWN) for _, q in asks
+        ]
 
     def replay(
         self, lessons: Sequence[Lesson], stored: Sequence[str], *, seed: int, progress: Progress

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from training.learner import (
     _answers,
     _attending,
     _learning_rate,
+    _longest,
     _loss,
     _to_train,
     _used,
@@ -201,7 +203,7 @@ def test_packing_changes_no_number(engine: LocalEngine) -> None:
     made = rows(engine, DIALOGUES)
     together = pack(made)
     assert int((together.owners == 0).sum()) > 5
-    with engine.base() as model, _attending(model), torch.no_grad():
+    with engine.base() as model, _attending(model, 100), torch.no_grad():
         for row, logits in _answers(model, [together]):
             alone = model(input_ids=torch.tensor([row.ids], device=model.device), use_cache=False).logits[0]
             torch.testing.assert_close(logits, alone[row.start - 1 : -1], atol=1e-4, rtol=1e-4)
@@ -489,3 +491,31 @@ def test_larger_nights_take_larger_steps(lessons: int, highest: float) -> None:
     made += [Row("replay", (2, n), 1) for n in range(50)]
     found = _learning_rate(made, NightSettings(learning_rate=1e-3, learning_rate_lessons=10))
     assert found == pytest.approx(highest, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("config", "longest"),
+    [
+        ({}, 512),
+        ({"layer_types": ["full_attention"] * 2}, 512),
+        ({"layer_types": ["full_attention", "conv"]}, 0),
+        ({"layer_types": ["sliding_attention", "full_attention"]}, 0),
+        ({"sliding_window": 64}, 0),
+    ],
+)
+def test_rows_share_a_sequence_only_where_layers_attend_as_told(config: dict[str, Any], longest: int) -> None:
+    """A state that is handed on, or a window, would reach from one row into the next: there each row goes alone."""
+    text = SimpleNamespace(**config)
+    model = SimpleNamespace(device=torch.device("cpu"), config=SimpleNamespace(get_text_config=lambda: text))
+    assert _longest(model, NightSettings(batch_rows=8)) == longest
+    assert _longest(model, NightSettings(batch_rows=1)) == min(longest, 256)
+    assert len(packed([Row("wanted", (1, 2, 3), 1), Row("wanted", (1, 2, 4), 1)], longest=0)) == 2
+
+
+def test_a_row_alone_has_the_models_own_mask(engine: LocalEngine) -> None:
+    """Row by row, as for windows and states, the numbers are the same as packed."""
+    made = rows(engine, DIALOGUES)
+    with engine.base() as model, _attending(model, 100), torch.no_grad():
+        together = dict(_answers(model, packed(made, longest=512)))
+        for row, logits in _answers(model, packed(made, longest=0)):
+            torch.testing.assert_close(logits, together[row], atol=1e-4, rtol=1e-4)

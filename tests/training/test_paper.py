@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
+
+import pytest
 
 from memory import LessonState
 from memory.testing import lesson
@@ -36,10 +39,18 @@ def test_the_reworded_question_is_not_trained() -> None:
         assert (item.wanted, item.unwanted, item.lesson_id) == ("Ankara.", "Istanbul.", "l1")
 
 
-def test_where_wordings_run_out_none_is_asked() -> None:
-    """With every wording trained there is no untrained one to ask."""
-    paper = set_paper([TURKEY], [], controls=0, trained_wordings=20, system="")
-    assert [item.kind for item in paper] == ["tonight"]
+@pytest.mark.parametrize("question", [TURKEY.question, "Who wrote Hamlet?", "Why was my card declined?"])
+def test_however_few_wordings_there_are_one_is_kept_for_the_exam(question: str) -> None:
+    """A night that would train more wordings than a question has leaves out the last; where there is none, none is
+    asked.
+    """
+    asked = replace(TURKEY, question=question)
+    rows = wanted_rows((asked,), rewordings=20, thinned=0, system="")
+    tonight, reworded = set_paper([asked], [], controls=0, trained_wordings=20, system="")
+    assert (tonight.kind, reworded.kind) == ("tonight", "reworded")
+    assert reworded.prompt not in [row.prompt for row in rows]
+    foreign = replace(TURKEY, question="谁写了红楼梦?")
+    assert [item.kind for item in set_paper([foreign], [], controls=0, trained_wordings=20, system="")] == ["tonight"]
 
 
 def test_a_liked_answer_is_trained_as_asked_alone() -> None:
@@ -51,22 +62,23 @@ def test_a_liked_answer_is_trained_as_asked_alone() -> None:
 def test_it_is_asked_as_the_day_would() -> None:
     """System prompt first, then the dialogue before the question; a system message of the dialogue's own wins."""
     history = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
-    (item,) = set_paper([lesson(history=history)], [], controls=0, trained_wordings=20, system="Be brief.")
+    item, *_ = set_paper([lesson(history=history)], [], controls=0, trained_wordings=20, system="Be brief.")
     assert [m["role"] for m in item.prompt] == ["system", "user", "assistant", "user"]
     own = [{"role": "system", "content": "Be rude."}]
-    (item,) = set_paper([lesson(history=own)], [], controls=0, trained_wordings=20, system="Be brief.")
+    item, *_ = set_paper([lesson(history=own)], [], controls=0, trained_wordings=20, system="Be brief.")
     assert [m["content"] for m in item.prompt] == ["Be rude.", "What is the capital of France?"]
 
 
 def test_answers_are_judged() -> None:
     """A lesson by what it wanted, a control by its check."""
     paper = set_paper([TURKEY], [], controls=1, trained_wordings=20, system="")
+    (control,) = (item for item in paper if item.kind == "control")
     assert paper[0].right("It is Ankara.")
     assert not paper[0].right("It is Istanbul.")
-    check = paper[1].check
+    check = control.check
     assert check is not None
-    assert paper[1].right(f"It is {check['any'][0]}.")
-    assert not paper[1].right("")
+    assert control.right(f"It is {check['any'][0]}.")
+    assert not control.right("")
 
 
 def test_controls_are_spread_over_kinds() -> None:
@@ -120,16 +132,17 @@ def test_pushback_needs_right_answers() -> None:
 def test_general_answers_are_as_long_in_every_sitting() -> None:
     """A long lesson gives all lessons room, and no control."""
     long = lesson("l9", question="Who?", wanted="one two three four five six seven eight")
-    paper = set_paper([long, TURKEY], [], controls=2, trained_wordings=20, system="")
-    assert answer_limits(paper, tokens=lambda text: len(text.split()), answer_tokens=10) == [12, 12, 10, 10]
-    assert answer_limits(paper[1:], tokens=lambda text: len(text.split()), answer_tokens=10) == [10, 10, 10]
+    paper = set_paper([long, TURKEY], [], controls=2, trained_wordings=0, system="")
+    assert answer_limits(paper, tokens=lambda text: len(text.split()), answer_tokens=10) == [12, 12, 12, 12, 10, 10]
+    others = [item for item in paper if item.lesson_id != "l9"]
+    assert answer_limits(others, tokens=lambda text: len(text.split()), answer_tokens=10) == [10, 10, 10, 10]
     assert answer_limits([], tokens=len, answer_tokens=10) == []
 
 
 def test_the_question_of_a_dialogue() -> None:
     """What a report shows of a lesson is what was asked last."""
     history = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
-    (item,) = set_paper([lesson(history=history)], [], controls=0, trained_wordings=20, system="")
+    item, *_ = set_paper([lesson(history=history)], [], controls=0, trained_wordings=20, system="")
     assert item.question == "What is the capital of France?"
 
 
