@@ -46,23 +46,26 @@ class Throttle:
     _failed: dict[str, list[datetime]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
-    def check(self, *whats: str) -> None:
-        """Raises: NotAllowed (429) where any of them has failed too often lately."""
+    def begin(self, *whats: str) -> None:
+        """A try, which counts as failed until it has `succeeded`: many at once are no more than many one after another.
+
+        Raises: NotAllowed (429) where any of them has failed too often lately.
+        """
         with self._lock:
             since = self.clock() - self.per
             self._failed = {w: kept for w, at in self._failed.items() if (kept := [a for a in at if a > since])}
             if any(len(self._failed.get(what, ())) >= self.tries for what in whats):
                 minutes = round(self.per.total_seconds() / 60)
                 raise NotAllowed(f"too many wrong passwords: wait {minutes} minutes and try again", status=429)
-
-    def failed(self, *whats: str) -> None:
-        with self._lock:
             for what in whats:
                 self._failed.setdefault(what, []).append(self.clock())
 
-    def succeeded(self, what: str) -> None:
+    def succeeded(self, what: str, *others: str) -> None:
+        """Forget what failed of `what`, and of the others this try alone."""
         with self._lock:
             self._failed.pop(what, None)
+            for other in others:
+                del self._failed.get(other, [])[-1:]
 
 
 class Accounts:
@@ -116,14 +119,13 @@ class Accounts:
     def log_in(self, name: str, password: str, *, address: str) -> str:
         """The secret of a new session. Raises: NotAllowed."""
         by_name, by_address = f"name {name.strip().casefold()[:64]}", f"address {address}"
-        self._throttle.check(by_name, by_address)
+        self._throttle.begin(by_name, by_address)
         found = self._ledger.password_hash(name)
         known = found[1] if found else self._nobody
         if not self._is_password(known, password) or found is None:
-            self._throttle.failed(by_name, by_address)
             self._note(name[:64], "log-in refused", f"from {address}")
             raise NotAllowed("the name or the password is wrong", status=401)
-        self._throttle.succeeded(by_name)
+        self._throttle.succeeded(by_name, by_address)
         account = found[0]
         if self._hasher.check_needs_rehash(known):
             self._ledger.set_password(account.id, self._hasher.hash(password), self._deed(account, "hash renewed"))
@@ -171,11 +173,11 @@ class Accounts:
     def change_password(self, account: Account, old: str, new: str) -> None:
         """By the account itself. Raises: NotAllowed when `old` is not its password; BadInput."""
         what = f"name {account.name.casefold()}"
-        self._throttle.check(what)
+        self._throttle.begin(what)
         found = self._ledger.password_hash(account.name)
         if found is None or not self._is_password(found[1], old):
-            self._throttle.failed(what)
             raise NotAllowed("the old password is wrong")
+        self._throttle.succeeded(what)
         self.set_password(account.id, new, by=account.name)
 
     def remove(self, account_id: str, *, by: str) -> None:

@@ -196,19 +196,17 @@ class LocalEngine:
         ids = self.tokens(prompt)
         request = self._begin(ids, sampling, adapter, stop)
         if request is not None:
-            try:
+            with _stopped_where_left(stop):
                 ends = self.end_ids
                 yield from pieces(iter(request), self._tokenizer, prompt_tokens=len(ids), ends=ends, stop=stop)
-            finally:
-                stop.set()
             return
         stream = Stream(self.tokenizer, stop)
         worker = threading.Thread(target=self._answer, args=(ids, sampling, adapter, stream), daemon=True)
         worker.start()
         try:
-            yield from stream
+            with _stopped_where_left(stop):
+                yield from stream
         finally:
-            stream.stop.set()
             worker.join()
 
     def _begin(
@@ -331,3 +329,15 @@ class LocalEngine:
         configured = self._switch.model.generation_config.eos_token_id
         several = configured if isinstance(configured, list) else [configured]
         return [i for i in dict.fromkeys([self._tokenizer.eos_token_id, *several]) if i is not None]
+
+
+@contextmanager
+def _stopped_where_left(stop: threading.Event) -> Iterator[None]:
+    """Sets `stop` where an answer is left before its end; one that ends by itself stops nothing that its asker does
+    next with the same event.
+    """
+    try:
+        yield
+    except BaseException:
+        stop.set()
+        raise

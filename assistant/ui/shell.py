@@ -32,9 +32,12 @@ PAGES = {"chat": "./", "history": "./history", "memory": "./memory", "learning":
 HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """How every handler is wired: no endpoint is offered to API clients, which have the HTTP routes."""
 
+CHINESE = ("zh", "zh-CN", "zh-TW", "zh-HK", "zh-MO", "zh-SG", "zh-Hans", "zh-Hant", "zh-Hans-CN", "zh-Hant-TW")
+"""Gradio knows a language by the whole tag that a browser names."""
+
 i18n = gr.I18n(
     en={key: said[0] for key, said in TEXTS.items()},
-    **{tag: {key: said[1] for key, said in TEXTS.items()} for tag in ("zh", "zh-CN", "zh-TW")},
+    **{tag: {key: said[1] for key, said in TEXTS.items()} for tag in CHINESE},
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -96,6 +97,21 @@ def test_wrong_passwords_tell_nothing_and_are_counted(accounts: Accounts, clock:
     assert refused.value.status == 429
     clock.tick(timedelta(minutes=15).total_seconds())
     accounts.log_in("Ada", PASSWORD, address="there")
+
+
+def test_guesses_at_once_are_no_more_than_one_after_another(accounts: Accounts) -> None:
+    """Of thirty in the same moment as many are looked at as of thirty in a row; who gets in is not counted."""
+    accounts.add("Ada", PASSWORD, Role.ADMIN, by="test")
+    for _ in range(2 * TRIES):
+        accounts.log_in("Ada", PASSWORD, address="here")
+
+    def guess(_: int) -> int:
+        with pytest.raises(NotAllowed) as refused:
+            accounts.log_in("Ada", "wrong", address="there")
+        return refused.value.status
+
+    with ThreadPoolExecutor(30) as pool:
+        assert sorted(pool.map(guess, range(30))) == [401] * TRIES + [429] * (30 - TRIES)
 
 
 def test_guessing_from_elsewhere_holds_up_one_name_alone(accounts: Accounts) -> None:

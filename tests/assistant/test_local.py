@@ -297,6 +297,15 @@ def test_a_prompt_is_not_read_to_its_end_for_who_has_given_up(engine: LocalEngin
         assert not any(part._forward_pre_hooks for part in model.modules()), "an answer's tokens ask nobody"
 
 
+def test_an_answer_that_ends_stops_nothing(engine: LocalEngine) -> None:
+    """Whoever asks twice with one stop, as a blind comparison does, is heard twice."""
+    stop = Event()
+    for _ in range(2):
+        said = list(engine.generate(PROMPTS[0], Sampling(4), adapter=None, stop=stop))
+        assert said[-1].answer_tokens > 0
+        assert not stop.is_set()
+
+
 def test_closing_stops_as_well(engine: LocalEngine) -> None:
     """The engine is free for the next at once, and the stop is seen by whoever holds it."""
     stop = Event()

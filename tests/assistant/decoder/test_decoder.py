@@ -335,6 +335,15 @@ def test_a_stop_before_the_start_computes_nothing(warm: LocalEngine) -> None:
     assert (only.text, only.finish, only.answer_tokens) == ("", "stopped", 0)
 
 
+def test_an_answer_that_ends_stops_nothing(warm: LocalEngine) -> None:
+    """Whoever asks twice with one stop, as a blind comparison does, is heard twice."""
+    stop = Event()
+    for _ in range(2):
+        said = list(warm.generate(PROMPTS[0], Sampling(4), adapter=None, stop=stop))
+        assert said[-1].answer_tokens > 0
+        assert not stop.is_set()
+
+
 def test_a_reader_that_leaves_frees_its_place(warm: LocalEngine) -> None:
     """The iterator is closed, and the next pass is without it."""
     stop = Event()
