@@ -338,6 +338,6 @@ def _stopped_where_left(stop: threading.Event) -> Iterator[None]:
     """
     try:
         yield
-    except BaseException:
+    except BaseException:  # a reader that leaves is a GeneratorExit, and Ctrl-C must free the engine, too
         stop.set()
         raise
