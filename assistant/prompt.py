@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from memory.errors import TooLong
 from memory.records import Message, Recollection
@@ -48,7 +49,8 @@ def build(
     """The prompt for `question` in at most `budget` tokens.
 
     The question always stands whole, behind the system message. Recollections come next, best first, as far as
-    `recall_share` of the budget carries; then the history, newest first, in whole exchanges.
+    `recall_share` of the budget carries; then the history, newest first, in whole exchanges. What stands in the
+    history that found room is not recalled beside it, unless it was corrected since.
 
     Raises:
         TooLong: the question is over the budget, alone or with the system message.
@@ -86,6 +88,19 @@ def build(
             break
         kept = longer
         left_out -= 1
+    said = {(one["content"], other["content"]) for one, other in pairwise(kept)}
+    news = [r for r in recollections if r.corrected or (r.question, r.answer) not in said]
+    if len(news) < len(recollections):
+        # Said a second time beside the dialogue, it tells a small model that something is wrong with it.
+        return build(
+            question,
+            count=count,
+            budget=budget,
+            history=history,
+            recollections=news,
+            recall_share=recall_share,
+            system=system,
+        )
     messages = (*head, *kept, *ask)
     return Prompt(messages, tuple(used), count(messages), left_out)
 

@@ -185,3 +185,18 @@ def test_a_correction_that_fits_best_is_handed_over_as_the_answer() -> None:
     (user,) = build("now", count=words, budget=200, recollections=[third, best]).messages
     assert user["content"].endswith("\n\nnow")
     assert f"{best.question} {best.answer}" in user["content"]
+
+
+def test_what_the_dialogue_says_is_not_recalled_beside_it() -> None:
+    """Once is enough for what found room; what did not, and what was corrected since, is recalled."""
+    one = recollection("owl")
+    history: list[Message] = [{"role": "user", "content": one.question}, {"role": "assistant", "content": one.answer}]
+
+    def recalled(*found: Recollection, budget: int = 1000) -> list[str | None]:
+        built = build("And now?", count=words, budget=budget, history=history, recollections=found, recall_share=0.8)
+        return [r.exchange_id for r in built.used]
+
+    assert recalled(one, recollection("cat")) == ["cat"]
+    assert recalled(replace(one, corrected=True)) == ["owl"]
+    assert recalled(replace(one, question="Another?")) == ["owl"]
+    assert recalled(one, budget=20) == ["owl"]

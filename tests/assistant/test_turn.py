@@ -61,7 +61,8 @@ def test_events_come_in_order(assistant: Assistant) -> None:
 
 def test_an_exchange_is_stored_with_all_that_made_it(assistant: Assistant) -> None:
     """What the ledger gives back is what the last event said, and its signature is this assistant's."""
-    one = said(assistant, Ask("Who wrote Emma?", conversation_id="c1")).exchange
+    known = said(assistant, "Who wrote Emma?").exchange
+    one = said(assistant, Ask("Does rain fall?", conversation_id="c1")).exchange
     ask = Ask("Who wrote Emma, again?", conversation_id="c1", parent_id=one.id, sampling=Sampling(3, 0.5, 0.9, 7))
     two = said(assistant, ask)
     stored = assistant.ledger.exchange(two.exchange.id)
@@ -69,7 +70,7 @@ def test_an_exchange_is_stored_with_all_that_made_it(assistant: Assistant) -> No
     assert (stored.question, stored.answer) == ("Who wrote Emma, again?", "You asked: On")
     assert [m["content"] for m in stored.history] == [one.question, one.answer]
     assert (stored.model_id, stored.adapter, stored.adapter_sha256) == ("test-model", BASE, None)
-    assert [r["exchange_id"] for r in stored.recollections] == [one.id]
+    assert [r["exchange_id"] for r in stored.recollections] == [known.id]
     assert stored.sampling == {"max_tokens": 3, "temperature": 0.5, "top_p": 0.9, "seed": 7}
     assert stored.finish_reason == "length"
     assert stored.created_at == nouns.NOON
