@@ -113,12 +113,12 @@ class LocalEngine:
         with self._warming:
             if self._decoder:
                 return None
-            reason = "it was closed" if self._closed else self._refusal or why_not()
+            reason = "it was closed" if self._closed else self._refusal or why_not(self._switch.model.device.type)
             if reason and reason == self._refusal:
                 return reason
             if reason is None:
                 from assistant.decoder.decoder import Decoder
-                from assistant.decoder.packing import NotPacked
+                from assistant.decoder.shape import NotPacked
 
                 try:
                     # Answers go on meanwhile: it reads the weights, which no adapter changes.

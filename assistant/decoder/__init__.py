@@ -1,19 +1,25 @@
-"""A decoder of our own for CPUs: the very NF4 values, float32 arithmetic, and answers of many users computed together.
+"""A decoder of our own: the very NF4 values, and answers of many users computed together.
 
-`transformers` reads the model; this reads its weights out of the modules, packs them four bits each, and computes the
-tokens of all answers under way in one pass over the weights. What it can't read (another architecture, another machine)
-it refuses with a reason, and transformers serves.
+`transformers` reads the model; this reads its weights out of the modules and computes the tokens of all answers under
+way in one pass over the weights: on a CPU in float32, on a card in bfloat16 with sums in float32. What it can't read
+(another architecture, another machine) it refuses with a reason, and transformers serves.
+
+    shape.py      what a model must look like
+    blocks.py     keys and values in blocks of sixteen tokens, found again by what was read
+    rows.py       what a pass is made of, and what computes one
+    batcher.py    who is computed next: join, step, leave
+    decoder.py    all of it behind three calls
+    cuda/         passes on an NVIDIA card
+
+On a CPU:
 
     compiled.py   where compiled code is kept
     vectors.py    products of packed weights, in LLVM instructions that numba compiles on the machine
     packing.py    a transformers model → its weights as the products want them, or why not
     lora.py       an adapter's folder → the same
     forward.py    tokens of any conversations → their logits: the compiled pass
-    runner.py     the pass with its weights, blocks and threads
-    blocks.py     keys and values in blocks of sixteen tokens, found again by what was read
     choice.py     logits → the next token
-    batcher.py    who is computed next: join, step, leave
-    decoder.py    all of it behind three calls
+    runner.py     the pass with its weights, blocks and threads
 """
 
 from __future__ import annotations
@@ -22,8 +28,12 @@ import platform
 import sys
 
 
-def why_not() -> str | None:
-    """Why this machine can't run it, or None where it can. Asked before anything heavy is imported."""
+def why_not(device: str = "cpu") -> str | None:
+    """Why this machine can't run it on such a device (torch's kinds), or None where it can."""
+    if device == "cuda":
+        from assistant.decoder import cuda
+
+        return cuda.why_not()
     if sys.platform == "win32" or platform.machine().lower() not in {"x86_64", "amd64"}:
         return "the decoder of our own is made for x86-64, under Linux or macOS"
     try:

@@ -13,38 +13,16 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
 from assistant.decoder.blocks import Blocks, Held
-from assistant.decoder.choice import choose, sharpen
-from assistant.decoder.lora import PackedAdapter
-from assistant.decoder.packing import Floats, PackedModel
-from assistant.decoder.runner import Row
+from assistant.decoder.rows import Pick, Row, Runs
 from assistant.engine import Sampling
 
 ENDED = None
 """Last in a request's stream where nothing went wrong."""
-
-
-class Runs(Protocol):
-    """What computes rows: `assistant.decoder.runner.Runner`, or a test's."""
-
-    rows: int
-    model: PackedModel
-
-    def run(self, rows: Sequence[Row]) -> tuple[Floats, Floats]:
-        """See `Runner.run`."""
-        ...
-
-    def copy(self, block: int, to: int) -> None:
-        """See `Runner.copy`."""
-        ...
-
-    def forget(self) -> None:
-        """See `Runner.forget`."""
-        ...
 
 
 @dataclass(eq=False)
@@ -53,6 +31,7 @@ class Request:
 
     Args:
         prompt: its tokens, at least one.
+        adapter: as `Runs.adapter` made it; None: the base.
         root: what its keys and values belong to: the adapter's hash, or None for the base.
         ends: the tokens that end an answer.
         stop: ends it when it is set.
@@ -60,7 +39,7 @@ class Request:
 
     prompt: Sequence[int]
     sampling: Sampling
-    adapter: PackedAdapter | None
+    adapter: Any
     root: str | None
     ends: frozenset[int]
     stop: threading.Event
@@ -173,8 +152,9 @@ class Batcher:
         self._leave()
         self._join()
         if rows := self._schedule():
-            logits, hidden = self._runner.run([row for _, row in rows])
-            self._absorb([request for request, _ in rows], [row for _, row in rows], logits, hidden)
+            picks = [Pick(request.sampling, request.dice) for request, row in rows if row.wanted]
+            tokens = self._runner.next_tokens([row for _, row in rows], picks)
+            self._absorb([request for request, _ in rows], [row for _, row in rows], tokens)
 
     def _leave(self) -> None:
         for group in (self._running, self._waiting):
@@ -246,15 +226,13 @@ class Batcher:
             self._runner.copy(block, held.blocks[held.named])
         request.computed = held.named * 16 + tokens
 
-    def _absorb(self, requests: Sequence[Request], rows: Sequence[Row], logits: Floats, hidden: Floats) -> None:
-        place = 0
+    def _absorb(self, requests: Sequence[Request], rows: Sequence[Row], tokens: Sequence[int]) -> None:
+        chosen = iter(tokens)
         for request, row in zip(requests, rows, strict=True):
             request.computed = row.position + 1
             if not row.wanted:
                 continue
-            sharpen(logits[place], hidden[place], self._runner.model, request.sampling)
-            token = choose(logits[place], request.sampling, request.dice)
-            place += 1
+            token = next(chosen)
             request.read.append(token)
             request.tokens.put(token)
             if token in request.ends or request.answered == request.sampling.max_tokens:

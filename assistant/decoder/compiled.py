@@ -14,7 +14,7 @@ import numba
 import platformdirs
 from filelock import FileLock, Timeout
 
-SOURCES = ("compiled.py", "forward.py", "packing.py", "vectors.py")
+SOURCES = ("compiled.py", "forward.py", "packing.py", "shape.py", "vectors.py")
 """What is compiled."""
 
 KEPT = 3

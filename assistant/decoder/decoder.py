@@ -15,10 +15,14 @@ from assistant.adapters import check_adapter
 from assistant.decoder.batcher import Batcher, Request
 from assistant.decoder.blocks import TOKENS, Blocks
 from assistant.decoder.compiled import one_process
-from assistant.decoder.lora import PackedAdapter, pack_adapter
-from assistant.decoder.packing import NotPacked, pack
-from assistant.decoder.runner import Row, Runner
+from assistant.decoder.packing import pack
+from assistant.decoder.rows import Row, Runs
+from assistant.decoder.runner import Runner
+from assistant.decoder.shape import NotPacked
 from assistant.engine import AdapterFiles, Sampling
+
+Alone = Callable[[None], AbstractContextManager[Any]]
+"""(None) → the base, for the caller alone while the context lasts: what a runner is compared with."""
 
 ROWS = 32
 """Of a pass: what a thread computes in about a twentieth of a second, so that nobody waits long for a long prompt."""
@@ -31,8 +35,16 @@ a quarter of what it has.
 ADAPTERS_KEPT = 4
 """Versions that are kept packed beside those that answer."""
 
+KEPT_BYTES_OF_A_CARD = 2**34
+"""For keys and values on a card at most; of one with less than twice that free, half of it."""
+
 LOGITS_OFF = 1e-4
 """How far logits may be from those of transformers, relative to the largest: float32 sums in another order."""
+
+LOGITS_OFF_ON_A_CARD = 5e-2
+"""The same where both round to bfloat16 between their sums, transformers more often than we: each is about half of
+this off what float32 gives.
+"""
 
 
 class Decoder:
@@ -40,33 +52,19 @@ class Decoder:
 
     Args:
         model: loaded; with PEFT's layers in it or without. Only its weights are read.
-        alone: (None) → the base, for the caller alone while the context lasts: what it is compared with.
+        alone: the model, while nobody else computes with it.
         ends: the tokens that end an answer.
         at_once: answers that are computed together.
 
     Raises: NotPacked: this model or machine is none for it, and why.
     """
 
-    def __init__(
-        self, model: Any, ends: Sequence[int], *, at_once: int, alone: Callable[[None], AbstractContextManager[Any]]
-    ) -> None:
-        if model.device.type != "cpu":
-            raise NotPacked("the model is on a GPU")
-        with one_process():
-            self._model = pack(model)
-            blocks = max(2, min(KEPT_BYTES, _free_bytes() // 4) // Runner.block_bytes(self._model))
-            runner = Runner(self._model, blocks=blocks, rows=ROWS, threads=_threads())
-            # Once beforehand: compiling takes seconds, in which nobody shall wait for the model.
-            runner.run([Row(0, 0, (0,), None, True)])
-        with alone(None) as base:
-            off = _off(runner, base)
-        if not off <= LOGITS_OFF:
-            runner.close()
-            raise NotPacked(f"its logits are {off:.1e} off those of transformers")
-        self._runner = runner
-        self._batcher = Batcher(runner, Blocks(blocks), most=at_once)
+    def __init__(self, model: Any, ends: Sequence[int], *, at_once: int, alone: Alone) -> None:
+        self._runner = (_on_a_card if model.device.type == "cuda" else _on_a_cpu)(model, alone)
+        self._model = self._runner.model
+        self._batcher = Batcher(self._runner, Blocks(self._runner.blocks), most=at_once)
         self._ends = frozenset(ends)
-        self._adapters: OrderedDict[str, PackedAdapter | NotPacked] = OrderedDict()
+        self._adapters: OrderedDict[str, Any] = OrderedDict()
         self._lock = threading.Lock()
         self._packing = threading.Lock()
 
@@ -103,7 +101,7 @@ class Decoder:
         self._batcher.close()
         self._runner.close()
 
-    def _packed(self, adapter: AdapterFiles) -> PackedAdapter:
+    def _packed(self, adapter: AdapterFiles) -> Any:
         """By its weights: two versions can have the same. Packed in the asker's thread, while others are answered."""
         found = self._known(adapter.sha256)
         if found is None:
@@ -113,7 +111,7 @@ class Decoder:
                 if found is None:
                     check_adapter(adapter)
                     try:
-                        found = pack_adapter(adapter.path, self._model)
+                        found = self._runner.adapter(adapter.path)
                     except NotPacked as error:
                         # Kept too: many prompts with it are refused at once, and not one by one.
                         found = error
@@ -125,11 +123,56 @@ class Decoder:
             raise found
         return found
 
-    def _known(self, sha256: str) -> PackedAdapter | NotPacked | None:
+    def _known(self, sha256: str) -> Any:
         with self._lock:
             if sha256 in self._adapters:
                 self._adapters.move_to_end(sha256)
             return self._adapters.get(sha256)
+
+
+def _on_a_cpu(model: Any, alone: Alone) -> Runs:
+    with one_process():
+        packed = pack(model)
+        blocks = max(2, min(KEPT_BYTES, _free_bytes() // 4) // Runner.block_bytes(packed))
+        runner = Runner(packed, blocks=blocks, rows=ROWS, threads=_threads())
+        # Once beforehand: compiling takes seconds, in which nobody shall wait for the model.
+        runner.run([Row(0, 0, (0,), None, True)])
+
+    def found(rows: Sequence[Row]) -> Any:
+        _, hidden = runner.run(rows)
+        return hidden @ packed.exact_head.T
+
+    _compare(runner, found, alone, LOGITS_OFF)
+    return runner
+
+
+def _on_a_card(model: Any, alone: Alone) -> Runs:
+    import torch
+
+    from assistant.decoder.cuda.runner import CudaRunner
+    from assistant.decoder.cuda.weights import read
+
+    packed = read(model)
+    free, _ = torch.cuda.mem_get_info(model.device)
+    blocks = max(2, min(KEPT_BYTES_OF_A_CARD, free // 2) // CudaRunner.block_bytes(packed))
+    runner = CudaRunner(packed, blocks=blocks)
+    _compare(runner, lambda rows: runner.logits(rows).cpu().numpy(), alone, LOGITS_OFF_ON_A_CARD)
+    return runner
+
+
+def _compare(runner: Runs, logits: Callable[[Sequence[Row]], Any], alone: Alone, most: float) -> None:
+    """Raises: NotPacked: its logits are not those of transformers, over a few tokens of any text."""
+    import torch
+
+    shape = runner.model
+    ids = [(7 * i * i + 3) % shape.vocabulary for i in range(min(TOKENS + 4, shape.positions))]
+    with alone(None) as model, torch.inference_mode():
+        expected = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float().cpu().numpy()
+    found = logits([Row(token, place, [0, 1], None, True) for place, token in enumerate(ids)])
+    off = float(np.abs(found - expected).max() / np.abs(expected).max())
+    if not off <= most:
+        runner.close()
+        raise NotPacked(f"its logits are {off:.1e} off those of transformers")
 
 
 def _threads() -> int:
@@ -146,16 +189,3 @@ def _free_bytes() -> int:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
         return 4 * KEPT_BYTES
-
-
-def _off(runner: Runner, model: Any) -> float:
-    """How far the runner's logits are from the model's, relative to the largest, over a few tokens of any text."""
-    import torch
-
-    packed = runner.model
-    ids = [(7 * i * i + 3) % packed.vocabulary for i in range(min(TOKENS + 4, packed.positions))]
-    with torch.inference_mode():
-        expected = model(input_ids=torch.tensor([ids])).logits[0].float().numpy()
-    _, hidden = runner.run([Row(token, place, (0, 1), None, True) for place, token in enumerate(ids)])
-    found = hidden @ packed.exact_head.T
-    return float(np.abs(found - expected).max() / np.abs(expected).max())

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assistant.decoder.packing import FUSED, PARTS, Floats, NotPacked, PackedModel
+from assistant.decoder.packing import Floats, PackedModel
+from assistant.decoder.shape import FUSED, PARTS, NotPacked, Shape
 from assistant.decoder.vectors import LANES
 
 WEIGHTS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
@@ -60,8 +61,12 @@ class PackedAdapter:
         return sum(array.nbytes for array in self.kept)
 
 
-def pack_adapter(folder: Path, model: PackedModel) -> PackedAdapter:
-    """Read the adapter in `folder`. Raises: NotPacked: it is not one that can be computed here, or is damaged."""
+Pairs = dict[tuple[int, str], tuple[Floats, Floats]]
+"""By layer and part: A (rank, columns), and B (rows, rank) times its strength."""
+
+
+def read_adapter(folder: Path, shape: Shape) -> Pairs:
+    """The adapter in `folder`. Raises: NotPacked: it is not one that can be computed here, or is damaged."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -73,17 +78,31 @@ def pack_adapter(folder: Path, model: PackedModel) -> PackedAdapter:
         raise NotPacked(f"the adapter can't be read: {error}") from error
     if different:
         raise NotPacked(f"the adapter has {', '.join(different)}")
-    pairs: dict[tuple[int, str], dict[str, Floats]] = {}
+    found: dict[tuple[int, str], dict[str, Floats]] = {}
     for key, tensor in tensors.items():
-        found = _KEY.fullmatch(key)
-        if not found or int(found[1]) >= len(model.layers) or found[2] not in PARTS:
+        named = _KEY.fullmatch(key)
+        if not named or int(named[1]) >= shape.depth or named[2] not in PARTS:
             raise NotPacked(f"the adapter has weights for {key[:80]}")
-        pairs.setdefault((int(found[1]), found[2]), {})[found[3]] = tensor.astype(np.float32)
-    for (_, part), pair in pairs.items():
+        found.setdefault((int(named[1]), named[2]), {})[named[3]] = tensor.astype(np.float32)
+    for (_, part), pair in found.items():
         rank = pair["A"].shape[0] if "A" in pair else 0
         shapes = {name: matrix.shape for name, matrix in pair.items()}
-        if shapes != {"A": (rank, model.columns_of(part)), "B": (model.rows_of(part), rank)}:
+        if shapes != {"A": (rank, shape.columns_of(part)), "B": (shape.rows_of(part), rank)}:
             raise NotPacked(f"the adapter's matrices for {part} have other shapes than the model's")
+    return {place: (pair["A"], pair["B"] * _strength(config, len(pair["A"]))) for place, pair in found.items()}
+
+
+def _strength(config: dict[str, Any], rank: int) -> np.float32:
+    """By what B is multiplied: alpha / rank, or alpha / sqrt(rank)."""
+    if config.get("alpha_pattern"):
+        raise NotPacked("the adapter has an alpha_pattern")
+    alpha = float(config["lora_alpha"])
+    return np.float32(alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
+
+
+def pack_adapter(folder: Path, model: PackedModel) -> PackedAdapter:
+    """Read the adapter in `folder`. Raises: NotPacked, as `read_adapter`."""
+    pairs = read_adapter(folder, model)
     table = np.zeros((len(model.layers), len(FUSED), 4), np.int64)
     kept: list[Floats] = []
     for layer in range(len(model.layers)):
@@ -91,39 +110,26 @@ def pack_adapter(folder: Path, model: PackedModel) -> PackedAdapter:
             found_pairs = [pairs.get((layer, part)) for part in parts]
             if not any(found_pairs):
                 continue
-            strengths = [_strength(config, layer, part, pair) for part, pair in zip(parts, found_pairs, strict=True)]
-            a, b, rank = _fused(model, parts, found_pairs, strengths)
+            a, b, rank = _fused(model, parts, found_pairs)
             kept += [a, b]
             table[layer, which] = a.ctypes.data, b.ctypes.data, rank, len(a)
     return PackedAdapter(table, tuple(kept))
 
 
-def _strength(config: dict[str, Any], layer: int, part: str, pair: dict[str, Floats] | None) -> float:
-    """By what B is multiplied: alpha / rank, or alpha / sqrt(rank)."""
-    if pair is None:
-        return 0.0
-    if config.get("alpha_pattern"):
-        raise NotPacked("the adapter has an alpha_pattern")
-    rank = len(pair["A"])
-    alpha = float(config["lora_alpha"])
-    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-
-
 def _fused(
-    model: PackedModel, parts: tuple[str, ...], pairs: list[dict[str, Floats] | None], strengths: list[float]
+    model: PackedModel, parts: tuple[str, ...], pairs: list[tuple[Floats, Floats] | None]
 ) -> tuple[Floats, Floats, int]:
     """A (panels, columns, 16), B (panels, rank, 16) of a matrix of several parts, and the rank of each."""
-    ranks = [len(pair["A"]) for pair in pairs if pair]
+    ranks = [len(pair[0]) for pair in pairs if pair]
     rank = -(-max(ranks) // LANES) * LANES
     columns = model.columns_of(parts[0])
     low = np.zeros((len(parts), rank, columns), np.float32)
     high = []
-    for i, (part, pair, strength) in enumerate(zip(parts, pairs, strengths, strict=True)):
+    for i, (part, pair) in enumerate(zip(parts, pairs, strict=True)):
         rows = np.zeros((model.rows_of(part), rank), np.float32)
         if pair:
-            own = len(pair["A"])
-            low[i, :own] = pair["A"]
-            rows[:, :own] = pair["B"] * np.float32(strength)
+            own = len(pair[0])
+            low[i, :own], rows[:, :own] = pair
         high.append(rows)
     a = low.reshape(-1, LANES, columns).transpose(0, 2, 1)
     b = np.concatenate(high).reshape(-1, LANES, rank).transpose(0, 2, 1)

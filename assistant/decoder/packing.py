@@ -7,33 +7,21 @@ out to the bit is refused. The head alone is held twice, as eight bits to search
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assistant.decoder.compiled import jit
-from assistant.decoder.vectors import BLOCK, LANES, NF4
+from assistant.decoder.shape import BLOCK, FUSED, NF4, PARTS, NotPacked, Shape, base_of, rotations, shape_of
+from assistant.decoder.vectors import LANES
 
 if TYPE_CHECKING:
     import torch
 
 Floats = NDArray[np.float32]
 Packed = NDArray[np.int32]
-
-PARTS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""The linear layers of a block, in the order in which they are fused: q, k, v; o; gate, up; down."""
-
-FUSED = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
-"""What is one product: a matrix of several parts below each other."""
-
-LONGEST = 32768
-"""Positions that are prepared at most."""
-
-
-class NotPacked(Exception):
-    """The model can't be computed here; the text says why, for a log."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +37,8 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class PackedModel:
-    """A decoder-only model of Llama's kind. Sizes are in floats.
+class PackedModel(Shape):
+    """A model as the products want it.
 
     Attributes:
         layers: for each layer the four matrices of `FUSED`.
@@ -63,13 +51,6 @@ class PackedModel:
         cos, sin: (positions, head size / 2).
     """
 
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    inner: int
-    vocabulary: int
-    eps: float
     layers: tuple[tuple[Matrix, ...], ...]
     norms: Floats
     final_norm: Floats
@@ -81,21 +62,6 @@ class PackedModel:
     head_off: float
     cos: Floats
     sin: Floats
-
-    @property
-    def positions(self) -> int:
-        """Most tokens of a conversation."""
-        return int(self.cos.shape[0])
-
-    def rows_of(self, part: str) -> int:
-        """How many rows a part has."""
-        kv = self.kv_heads * self.head_size
-        sizes = {"q_proj": self.heads * self.head_size, "k_proj": kv, "v_proj": kv}
-        return sizes.get(part, self.inner if part in ("gate_proj", "up_proj") else self.hidden)
-
-    def columns_of(self, part: str) -> int:
-        """How many columns a part has."""
-        return {"o_proj": self.heads * self.head_size, "down_proj": self.inner}.get(part, self.hidden)
 
 
 def pack(model: Any) -> PackedModel:
@@ -110,15 +76,10 @@ def pack(model: Any) -> PackedModel:
 
 
 def _pack(model: Any) -> PackedModel:
-    config = model.config.get_text_config()
+    shape = shape_of(model)
     decoder, head = model.get_decoder(), model.get_output_embeddings()
-    positions = min(config.max_position_embeddings, LONGEST)
-    _refuse_what_is_different(model, config, decoder, positions)
-    first = decoder.layers[0].self_attn
-    size = int(first.head_dim)
-    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-    hidden, inner = config.hidden_size, config.intermediate_size
-    if hidden % BLOCK or inner % BLOCK or (heads * size) % BLOCK or size % LANES:
+    size, heads, kv_heads = shape.head_size, shape.heads, shape.kv_heads
+    if shape.hidden % BLOCK or shape.inner % BLOCK or (heads * size) % BLOCK or size % LANES:
         raise NotPacked(f"its sizes are no multiples of {BLOCK} ({LANES} for a head)")
     layers, norms, head_norms, biases = [], [], [], []
     for layer in decoder.layers:
@@ -129,21 +90,13 @@ def _pack(model: Any) -> PackedModel:
         if hasattr(attention, "q_norm"):
             head_norms.append([_floats(attention.q_norm.weight), _floats(attention.k_norm.weight)])
         given = [parts[name][1] for name in PARTS]
-        if any(bias is not None for bias in given[3:]):
-            raise NotPacked("a layer after attention has a bias")
         if given[0] is not None:
             biases.append(np.concatenate([bias for bias in given[:3] if bias is not None]))
     exact_head = _floats(head.weight)
     packed_head, off = _int8(exact_head)
-    cos, sin = _rotations(decoder.rotary_emb, positions, size)
+    cos, sin = map(_floats, rotations(decoder.rotary_emb, shape, "cpu"))
     return PackedModel(
-        hidden=hidden,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_size=size,
-        inner=inner,
-        vocabulary=exact_head.shape[0],
-        eps=float(config.rms_norm_eps),
+        **asdict(shape),
         layers=tuple(layers),
         norms=np.array(norms, np.float32),
         final_norm=_floats(decoder.norm.weight),
@@ -158,26 +111,9 @@ def _pack(model: Any) -> PackedModel:
     )
 
 
-def _refuse_what_is_different(model: Any, config: Any, decoder: Any, positions: int) -> None:
-    """Raises: NotPacked where the arithmetic is not the one that `forward` has."""
-    kind = config.model_type
-    if kind not in ("llama", "mistral", "qwen2", "qwen3"):
-        raise NotPacked(f"models of the kind {kind!r} are not known here")
-    if config.hidden_act != "silu":
-        raise NotPacked(f"the activation {config.hidden_act!r} is not known here")
-    window = getattr(config, "sliding_window", None)
-    types = getattr(config, "layer_types", None) or []
-    if (window and window < positions) and ("sliding_attention" in types or not types):
-        raise NotPacked("it attends to a window of the last tokens only")
-    if decoder.rotary_emb.rope_type in ("dynamic", "longrope"):
-        raise NotPacked("its rotations change with the length of the text")
-    if model.get_output_embeddings().bias is not None:
-        raise NotPacked("its head has a bias")
-
-
 def _linear(layer: Any) -> tuple[Floats, Floats | None]:
     """Weights and bias of a linear layer, out of whatever wraps it."""
-    layer = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
+    layer = base_of(layer)
     weight = layer.weight
     if hasattr(weight, "quant_state"):
         from bitsandbytes.functional import dequantize_4bit
@@ -260,14 +196,3 @@ def _round_to_int8(values, weights, scales):  # type: ignore[no-untyped-def] # n
                 weights[panel, column // 4, lane] |= (digit & 255) << (8 * (column % 4))
         worst = max(worst, off)
     return np.sqrt(worst)
-
-
-def _rotations(rotary: Any, positions: int, size: int) -> tuple[Floats, Floats]:
-    """Cos and sin of each position and pair, as the model's own module computes them."""
-    import torch
-
-    cos, sin = rotary(torch.zeros(1, dtype=torch.float32), torch.arange(positions)[None])
-    half = size // 2
-    if cos.shape[-1] != size or not torch.equal(cos[..., :half], cos[..., half:]):
-        raise NotPacked("it rotates a part of each head only")
-    return _floats(cos[0, :, :half]), _floats(sin[0, :, :half])

@@ -5,26 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from assistant.decoder.choice import choose, sharpen
 from assistant.decoder.forward import COUNTERS, PHASES, TOKENS, Batch, Room, Sizes, Team, Weights, forward
-from assistant.decoder.lora import PackedAdapter
+from assistant.decoder.lora import PackedAdapter, pack_adapter
 from assistant.decoder.packing import Floats, Matrix, PackedModel
+from assistant.decoder.rows import Pick, Row
 from assistant.decoder.vectors import LANES
-
-
-@dataclass(frozen=True)
-class Row:
-    """A token to compute: of the conversation whose blocks are `blocks`, at `position` (from 0)."""
-
-    token: int
-    position: int
-    blocks: Sequence[int]
-    adapter: PackedAdapter | None
-    wanted: bool
-    """Whether its logits are."""
 
 
 class Runner:
@@ -44,7 +35,7 @@ class Runner:
         self._head = np.array(_table(m.head), np.int64)
         of_model = (m.norms, m.final_norm, m.head_norms, m.biases, m.embedding, m.cos, m.sin)
         self._weights = Weights(*map(_address, (self._matrices, self._head, *of_model)))
-        self._blocks = blocks
+        self.blocks = blocks
         self.forget()
         self._no_lora = np.zeros((1, layers, 4, 4), np.int64)
         self._longest = self._widest = 0
@@ -56,12 +47,24 @@ class Runner:
         """Of keys and values, what a block takes."""
         return 2 * len(model.layers) * model.kv_heads * model.head_size * TOKENS * 4
 
+    def next_tokens(self, rows: Sequence[Row], picks: Sequence[Pick]) -> list[int]:
+        """The token after each wanted row."""
+        tokens = []
+        logits, hidden = self.run(rows)
+        for of_row, given, pick in zip(logits, hidden, picks, strict=True):
+            sharpen(of_row, given, self.model, pick.sampling)
+            tokens.append(choose(of_row, pick.sampling, pick.dice))
+        return tokens
+
+    def adapter(self, folder: Path) -> PackedAdapter:
+        """Read an adapter. Raises: NotPacked."""
+        return pack_adapter(folder, self.model)
+
     def run(self, rows: Sequence[Row]) -> tuple[Floats, Floats]:
         """Logits (wanted rows, vocabulary) by the head in eight bits, and what the head was given (wanted rows,
         hidden).
 
-        Both are overwritten by the next pass. Rows of one conversation must stand in the order of their positions, and
-        are best next to each other; so are those of one adapter.
+        Both are overwritten by the next pass.
         """
         conversations = list({id(row.blocks): row.blocks for row in rows}.values())
         places = {id(blocks): place for place, blocks in enumerate(conversations)}
@@ -102,7 +105,7 @@ class Runner:
     def forget(self) -> None:
         """Give the memory of all keys and values back. Not while a pass is under way."""
         m = self.model
-        each = (self._blocks, len(m.layers), m.kv_heads)
+        each = (self.blocks, len(m.layers), m.kv_heads)
         # Zeros that nobody has touched take no memory yet.
         self._keys = np.zeros((*each, m.head_size, TOKENS), np.float32)
         self._values = np.zeros((*each, m.head_size // LANES, TOKENS, LANES), np.float32)

@@ -20,20 +20,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from assistant.decoder.compiled import jit
+from assistant.decoder.shape import BLOCK, NF4
 
 LANES = 16
 """Rows of a panel."""
 
-BLOCK = 64
-"""Columns that share a scale, as bitsandbytes quantises."""
-
-NF4 = (
-    *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
-    *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
-    *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
-    *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
-)
-"""NormalFloat of 4 bits (QLoRA, arXiv 2305.14314, appendix E), as bitsandbytes has it."""
 
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VF, _VI = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)

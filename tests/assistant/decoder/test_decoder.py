@@ -460,7 +460,7 @@ def test_who_has_enough_of_many_answers_frees_their_places(warm: LocalEngine) ->
 
 def test_a_refusal_is_remembered(tiny: ModelFiles, plain: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exams of a model that it can't compute don't try it again and again."""
-    from assistant.decoder.packing import NotPacked
+    from assistant.decoder.shape import NotPacked
 
     tried = []
 

@@ -1,0 +1,221 @@
+"""The decoder on a card beside transformers and PEFT: tiny random models, real NF4.
+
+Where there is no card, Triton's interpreter computes the kernels, one program after another, on the CPU: the same
+functions, but for the table of NF4, which is read there and not picked by instructions. Graphs are recorded on a card
+alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from assistant.engine import AdapterFiles, Sampling
+from assistant.local import LocalEngine
+from tests.assistant.decoder.test_decoder import build
+from tests.assistant.test_local import answer, dialogue, save_adapter
+
+ON_A_CARD = torch.cuda.is_available()
+if not ON_A_CARD:
+    # Read when the kernels are.
+    os.environ["TRITON_INTERPRET"] = "1"
+
+pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+
+on_a_card = pytest.mark.gpu
+"""Tests that need one."""
+
+OFF = 5e-2
+"""How far logits may be from float32's, relative to the largest: activations are rounded to bfloat16."""
+
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Qwen3, with norms of heads of another size": (
+        "Qwen3",
+        {"hidden_size": 128, "head_dim": 64, "num_attention_heads": 4, "num_key_value_heads": 2},
+    ),
+    "Qwen2, with biases": ("Qwen2", {"hidden_size": 128, "num_attention_heads": 2, "num_key_value_heads": 1}),
+    "Llama, three heads to a key, an own head": (
+        "Llama",
+        {
+            "hidden_size": 192,
+            "num_attention_heads": 3,
+            "num_key_value_heads": 1,
+            "tie_word_embeddings": False,
+        },
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, what computes it here, two versions, and logits by transformers in float32."""
+
+    engine: LocalEngine
+    runner: Any
+    adapters: list[AdapterFiles]
+    ids: list[int]
+    expected: dict[int | None, Any]
+    """By version: (tokens, vocabulary)."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def interpreted() -> Iterator[None]:
+    """Triton's interpreter with numpy of today, which makes no number of an array of one."""
+    if ON_A_CARD:
+        yield
+        return
+    from triton.runtime import interpreter
+
+    before = interpreter._patch_lang_tensor
+
+    def patch(tensor: Any, scope: Any) -> None:
+        before(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    interpreter._patch_lang_tensor = patch
+    yield
+    interpreter._patch_lang_tensor = before
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """One of KINDS. Its weights are read before it computes: a product on some CPUs packs them anew."""
+    from assistant.decoder.cuda import weights
+    from assistant.decoder.cuda.runner import CudaRunner
+    from assistant.loading import quantised
+
+    kind, more = KINDS[request.param]
+    folder = tmp_path_factory.mktemp("card")
+    files = build(kind, folder / "model", **more)
+    adapters = [save_adapter(files.path, folder / f"v{seed}", seed) for seed in (1, 2)]
+    engine = LocalEngine(files, weights="unpacked")
+    model = quantised(files, "cuda" if ON_A_CARD else "cpu")
+    runner = CudaRunner(weights.read(model), blocks=12, sizes=(1, 8, 64, 128), records=ON_A_CARD)
+    ids = [(11 * i * i + 5) % 120 for i in range(24)]
+    reference = LocalEngine(files, weights="unpacked")
+    expected = {}
+    for version, adapter in ((None, None), *enumerate(adapters)):
+        with reference.using(adapter) as exact, torch.inference_mode():
+            inputs = torch.tensor([ids], device=exact.device)
+            expected[version] = exact(input_ids=inputs).logits[0].float().cpu().numpy()
+    return Case(engine, runner, adapters, ids, expected)
+
+
+def rows(case: Case, version: int | None, start: int, end: int, blocks: Sequence[int]) -> list[Any]:
+    """Of the case's tokens, all wanted."""
+    from assistant.decoder.rows import Row
+
+    adapter = None if version is None else case.runner.adapter(case.adapters[version].path)
+    return [Row(case.ids[i], i, list(blocks), adapter, True) for i in range(start, end)]
+
+
+def off(found: Any, expected: Any) -> float:
+    """The largest difference, relative to the largest number."""
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize("chunk", [7, 100])
+def test_logits_are_those_of_transformers(case: Case, chunk: int) -> None:
+    """With an adapter, however the prompt is cut: few rows by the digits, many by unpacked weights."""
+    if chunk == 100:
+        case.runner._sizes = (128,)
+    found = [
+        case.runner.logits(rows(case, 0, start, min(24, start + chunk), [5, 2])).cpu().numpy().copy()
+        for start in range(0, 24, chunk)
+    ]
+    case.runner._sizes = (1, 8, 64, 128)
+    assert off(np.concatenate(found), case.expected[0]) <= OFF
+
+
+def test_versions_in_one_pass_are_kept_apart(case: Case) -> None:
+    """The base and two versions, one row each, each after what it has read itself."""
+    parts = [(None, [5, 2]), (0, [0, 1]), (1, [3, 4])]
+    for version, blocks in parts:
+        case.runner.logits(rows(case, version, 0, 23, blocks))
+    last = [row for version, blocks in parts for row in rows(case, version, 23, 24, blocks)]
+    found = case.runner.logits(last).cpu().numpy()
+    for place, (version, _) in enumerate(parts):
+        assert off(found[place], case.expected[version][23]) <= OFF
+        others = [other for other, _ in parts if other != version]
+        assert all(off(found[place], case.expected[other][23]) > OFF for other in others)
+
+
+def test_a_block_that_is_copied_serves(case: Case) -> None:
+    """Its reader goes on from it as from the one that was read."""
+    case.runner.logits(rows(case, None, 0, 16, [5, 2]))
+    case.runner.copy(5, 9)
+    found = case.runner.logits(rows(case, None, 16, 24, [9, 7])).cpu().numpy()
+    assert off(found, case.expected[None][16:]) <= OFF
+
+
+def test_the_likeliest_is_chosen_and_others_are_drawn(case: Case) -> None:
+    """Greedily the largest logit; a nucleus of nothing is the same; a hot draw follows its dice."""
+    from assistant.decoder.rows import Pick
+
+    given = rows(case, None, 0, 8, [5, 2])
+    dice = [np.random.default_rng(seed) for seed in (1, 1)]
+    greedy = case.runner.next_tokens(given, [Pick(Sampling(4), dice[0])] * 8)
+    assert greedy == case.runner.logits(given).argmax(-1).tolist()
+    cold = Sampling(4, temperature=1.0, top_p=1e-320)
+    assert case.runner.next_tokens(given, [Pick(cold, dice[0])] * 8) == greedy
+    hot = Sampling(4, temperature=3.0)
+    drawn = [case.runner.next_tokens(given, [Pick(hot, np.random.default_rng(seed))] * 8) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_draws_are_those_of_the_decoder_on_a_cpu() -> None:
+    """The same dice, the same token, for flat logits and for steep ones."""
+    from assistant.decoder.choice import choose
+    from assistant.decoder.cuda.drawing import draw
+
+    random = np.random.default_rng(3)
+    for spread in (0.01, 1.0, 6.0):
+        logits = (random.standard_normal((40, 3000)) * spread).astype(np.float32)
+        samplings = [Sampling(1, temperature=0.3 + i / 20, top_p=(i + 1) / 40) for i in range(40)]
+        seeds = range(40)
+        expected = [
+            choose(row, sampling, np.random.default_rng(seed))
+            for row, sampling, seed in zip(logits, samplings, seeds, strict=True)
+        ]
+        found = draw(
+            torch.from_numpy(logits),
+            [sampling.temperature for sampling in samplings],
+            [sampling.top_p for sampling in samplings],
+            [np.random.default_rng(seed).random() for seed in seeds],
+        )
+        assert sum(a != b for a, b in zip(found, expected, strict=True)) <= 1, "float32's last bit decides one at most"
+
+
+def test_what_was_read_is_forgotten_and_read_anew(case: Case) -> None:
+    """The memory goes back, and the next pass is as the first."""
+    before = case.runner.logits(rows(case, None, 0, 8, [5, 2])).cpu().numpy().copy()
+    case.runner.forget()
+    assert case.runner._room is None
+    assert np.array_equal(case.runner.logits(rows(case, None, 0, 8, [5, 2])).cpu().numpy(), before)
+
+
+@on_a_card
+def test_the_engine_answers_by_it(case: Case) -> None:
+    """As the page has it: warm, many at once, with versions; the words are transformers' where these are sure."""
+    with closing(case.engine) as engine:
+        assert engine.warm() is None
+        assert engine.capabilities.at_once > 1
+        decoder: Any = engine._decoder
+        for version in (None, *case.adapters):
+            asked = [dialogue(i, i + 3) for i in range(9)]
+            alone = [answer(engine, prompt, version, tokens=20) for prompt in asked]
+            requests = [decoder.begin(engine.tokens(p), Sampling(20), version, Event()) for p in asked]
+            together = [engine.tokenizer.decode(list(r), skip_special_tokens=True).strip() for r in requests]
+            assert sum(a != b for a, b in zip(alone, together, strict=True)) <= 1
+
+
