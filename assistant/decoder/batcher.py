@@ -153,8 +153,19 @@ class Batcher:
         self._join()
         if rows := self._schedule():
             picks = [Pick(request.sampling, request.dice) for request, row in rows if row.wanted]
-            tokens = self._runner.next_tokens([row for _, row in rows], picks)
+            tokens = self._runner.next_tokens([row for _, row in rows], picks, self._passes(rows))
             self._absorb([request for request, _ in rows], [row for _, row in rows], tokens)
+
+    def _passes(self, rows: Sequence[tuple[Request, Row]]) -> int:
+        """How many passes are begun before their tokens are looked at: several where nobody would gain by fewer.
+
+        Whoever comes, stops or ends meanwhile waits for that many, and what was computed behind an end is thrown away.
+        """
+        with self._changed:
+            others = bool(self._come or self._waiting) or len(self._running) > len(rows)
+        if others or not all(row.wanted and request.sampling.greedy for request, row in rows):
+            return 1
+        return min(self._runner.ahead, *(request.longest - len(request.read) for request, _ in rows))
 
     def _leave(self) -> None:
         for group in (self._running, self._waiting):
@@ -226,18 +237,20 @@ class Batcher:
             self._runner.copy(block, held.blocks[held.named])
         request.computed = held.named * 16 + tokens
 
-    def _absorb(self, requests: Sequence[Request], rows: Sequence[Row], tokens: Sequence[int]) -> None:
+    def _absorb(self, requests: Sequence[Request], rows: Sequence[Row], tokens: Sequence[Sequence[int]]) -> None:
         chosen = iter(tokens)
         for request, row in zip(requests, rows, strict=True):
-            request.computed = row.position + 1
-            if not row.wanted:
-                continue
-            token = next(chosen)
-            request.read.append(token)
-            request.tokens.put(token)
-            if token in request.ends or request.answered == request.sampling.max_tokens:
-                self._running.remove(request)
-                self._end(request)
+            request.computed = row.position
+            for token in next(chosen) if row.wanted else (None,):
+                request.computed += 1
+                if token is None:
+                    continue
+                request.read.append(token)
+                request.tokens.put(token)
+                if token in request.ends or request.answered == request.sampling.max_tokens:
+                    self._running.remove(request)
+                    self._end(request)
+                    break
         for request in dict.fromkeys(requests):
             if request.held:
                 self._blocks.name(request.held, request.read[: request.computed])

@@ -40,18 +40,22 @@ class Runs(Protocol):
     Attributes:
         rows: most rows of a pass.
         blocks: of sixteen tokens' keys and values, that there are.
+        ahead: passes that it can begin before the tokens of those before them are known.
     """
 
     rows: int
     blocks: int
+    ahead: int
 
     @property
     def model(self) -> Shape:
         """What it computes."""
         ...
 
-    def next_tokens(self, rows: Sequence[Row], picks: Sequence[Pick]) -> list[int]:
-        """The token after each wanted row; `picks` has one for each of those.
+    def next_tokens(self, rows: Sequence[Row], picks: Sequence[Pick], passes: int = 1) -> list[list[int]]:
+        """The `passes` tokens after each wanted row; `picks` has one for each of those.
+
+        More than one pass, up to `ahead`: where all rows are wanted, and all picks greedy.
 
         Rows of one conversation stand in the order of their positions, and are best next to each other; so are those
         of one adapter.

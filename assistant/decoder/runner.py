@@ -27,6 +27,8 @@ class Runner:
         threads: that share the work.
     """
 
+    ahead = 1
+
     def __init__(self, model: PackedModel, *, blocks: int, rows: int, threads: int) -> None:
         self.model, self.rows, self.threads = model, rows, threads
         m, layers = model, len(model.layers)
@@ -47,13 +49,13 @@ class Runner:
         """Of keys and values, what a block takes."""
         return 2 * len(model.layers) * model.kv_heads * model.head_size * TOKENS * 4
 
-    def next_tokens(self, rows: Sequence[Row], picks: Sequence[Pick]) -> list[int]:
-        """The token after each wanted row."""
+    def next_tokens(self, rows: Sequence[Row], picks: Sequence[Pick], passes: int = 1) -> list[list[int]]:
+        """The token after each wanted row. Passes are one: what lies between them is nothing beside them here."""
         tokens = []
         logits, hidden = self.run(rows)
         for of_row, given, pick in zip(logits, hidden, picks, strict=True):
             sharpen(of_row, given, self.model, pick.sampling)
-            tokens.append(choose(of_row, pick.sampling, pick.dice))
+            tokens.append([choose(of_row, pick.sampling, pick.dice)])
         return tokens
 
     def adapter(self, folder: Path) -> PackedAdapter:

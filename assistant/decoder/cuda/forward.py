@@ -7,6 +7,8 @@ unpacked first, a matrix at a time, and multiplied by the library.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +67,27 @@ class Room:
     chosen: torch.Tensor
     logits: torch.Tensor
     multiprocessors: int
+    streams: tuple[torch.cuda.Stream, torch.cuda.Stream] | None
+    """The one that a pass is on, and one beside it; None where there are none."""
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """What is begun in here goes on beside what is begun after it, until `join`."""
+        import torch
+
+        if self.streams is None:
+            yield
+            return
+        own, other = self.streams
+        other.wait_stream(own)
+        with torch.cuda.stream(other):
+            yield
+
+    def join(self) -> None:
+        """Go on when what is beside is done."""
+        if self.streams:
+            own, other = self.streams
+            own.wait_stream(other)
 
 
 def forward(model: CudaModel, slots: Slots, room: Room, rows: int) -> None:
@@ -148,6 +171,26 @@ def _multiply(model: CudaModel, slots: Slots, room: Room, rows: int, layer: int,
 
 
 def _few(room: Room, rows: int, matrix: Matrix, x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> int:
+    padded, slices = max(16, _power(rows)), slices_of(matrix, room.multiprocessors)
+    # Adapters beside the matrix: theirs are too small to keep a card busy.
+    with room.beside():
+        _adapters(room, rows, matrix, x, low, high, room.sums[slices * rows * matrix.rows :])
+    kernels.product[matrix.rows // TILE, slices](
+        *(x, matrix.digits, matrix.scales, room.codes, room.sums),
+        *(rows, matrix.columns // 2, matrix.rows, slices),
+        ROWS=padded,
+        WIDE=TILE,
+        num_warps=4,
+        num_stages=3,
+    )
+    room.join()
+    return slices + 1
+
+
+def _adapters(
+    room: Room, rows: int, matrix: Matrix, x: torch.Tensor, low: torch.Tensor, high: torch.Tensor, out: torch.Tensor
+) -> None:
+    """Let `out` be what the adapters of the rows add to the product."""
     ranks, padded = low.shape[1], max(16, _power(rows))
     kernels.reduce[SHARES, ranks // 16, SLOTS](
         *(x, low, room.slots, room.used, room.low, rows, matrix.columns),
@@ -156,21 +199,15 @@ def _few(room: Room, rows: int, matrix: Matrix, x: torch.Tensor, low: torch.Tens
         LOW_PARTS=SHARES,
         DEEP=128,
     )
-    slices = slices_of(matrix, room.multiprocessors)
-    kernels.product[matrix.rows // TILE, slices](
-        *(x, matrix.digits, matrix.scales, room.codes, room.low, high, room.slots, room.used, room.sums),
-        *(rows, matrix.columns // 2, matrix.rows, *matrix.begins, slices),
+    kernels.lift[matrix.rows // TILE,](
+        *(room.low, high, room.slots, room.used, out, rows, matrix.rows, *matrix.begins),
         ROWS=padded,
         PARTS=len(matrix.parts),
         RANK=high.shape[2],
         SLOTS=SLOTS,
         LOW_PARTS=SHARES,
         WIDE=TILE,
-        AT_ONCE=2,
-        num_warps=4,
-        num_stages=3,
     )
-    return slices
 
 
 def _many(room: Room, rows: int, matrix: Matrix, x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> int:

@@ -64,7 +64,7 @@ def _look_up() -> str:
     highest bit picks the half. High and low bytes of the values are picked apart and put together at the end.
     """
     tables = [[CODES[i] >> shift & 255 for i in range(16)] for shift in (8, 0)]
-    words = [[sum(table[4 * w + i] << 8 * i for i in range(4)) for w in range(4)] for table in tables]
+    words = [f"0x{sum(table[4 * w + i] << 8 * i for i in range(4)):08X}" for table in tables for w in range(4)]
     lines = [
         ".reg .b32 low, half, r0, r1, a0, a1, b0, b1;",
         "and.b32 low, $4, 0x77777777;",
@@ -72,14 +72,13 @@ def _look_up() -> str:
         "lop3.b32 half, half, 0x44444444, 0x32103210, 0xEA;",
     ]
     for which in "01":
-        for name, table in zip("ab", words, strict=True):
-            first, second, third, fourth = (f"0x{word:08X}" for word in table)
+        for name, table in zip("ab", (words[:4], words[4:]), strict=True):
             lines += [
-                f"prmt.b32 r0, {first}, {second}, low;",
-                f"prmt.b32 r1, {third}, {fourth}, low;",
+                f"prmt.b32 r0, {table[0]}, {table[1]}, low;",
+                f"prmt.b32 r1, {table[2]}, {table[3]}, low;",
                 f"prmt.b32 {name}{which}, r0, r1, half;",
             ]
-        lines += ["shr.b32 low, low, 16;", "shr.b32 half, half, 16;"]
+        lines += ["shr.b32 low, low, 16;", "shr.b32 half, half, 16;"] if which == "0" else []
     lines += [
         "prmt.b32 $0, b0, a0, 0x7351;",
         "prmt.b32 $1, b1, a1, 0x7351;",
@@ -94,7 +93,10 @@ LOOK_UP = tl.constexpr(_look_up())
 
 @triton.jit
 def nf4(digits, codes):
-    """The values, times `STRETCH`, of the high and of the low digits of bytes. `codes`: the sixteen, for tests."""
+    """The values, times `STRETCH`, of the high and of the low digits of bytes.
+
+    `codes`: (16,) bfloat16, the values themselves, for Triton's interpreter.
+    """
     if INTERPRETED:
         high, low = tl.load(codes + (digits >> 4).to(tl.int32)), tl.load(codes + (digits & 15).to(tl.int32))
     else:
@@ -112,62 +114,81 @@ def dot(a, b, sums):
     return tl.dot(a, b, sums)
 
 
-@triton.jit(do_not_specialize=["rows", "first", "second", "slices"])
+@triton.jit(do_not_specialize=["rows", "slices"])
 def product(
-    x, digits, scales, codes, low, high, slots, used, out, rows, half, total, first, second, slices,
-    ROWS: tl.constexpr, PARTS: tl.constexpr, RANK: tl.constexpr, SLOTS: tl.constexpr, LOW_PARTS: tl.constexpr,
-    WIDE: tl.constexpr, AT_ONCE: tl.constexpr,
+    x, digits, scales, codes, out, rows, half, total, slices,
+    ROWS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Let out[slice] = x W' for a slice of the columns, the first slice with B A x of each row's adapter.
+    """Let out[slice] = x W' for a slice of the columns.
 
     Args:
         x: (rows, 2 half) bfloat16, split.
         digits: (total, half) bytes; scales: (half / 32, total) float32, divided by `STRETCH`.
-        low: (LOW_PARTS, used, rows, PARTS * RANK) float32: A x. high: (total, SLOTS, RANK) bfloat16: B.
-        slots: (rows,) whose adapter a row has, or -1. used: how many slots are, and which.
-        out: (slices, rows, total) float32.
-        first, second: where the second and the third part begin.
+        out: (slices or more, rows, total) float32.
     """
-    place, part_of_columns = tl.program_id(0), tl.program_id(1)
+    place, slice_ = tl.program_id(0), tl.program_id(1)
     n = place * WIDE + tl.arange(0, WIDE)
     m = tl.arange(0, ROWS)
     byte = tl.arange(0, 32)
     is_row = m < rows
     sums = tl.zeros([WIDE, ROWS], tl.float32)
-    each = tl.cdiv(tl.cdiv(half // 32, slices), AT_ONCE) * AT_ONCE
-    begin = part_of_columns * each
+    # Two blocks of 64 columns a round.
+    each = tl.cdiv(half // 32, 2 * slices) * 2
+    begin = slice_ * each
     end = min(begin + each, half // 32)
     of = digits + n[:, None] * half + byte[None, :]
     even = x + m[None, :] * (2 * half) + byte[:, None]
     odd = even + half
-    for block in range(begin, end, AT_ONCE):
-        for i in tl.static_range(AT_ONCE):
-            at = block + i
-            there = at < end
-            bytes_ = tl.load(of + at * 32, mask=there, other=0)
-            x_even = tl.load(even + at * 32, mask=is_row[None, :] & there, other=0.0)
-            x_odd = tl.load(odd + at * 32, mask=is_row[None, :] & there, other=0.0)
-            scale = tl.load(scales + at * total + n, mask=there, other=0.0)
-            w_even, w_odd = nf4(bytes_, codes)
+    # Triton fetches ahead what is multiplied; the scales we must.
+    next_scale = tl.load(scales + begin * total + n, mask=begin < end, other=0.0)
+    next_other = tl.load(scales + (begin + 1) * total + n, mask=begin + 1 < end, other=0.0)
+    for at in range(begin, end, 2):
+        scale, other = next_scale, next_other
+        next_scale = tl.load(scales + (at + 2) * total + n, mask=at + 2 < end, other=0.0)
+        next_other = tl.load(scales + (at + 3) * total + n, mask=at + 3 < end, other=0.0)
+        for i in tl.static_range(2):
+            there = at + i < end
+            w = tl.load(of + (at + i) * 32, mask=there, other=0)
+            x_even = tl.load(even + (at + i) * 32, mask=is_row[None, :] & there, other=0.0)
+            x_odd = tl.load(odd + (at + i) * 32, mask=is_row[None, :] & there, other=0.0)
+            w_even, w_odd = nf4(w, codes)
             of_block = dot(w_even, x_even, tl.zeros([WIDE, ROWS], tl.float32))
             of_block = dot(w_odd, x_odd, of_block)
-            sums += of_block * scale[:, None]
-    if part_of_columns == 0:
-        part = (place * WIDE >= first).to(tl.int32) + (place * WIDE >= second).to(tl.int32)
-        r = tl.arange(0, RANK)
-        slot_of = tl.load(slots + m, mask=is_row, other=-1)
-        many = tl.load(used)
-        for i in range(many):
-            slot = tl.load(used + 1 + i)
-            mine = (is_row & (slot_of == slot))[None, :]
-            reduced = tl.zeros([RANK, ROWS], tl.float32)
-            for j in tl.static_range(LOW_PARTS):
-                at_row = ((j * many + i) * rows + m[None, :]) * (PARTS * RANK)
-                reduced += tl.load(low + at_row + part * RANK + r[:, None], mask=mine, other=0.0)
-            b = tl.load(high + (n[:, None] * SLOTS + slot) * RANK + r[None, :])
-            sums = dot(b, reduced.to(tl.bfloat16), sums)
-    into = out + part_of_columns.to(tl.int64) * rows * total + m[None, :] * total + n[:, None]
+            sums += of_block * (scale if i == 0 else other)[:, None]
+    into = out + slice_.to(tl.int64) * rows * total + m[None, :] * total + n[:, None]
     tl.store(into, sums, mask=is_row[None, :])
+
+
+@triton.jit(do_not_specialize=["rows", "first", "second"])
+def lift(
+    low, high, slots, used, out, rows, total, first, second,
+    ROWS: tl.constexpr, PARTS: tl.constexpr, RANK: tl.constexpr, SLOTS: tl.constexpr, LOW_PARTS: tl.constexpr,
+    WIDE: tl.constexpr,
+):  # fmt: skip
+    """Let out (rows, total) float32 = B A x of each row's adapter, 0 where it has none.
+
+    Args:
+        low: (LOW_PARTS, used, rows, PARTS * RANK) float32: A x. high: (total, SLOTS, RANK) bfloat16: B.
+        slots: (rows,) whose adapter a row has, or -1. used: how many slots are, and which.
+        first, second: where the second and the third part begin.
+    """
+    begin = tl.program_id(0) * WIDE
+    n, m, r = begin + tl.arange(0, WIDE), tl.arange(0, ROWS), tl.arange(0, RANK)
+    is_row = m < rows
+    sums = tl.zeros([WIDE, ROWS], tl.float32)
+    part = (begin >= first).to(tl.int32) + (begin >= second).to(tl.int32)
+    slot_of = tl.load(slots + m, mask=is_row, other=-1)
+    many = tl.load(used)
+    for i in range(many):
+        slot = tl.load(used + 1 + i)
+        mine = (is_row & (slot_of == slot))[None, :]
+        reduced = tl.zeros([RANK, ROWS], tl.float32)
+        for j in tl.static_range(LOW_PARTS):
+            at_row = ((j * many + i) * rows + m[None, :]) * (PARTS * RANK)
+            reduced += tl.load(low + at_row + part * RANK + r[:, None], mask=mine, other=0.0)
+        b = tl.load(high + (n[:, None] * SLOTS + slot) * RANK + r[None, :])
+        sums = dot(b, reduced.to(tl.bfloat16), sums)
+    tl.store(out + m[None, :] * total + n[:, None], sums, mask=is_row[None, :])
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -175,7 +196,7 @@ def reduce(
     x, a, slots, used, low, rows, columns,
     ROWS: tl.constexpr, RANKS: tl.constexpr, LOW_PARTS: tl.constexpr, DEEP: tl.constexpr,
 ):  # fmt: skip
-    """Let low = A x for the adapters in use. `a` (slots, RANKS, columns) bfloat16, split; `low` as `product` reads it.
+    """Let low = A x for the adapters in use. `a` (slots, RANKS, columns) bfloat16, split; `low` as `lift` reads it.
 
     A program takes one share of the columns for sixteen of the rows of A, and all rows of the pass.
     """

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assistant.decoder.blocks import TOKENS
+from assistant.decoder.cuda import forward as passes
 from assistant.decoder.cuda import kernels
 from assistant.decoder.cuda.adapters import LANES, SLOTS, CudaAdapter, Slots, read
 from assistant.decoder.cuda.drawing import draw
-from assistant.decoder.cuda.forward import FEW, SHARES, WANTED, Room, forward, slices_of, splits_of
+from assistant.decoder.cuda.forward import SHARES, WANTED, Room, forward, slices_of, splits_of
 from assistant.decoder.cuda.weights import CudaModel
 from assistant.decoder.rows import Pick, Row
 
@@ -42,6 +43,8 @@ class CudaRunner:
         records: whether passes are recorded; where not (on a CPU, in tests), each is computed as it is written.
     """
 
+    ahead = 4
+
     def __init__(self, model: CudaModel, *, blocks: int, sizes: Sequence[int] = SIZES, records: bool = True) -> None:
         import torch
 
@@ -49,6 +52,7 @@ class CudaRunner:
         self._records = records
         self._device = model.head.device
         self._stream: Any = torch.cuda.Stream(self._device) if records else None
+        self._beside: Any = torch.cuda.Stream(self._device) if records else None
         self._slots = Slots(model, LANES)
         self._graphs: dict[int, Any] = {}
         self._room: Room | None = None
@@ -65,14 +69,14 @@ class CudaRunner:
         """Read an adapter onto the device. Raises: NotPacked."""
         return read(folder, self.model)
 
-    def next_tokens(self, rows: Sequence[Row], picks: Sequence[Pick]) -> list[int]:
-        """The token after each wanted row."""
-        found: list[int] = []
+    def next_tokens(self, rows: Sequence[Row], picks: Sequence[Pick], passes: int = 1) -> list[list[int]]:
+        """The tokens after each wanted row."""
+        found: list[list[int]] = []
         left = iter(picks)
         with self._on_stream():
             for part in _passes(rows):
                 own = list(islice(left, sum(row.wanted for row in part)))
-                found += self._pass(part, own)
+                found += self._pass(part, own, passes)
         return found
 
     def logits(self, rows: Sequence[Row]) -> torch.Tensor:
@@ -108,21 +112,34 @@ class CudaRunner:
 
     # ------------------------------------------------------------------ a pass
 
-    def _pass(self, rows: Sequence[Row], picks: Sequence[Pick]) -> list[int]:
-        room = self._compute(rows)
-        tokens: list[int] = room.chosen[: len(picks)].tolist()
+    def _pass(self, rows: Sequence[Row], picks: Sequence[Pick], passes: int) -> list[list[int]]:
+        import torch
+
+        room, many = self._compute(rows), len(picks)
+        chosen = [room.chosen[:many].clone()] if passes > 1 else [room.chosen[:many]]
+        for _ in range(passes - 1):
+            # A row's token is the one that has just been chosen for it; nobody here has seen it yet.
+            room.tokens[:many].copy_(chosen[-1])
+            room.positions[:many] += 1
+            self._play(self._size_of(many))
+            chosen.append(room.chosen[:many].clone())
+        tokens: list[list[int]] = torch.stack(chosen, 1).tolist()
         drawn = [i for i, pick in enumerate(picks) if not pick.sampling.greedy]
         if drawn:
             given = [picks[i] for i in drawn]
-            chosen = draw(
+            others = draw(
                 room.logits[drawn],
                 [pick.sampling.temperature for pick in given],
                 [pick.sampling.top_p for pick in given],
                 [pick.dice.random() for pick in given],
             )
-            for i, token in zip(drawn, chosen, strict=True):
-                tokens[i] = token
+            for i, token in zip(drawn, others, strict=True):
+                tokens[i] = [token]
         return tokens
+
+    def _size_of(self, rows: int) -> int:
+        """Of the pass that holds so many rows."""
+        return next(size for size in self._sizes if size >= rows)
 
     def _compute(self, rows: Sequence[Row]) -> Room:
         """Tell a pass its rows, and begin it."""
@@ -133,7 +150,6 @@ class CudaRunner:
         slots = self._slots.hold(adapters)
         of = {id(adapter): slot for adapter, slot in zip(adapters, slots, strict=True)}
         places = self._tell({id(row.blocks): row.blocks for row in rows})
-        size = next(size for size in self._sizes if size >= len(rows))
         told = self._told_numpy
         told[:] = 0
         # Rows that fill a pass up write into the last table's block, which nobody has.
@@ -147,7 +163,7 @@ class CudaRunner:
         told[4, : len(wanted)] = wanted
         told[5, : 1 + len(slots)] = [len(slots), *slots]
         self._given.copy_(self._given_host, non_blocking=True)
-        self._play(size)
+        self._play(self._size_of(many))
         assert self._room is not None  # noqa: S101 - prepared above
         return self._room
 
@@ -216,9 +232,9 @@ class CudaRunner:
         processors = torch.cuda.get_device_properties(device).multi_processor_count if self._records else 4
         heads = m.heads * m.head_size
         matrices = m.layers[0]
-        few = min(rows, FEW)
-        many = rows if rows > FEW else 0
-        sums = max(max(slices_of(matrix, processors) * few, 2 * many) * matrix.rows for matrix in matrices)
+        few = min(rows, passes.FEW)
+        many = rows if rows > passes.FEW else 0
+        sums = max(max((slices_of(matrix, processors) + 1) * few, 2 * many) * matrix.rows for matrix in matrices)
         splits = max(size * splits_of(m, size, processors) for size in self._sizes)
         ranks = max(len(matrix.parts) for matrix in matrices) * self._slots.rank
         held = (m.depth, self.blocks + 1, m.kv_heads, TOKENS, m.head_size)
@@ -251,6 +267,7 @@ class CudaRunner:
             chosen=room(WANTED, dtype=torch.int64),
             logits=room(WANTED, m.vocabulary),
             multiprocessors=processors,
+            streams=(self._stream, self._beside) if self._records else None,
         )
 
     @contextmanager

@@ -249,6 +249,37 @@ def test_together_everybody_gets_what_he_gets_alone(
     assert hot.result() == drawn
 
 
+def test_passes_that_are_begun_ahead_change_no_answer(
+    warm: LocalEngine, plain: LocalEngine, adapters: list[AdapterFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three at a time, as a card has it: ends are kept to, a second turn finds what was read, blocks come back."""
+    from assistant.decoder.rows import Row
+
+    decoder = decoder_of(warm)
+    one_pass = decoder._runner.next_tokens
+    asked_for = []
+
+    def ahead(rows: Sequence[Row], picks: Sequence[Any], passes: int = 1) -> list[list[int]]:
+        asked_for.append(passes)
+        found = one_pass(rows, picks)
+        for _ in range(passes - 1):
+            rows = [replace(row, token=said[-1], position=row.position + 1) for row, said in zip(rows, found)]
+            found = [[*said, *more] for said, more in zip(found, one_pass(rows, picks))]
+        return found
+
+    monkeypatch.setattr(decoder._runner, "next_tokens", ahead)
+    monkeypatch.setattr(decoder._runner, "ahead", 3, raising=False)
+    asked = [(prompt, version) for prompt in PROMPTS for version in (None, *adapters)]
+    alone = [answer(plain, prompt, version, tokens=9 + i) for i, (prompt, version) in enumerate(asked)]
+    with ThreadPoolExecutor(16) as threads:
+        together = list(threads.map(lambda i: answer(warm, *asked[i], tokens=9 + i), range(len(asked))))
+    assert together == alone
+    assert set(asked_for) == {1, 2, 3}
+    second: list[Message] = [*PROMPTS[0], {"role": "assistant", "content": alone[0]}, *dialogue(3)]
+    assert answer(warm, second, tokens=10) == answer(plain, second, tokens=10)
+    assert decoder._batcher._blocks.available == decoder._batcher._blocks.count, "no room is lost"
+
+
 def test_more_than_fit_wait_for_their_turn(warm: LocalEngine, plain: LocalEngine) -> None:
     """Who comes when all places are taken is answered as soon as one is free; nobody is lost."""
     decoder_of(warm)._batcher._most = 2
