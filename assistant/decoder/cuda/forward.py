@@ -171,14 +171,14 @@ def _multiply(model: CudaModel, slots: Slots, room: Room, rows: int, layer: int,
 
 
 def _few(room: Room, rows: int, matrix: Matrix, x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> int:
-    padded, slices = max(16, _power(rows)), slices_of(matrix, room.multiprocessors)
+    slices = slices_of(matrix, room.multiprocessors)
     # Adapters beside the matrix: theirs are too small to keep a card busy.
     with room.beside():
         _adapters(room, rows, matrix, x, low, high, room.sums[slices * rows * matrix.rows :])
     kernels.product[matrix.rows // TILE, slices](
         *(x, matrix.digits, matrix.scales, room.codes, room.sums),
         *(rows, matrix.columns // 2, matrix.rows, slices),
-        ROWS=padded,
+        ROWS=max(8, _power(rows)),
         WIDE=TILE,
         num_warps=4,
         num_stages=3,
