@@ -39,7 +39,7 @@ PACK_TOKENS = 512
 """Tokens of a packed sequence: attention costs a quarter of all by then (a CPU computes what is masked, too)."""
 
 PACK_TOKENS_GPU = 2048
-"""There unpacking NF4 weights costs 7 ms a pack of 8 billion, and attention under a mask, from here on, as much more."""
+"""There a pack costs one unpacking of all NF4 weights, and from here on attention under a mask costs more than that."""
 
 ROW_TOKENS = 256
 """What a row of a step is reckoned at, at most: a night that makes do with one row a step packs no more."""
@@ -291,8 +291,8 @@ def _learning_rate(made: Sequence[Row], settings: NightSettings) -> float:
 def _loss(
     model: Any, packs: Sequence[Pack], anchors: _Anchors, settings: NightSettings
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The joint loss of one step, and its terms, without gradients: mean NLL of wanted tokens, mean KL of replayed ones, mean
-    preference of answers or pairs.
+    """The joint loss of one step, and its terms without gradients: mean NLL of wanted tokens, mean KL of replayed ones,
+    mean preference of answers or pairs.
 
     Each is a mean over the whole step, so that cutting it into packs changes nothing; and the graphs of all packs are
     held until the one backward pass, which is no more memory than one long pack would need.

@@ -45,6 +45,9 @@ RANK = 16
 """Of the adapters that answer, as a night's are."""
 
 NIGHT_ROWS = 48
+NIGHT_ROWS_GPU = 500
+"""Enough for seconds of training, beside which the first products on a card cost little."""
+
 NIGHT_EPOCHS = 2
 NIGHT_WORDS = 40
 """Words of a row's answer, from the text that ships with the package: about as long as lessons are."""
@@ -348,6 +351,8 @@ def _vllm(
 
 def night_work(engine: LocalEngine, copies: Path) -> night_speed.Work:
     """What a night of these figures trains."""
+    import torch
+
     settings = NightSettings()
     text = " ".join(fixed_text()).split()
     questions = [item.question for item in replayed()]
@@ -357,7 +362,7 @@ def night_work(engine: LocalEngine, copies: Path) -> night_speed.Work:
             asked(questions[i % len(questions)]),
             " ".join(text[NIGHT_WORDS * i % len(text) :][:NIGHT_WORDS]),
         )
-        for i in range(NIGHT_ROWS)
+        for i in range(NIGHT_ROWS_GPU if torch.cuda.is_available() else NIGHT_ROWS)
     ]
     return night_speed.Work(
         model=str(engine.files.path),
@@ -373,7 +378,11 @@ def night_work(engine: LocalEngine, copies: Path) -> night_speed.Work:
 
 
 def night(files: ModelFiles, copies: Path, *, say: Say) -> Figures:
-    """Tokens a second of training, and its memory: ours, and TRL's where it is installed (`nightschool[trl]`)."""
+    """Tokens a second of training, and its memory: ours, and TRL's where it is installed (`nightschool[trl]`). On a GPU
+    also all of a night's training of as many lessons, with a night's own settings.
+    """
+    import torch
+
     work = night_work(LocalEngine(files, copies=copies), copies)
     with tempfile.TemporaryDirectory(prefix="nightschool-speed-") as folder:
         file = Path(folder) / "work.json"
@@ -386,7 +395,8 @@ def night(files: ModelFiles, copies: Path, *, say: Say) -> Figures:
 
         ours = run("ours")
         theirs = run("trl") if night_speed.installed() else _missing("TRL: pip install 'nightschool[trl]'")
-    return {"local": ours, "trl": theirs}
+        whole = {"whole night": run("whole")} if torch.cuda.is_available() else {}
+    return {"local": ours, "trl": theirs, **whole}
 
 
 # ---------------------------------------------------------------------- telling
