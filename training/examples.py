@@ -13,7 +13,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from assistant import prefix
 from assistant import prompt as prompts
@@ -21,6 +21,7 @@ from memory.records import Lesson, Message
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
     from assistant.local import LocalEngine
 
@@ -112,7 +113,16 @@ def lesson_tokens(engine: LocalEngine, lesson: Lesson, system: str) -> int:
     return prompt + len(engine.tokenizer(lesson.wanted or "", add_special_tokens=False)["input_ids"])
 
 
-def rows(engine: LocalEngine, dialogues: Sequence[Dialogue]) -> list[Row]:
+class Reader(Protocol):
+    """What of an engine makes tokens of words."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase: ...
+
+    def render(self, prompt: Sequence[Message]) -> str: ...
+
+
+def rows(engine: Reader, dialogues: Sequence[Dialogue]) -> list[Row]:
     """Tokenise; each answer is closed with the token that ends a turn."""
     tokenizer = engine.tokenizer
     end = tokenizer.eos_token_id

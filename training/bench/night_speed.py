@@ -77,16 +77,16 @@ def ours(work: Work) -> dict[str, float]:
 
 
 def whole(work: Work) -> dict[str, float]:
-    """Our loop over each of the rows as a lesson, as a night trains them: its epochs, and replay held to the base."""
+    """Our loop over each of the rows as a lesson, as a night trains them, with replay held to the base. Reckoned from
+    `work.epochs` how many minutes all of a night's epochs take; what is done once a night counts too often so.
+    """
     from training.settings import NightSettings
 
-    settings = NightSettings()
+    usual = NightSettings()
+    settings = usual.model_copy(update={"epochs": work.epochs})
     found = _trained(work, settings, replayed=settings.replay_rows + settings.neighbour_rows)
-    return {
-        "lessons": len(work.dialogues),
-        "epochs": settings.epochs,
-        "minutes": round(found["seconds"] / 60, 2),
-    } | found
+    minutes = round(found["seconds"] / 60 * usual.epochs / work.epochs, 2)
+    return {"lessons": len(work.dialogues), "epochs_of_a_night": usual.epochs, "minutes_of_a_night": minutes} | found
 
 
 def _trained(work: Work, settings: NightSettings, *, replayed: int) -> dict[str, float]:

@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -349,7 +351,21 @@ def _vllm(
 # ---------------------------------------------------------------------- a night
 
 
-def night_work(engine: LocalEngine, copies: Path) -> night_speed.Work:
+@dataclass(frozen=True)
+class Words:
+    """A model's words, without its weights: each training loads those for itself."""
+
+    files: ModelFiles
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return read_tokenizer(self.files.path)
+
+    def render(self, prompt: Sequence[Message]) -> str:
+        return render(self.tokenizer, self.files.model_id, prompt)
+
+
+def night_work(engine: LocalEngine | Words, copies: Path) -> night_speed.Work:
     """What a night of these figures trains."""
     import torch
 
@@ -383,7 +399,7 @@ def night(files: ModelFiles, copies: Path, *, say: Say) -> Figures:
     """
     import torch
 
-    work = night_work(LocalEngine(files, copies=copies), copies)
+    work = night_work(Words(files), copies)
     with tempfile.TemporaryDirectory(prefix="nightschool-speed-") as folder:
         file = Path(folder) / "work.json"
         night_speed.write(work, file)
