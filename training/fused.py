@@ -36,6 +36,14 @@ class _Packed:
         self.a, self.b = layer.lora_A[name].weight, layer.lora_B[name].weight
         self.strength = float(layer.scaling[name])
 
+    def product(self, x: Tensor) -> Tensor:
+        """X Wᵀ + bias, of (tokens, in), as the base itself computes it."""
+        state = self._state
+        y: Tensor = torch.ops.bitsandbytes.gemm_4bit.default(
+            x, self._weight, state.shape, self._scales, state.blocksize, state.quant_type, bias=self.bias
+        )
+        return y
+
     def weight(self, dtype: torch.dtype) -> Tensor:
         """(out, in), as the base computes with it."""
         state = self._state
@@ -53,8 +61,7 @@ class _Product(torch.autograd.Function):
         x = _flat(came if up is None else torch.nn.functional.silu(came) * up)
         a, b = a.to(x.dtype), b.to(x.dtype)
         low = x @ a.t()
-        y = torch.nn.functional.linear(x, layer.weight(x.dtype), layer.bias)
-        y.addmm_(low, b.t(), alpha=layer.strength)
+        y = layer.product(x).addmm_(low, b.t(), alpha=layer.strength)
         ctx.layer = layer
         ctx.save_for_backward(came, up, low, a, b)
         return y.view(*came.shape[:-1], -1)

@@ -358,7 +358,7 @@ def _logits(model: Any, pack: Pack) -> torch.Tensor:
     Only what predicts an answer reaches the head, which is a third of a small model's work.
     """
     # One row alone is an ordinary sequence: the model masks it in its own way, whatever its layers are.
-    mask = None if len(pack.rows) == 1 else (torch.finfo(model.dtype).min * ~pack.sees).to(model.dtype)[None, None]
+    mask = None if len(pack.rows) == 1 else _mask(pack, model.dtype)
     head = model.get_output_embeddings()
     picked = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][0, pack.predicting],))
     try:
@@ -368,6 +368,16 @@ def _logits(model: Any, pack: Pack) -> torch.Tensor:
     finally:
         picked.remove()
     return output
+
+
+def _mask(pack: Pack, dtype: torch.dtype) -> torch.Tensor:
+    """(1, 1, tokens, tokens), to be added to what attention weighs: 0 where it may look.
+
+    Its lines begin at multiples of 8 numbers, or each layer's attention on a GPU would make, and keep, such a copy.
+    """
+    tokens = len(pack.ids)
+    mask = torch.zeros(tokens, -(-tokens // 8) * 8, dtype=dtype, device=pack.ids.device)[:, :tokens]
+    return mask.masked_fill_(~pack.sees, torch.finfo(dtype).min)[None, None]
 
 
 def _schedule(step: int, steps: int, warmup: float) -> float:

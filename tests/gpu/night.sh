@@ -5,8 +5,8 @@
 #   MODEL  a model folder; made with training.bench.random_model where it is missing (SHAPE=qwen3-8b)
 #   OUT    where logs and night.json go (build/gpu)
 #
-# Each step has a time of its own, so that one that hangs costs no more than that. Every step runs, whatever failed
-# before it; what failed is told last.
+# Each step has a time of its own (TIMES=3 gives three times as much), so that one that hangs costs no more than that.
+# Every step runs, whatever failed before it; what failed is told last.
 set -u
 cd "$(dirname "$0")/../.."
 model=${1:?"which model folder?"} out=${2:-build/gpu} shape=${SHAPE:-qwen3-8b} python=${PYTHON:-python3}
@@ -17,7 +17,7 @@ failed=""
 step() { # name, seconds, command...
     local name=$1 seconds=$2 began=$SECONDS
     shift 2
-    timeout --signal=INT --kill-after=5 "$seconds" "$@" >"$out/$name.log" 2>&1
+    timeout --signal=INT --kill-after=5 $((seconds * ${TIMES:-1})) "$@" >"$out/$name.log" 2>&1
     local code=$?
     echo "$name: exit $code after $((SECONDS - began)) s"
     [ $code -eq 0 ] || { failed="$failed $name"; tail -n 25 "$out/$name.log"; }
