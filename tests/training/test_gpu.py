@@ -116,13 +116,15 @@ def test_packing_changes_no_loss(engine: LocalEngine, moved: tuple[Any, Any]) ->
 def test_fewer_pieces_compute_the_same_with_less(engine: LocalEngine, moved: tuple[Any, Any]) -> None:
     """As PEFT and transformers compute it, up to bfloat16's rounding, and with less memory."""
     model, anchors = moved
-    packs = packed(rows(engine, DIALOGUES * 4), longest=PACK_TOKENS_GPU)
+    packs = packed(rows(engine, DIALOGUES * 6), longest=PACK_TOKENS_GPU)
     found = {}
     for name, pieces in {"fused": fused, "plain": lambda model: nullcontext()}.items():
-        gc.collect()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
         with pieces(model):
+            # Once before: cuBLAS takes memory to work in.
+            step(model, anchors, packs)
+            gc.collect()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
             found[name] = step(model, anchors, packs), torch.cuda.max_memory_allocated() - before
     ((fewer, one), little), ((terms, other), much) = found["fused"], found["plain"]
     assert fewer["nll"] == pytest.approx(terms["nll"], rel=2e-2)

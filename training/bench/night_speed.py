@@ -105,6 +105,7 @@ def _trained(work: Work, settings: NightSettings, *, replayed: int) -> dict[str,
         Dialogue("replay", tuple(prompt), " ".join(answer.split()[:REPLAY_WORDS]))
         for prompt, answer in work.dialogues[:replayed]
     ]
+    _loaded()
     computed = time.process_time()
     with tempfile.TemporaryDirectory() as target:
         trained = learner.train(
@@ -168,6 +169,7 @@ def trl(work: Work) -> dict[str, float]:
         trainer = SFTTrainer(
             model, config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, peft_config=lora
         )
+        _loaded()
         began, computed = time.monotonic(), time.process_time()
         trainer.train()
         seconds, computed = time.monotonic() - began, time.process_time() - computed
@@ -180,8 +182,16 @@ def trl(work: Work) -> dict[str, float]:
     }
 
 
+def _loaded() -> None:
+    """From here on counts what a GPU holds at most: loading a model may for a moment need more than training it."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peak_mb() -> float:
-    """Most memory that this process has held at once, in MB: of the GPU, where there is one."""
+    """Most memory that this process has held at once, in MB: of the GPU, where there is one, while it trained."""
     import torch
 
     if torch.cuda.is_available():
