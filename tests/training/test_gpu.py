@@ -139,7 +139,7 @@ def test_out_of_memory_is_known_and_leaves_the_model_whole(engine: LocalEngine, 
     gc.collect()
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (4 << 20)) / total)
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (16 << 20)) / total)
     try:
         with pytest.raises(Exception, match="memory") as caught:
             train(engine, long, once, seed=1, folder=tmp_path / "x", progress=no_progress)
