@@ -17,9 +17,11 @@ from assistant.loading import quantised
 from assistant.local import WEIGHTS_FILE, LocalEngine
 from assistant.models import ModelFiles
 from training.bench.random_model import write_random_model
+from training.evaluate import perplexity
 from training.examples import Dialogue, asked, packed, rows
 from training.fused import fused
 from training.learner import PACK_TOKENS_GPU, _anchors, _loss, _with_adapter, train
+from training.likelihood import log_likelihoods
 from training.room import out_of_memory
 from training.settings import NightSettings
 
@@ -130,6 +132,20 @@ def test_fewer_pieces_compute_the_same_with_less(engine: LocalEngine, moved: tup
     assert fewer["nll"] == pytest.approx(terms["nll"], rel=2e-2)
     assert apart(one, other) < 0.1
     assert little < 0.8 * much
+
+
+def test_an_exam_is_computed_there(engine: LocalEngine) -> None:
+    """Perplexity, and the likelihood of continuations as whole rows of logits give it."""
+    text, endings = "What is the capital", [" of Peru", " of Chad, then?"]
+    (found,) = log_likelihoods(engine, [(text, endings)], None, progress=no_progress)
+    start = len(engine.tokenizer(text)["input_ids"])
+    for ending, likely in zip(endings, found, strict=True):
+        ids = engine.tokenizer(text + ending, return_tensors="pt")["input_ids"].to(DEVICE)
+        with engine.using(None) as model, torch.inference_mode():
+            said = model(input_ids=ids).logits[0, :-1].float().log_softmax(-1)
+        expected = said.gather(1, ids[0, 1:, None])[start - 1 :].sum().item()
+        assert likely == pytest.approx(expected, rel=3e-2)
+    assert 1 < perplexity(engine, [text * 3], None) < 1e9
 
 
 def test_out_of_memory_is_known_and_leaves_the_model_whole(engine: LocalEngine, tmp_path: Path) -> None:
