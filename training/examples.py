@@ -12,8 +12,8 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from assistant import prefix
 from assistant import prompt as prompts
@@ -21,6 +21,7 @@ from memory.records import Lesson, Message
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
     from assistant.local import LocalEngine
 
@@ -78,6 +79,7 @@ class Pack:
         positions: (tokens,) int64, the place of each token in its own row.
         owners: (tokens,) int64, 0 for what is shared, n for the n-th row.
         predicting: (answer tokens of all rows,) int64, the places whose logits predict an answer, row after row.
+        answers: (answer tokens of all rows,) int64, the tokens that they should predict.
     """
 
     rows: tuple[Row, ...]
@@ -85,6 +87,12 @@ class Pack:
     positions: torch.Tensor
     owners: torch.Tensor
     predicting: torch.Tensor
+    answers: torch.Tensor
+
+    def to(self, device: torch.device) -> Self:
+        """The same there. All at once and early: each copy to a GPU waits for what it was told before."""
+        parts = ("ids", "positions", "owners", "predicting", "answers")
+        return replace(self, **{name: getattr(self, name).to(device) for name in parts})
 
     @property
     def sees(self) -> torch.Tensor:
@@ -105,7 +113,16 @@ def lesson_tokens(engine: LocalEngine, lesson: Lesson, system: str) -> int:
     return prompt + len(engine.tokenizer(lesson.wanted or "", add_special_tokens=False)["input_ids"])
 
 
-def rows(engine: LocalEngine, dialogues: Sequence[Dialogue]) -> list[Row]:
+class Reader(Protocol):
+    """What of an engine makes tokens of words."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase: ...
+
+    def render(self, prompt: Sequence[Message]) -> str: ...
+
+
+def rows(engine: Reader, dialogues: Sequence[Dialogue]) -> list[Row]:
     """Tokenise; each answer is closed with the token that ends a turn."""
     tokenizer = engine.tokenizer
     end = tokenizer.eos_token_id
@@ -214,7 +231,8 @@ def pack(group: Sequence[Row]) -> Pack:
         ids.extend(tail)
         owners.extend([owner] * len(tail))
         positions.extend(range(shared, shared + len(tail)))
-    return Pack(tuple(group), *map(torch.tensor, (ids, positions, owners, predicting)))
+    answers = [token for row in group for token in row.answer]
+    return Pack(tuple(group), *map(torch.tensor, (ids, positions, owners, predicting, answers)))
 
 
 def _tokens(group: Sequence[Row]) -> int:

@@ -1,7 +1,8 @@
 """Training tonight's adapter: LoRA on the quantised base, from scratch, in a plain loop.
 
 A plain loop, because it is shorter than a trainer's subclass: the rows mix three losses, the reference is the base
-itself (computed once, before the adapter is there), and the same rows and seed must give the same bytes.
+itself (computed once, before the adapter is there), and the same rows and seed must give the same bytes. (On a GPU
+they do so up to rounding: attention's way back adds up in no fixed order there.)
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from assistant.local import WEIGHTS_FILE, LocalEngine
 from assistant.models import sha256_of
 from memory.errors import ModelUnavailable
 from training.examples import Dialogue, Pack, Row, mismatched, of_epoch, packed, rows, steps
+from training.fused import fused
 from training.objectives import Reference, apo_zero, balance, dpo, kl_to_base, kto, kto_kl, nll, sequence_log_prob
 from training.progress import Progress
 from training.settings import NightSettings
@@ -37,6 +39,7 @@ PACK_TOKENS = 512
 """Tokens of a packed sequence: attention costs a quarter of all by then (a CPU computes what is masked, too)."""
 
 PACK_TOKENS_GPU = 2048
+"""There a pack costs one unpacking of all NF4 weights, and from here on attention under a mask costs more than that."""
 
 ROW_TOKENS = 256
 """What a row of a step is reckoned at, at most: a night that makes do with one row a step packs no more."""
@@ -73,7 +76,8 @@ def train(
         try:
             if start is not None:
                 _go_on_from(start, model)
-            result = _loop(model, made, anchors, settings, rng, began, progress)
+            with _computing(model):
+                result = _loop(model, made, anchors, settings, rng, began, progress)
             model.peft_config["default"].base_model_name_or_path = engine.model_id
             model.save_pretrained(str(folder), save_embedding_layers=False)
         finally:
@@ -122,6 +126,11 @@ def _attending(base: Any, longest: int) -> Iterator[Any]:
         yield base
     finally:
         base.set_attn_implementation(usual)
+
+
+def _computing(model: Any) -> AbstractContextManager[None]:
+    """How `model` computes its steps: on a GPU, over packed weights, in fewer pieces."""
+    return nullcontext() if model.device.type == "cpu" else fused(model)
 
 
 def _has_bfloat16() -> bool:
@@ -192,7 +201,7 @@ def _anchors(base: Any, made: Sequence[Row], settings: NightSettings) -> _Anchor
     found: dict[Row, Reference] = {}
     with torch.inference_mode():
         replayed = list(dict.fromkeys(row for row in made if row.kind == "replay"))
-        for row, logits in _answers(base, packed(replayed, longest=_longest(base, settings))):
+        for row, logits, _ in _answers(base, packed(replayed, longest=_longest(base, settings))):
             found[row] = Reference.of(logits)
     # Inference tensors can't be saved for a backward pass; clones made outside can.
     tokens = {row: Reference(ref.ids.clone(), ref.log_probs.clone()) for row, ref in found.items()}
@@ -203,7 +212,8 @@ def _anchors(base: Any, made: Sequence[Row], settings: NightSettings) -> _Anchor
     strangers = mismatched(preferred) if settings.preference == "kto" else {}
     with torch.inference_mode():
         scored = packed(list(dict.fromkeys([*preferred, *strangers.values()])), longest=_longest(base, settings))
-        log_probs = {row: _score(row, logits).item() for row, logits in _answers(base, scored)}
+        found_probs = {row: sequence_log_prob(logits, targets) for row, logits, targets in _answers(base, scored)}
+    log_probs = dict(zip(found_probs, torch.stack([*found_probs.values()]).tolist(), strict=True))
     return _Anchors(tokens, log_probs, strangers, balance(len(preferred) - unwanted, unwanted))
 
 
@@ -230,7 +240,8 @@ def _loop(
 ) -> dict[str, Any]:
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     highest = _learning_rate(made, settings)
-    optimizer = torch.optim.AdamW(trainable, lr=highest, weight_decay=0.0)
+    on_gpu = model.device.type != "cpu"
+    optimizer = torch.optim.AdamW(trainable, lr=highest, weight_decay=0.0, fused=on_gpu)
     epochs = settings.epochs
     heard = [of_epoch(made, number, most=settings.epoch_rows) for number in range(epochs)]
     planned = sum(-(-len(rows) // settings.batch_rows) for rows in heard)
@@ -240,20 +251,22 @@ def _loop(
         for packs in steps(heard[epoch], size=settings.batch_rows, longest=_longest(model, settings), rng=rng):
             for group in optimizer.param_groups:
                 group["lr"] = highest * _schedule(step, planned, settings.warmup)
-            loss, terms = _loss(model, packs, anchors, settings)
-            if not math.isfinite(sum(terms.values())):
-                raise Diverged(f"the loss was {loss.item()} at step {step + 1} of {planned}")
+            loss, parts = _loss(model, packs, anchors, settings)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(trainable, 1.0)
             optimizer.step()
             optimizer.zero_grad()
+            # Read once a step, and last: a GPU has nothing to do while it is read.
+            terms = dict(zip(parts, torch.stack([*parts.values()]).tolist(), strict=True))
+            if not math.isfinite(sum(terms.values())):
+                raise Diverged(f"the loss was {loss.item()} at step {step + 1} of {planned}")
             losses.append(terms)
             step += 1
             tokens += sum(len(pack.ids) for pack in packs)
             words = f"step {step}/{planned}, loss {sum(terms.values()):.3f}"
             progress(step / planned, words)
         epoch += 1
-        if not all(parameter.isfinite().all() for parameter in trainable):
+        if not torch.stack([parameter.isfinite().all() for parameter in trainable]).all():
             raise Diverged(f"the adapter held infinite numbers after epoch {epoch} of {epochs}")
         if settings.max_minutes is not None and epoch == 1:
             # The first epoch tells what one costs; those that don't fit are dropped from the schedule.
@@ -277,30 +290,30 @@ def _learning_rate(made: Sequence[Row], settings: NightSettings) -> float:
 
 def _loss(
     model: Any, packs: Sequence[Pack], anchors: _Anchors, settings: NightSettings
-) -> tuple[torch.Tensor, dict[str, float]]:
-    """The joint loss of one step, and its terms as numbers: mean NLL of wanted tokens, mean KL of replayed ones, mean
-    preference of answers or pairs.
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The joint loss of one step, and its terms without gradients: mean NLL of wanted tokens, mean KL of replayed ones,
+    mean preference of answers or pairs.
 
     Each is a mean over the whole step, so that cutting it into packs changes nothing; and the graphs of all packs are
     held until the one backward pass, which is no more memory than one long pack would need.
     """
     wanted, held, scores = [], [], []
-    for row, mine in _answers(model, packs):
+    for row, mine, targets in _answers(model, packs):
         if row.kind == "replay":
             held.append(kl_to_base(mine, anchors.tokens[row]))
             continue
         if row.kind == "wanted":
-            wanted.append(nll(mine, _targets(row, mine), known=settings.known_nll))
+            wanted.append(nll(mine, targets, known=settings.known_nll))
         if anchors.log_probs:
-            scores.append((row, _score(row, mine)))
+            scores.append((row, sequence_log_prob(mine, targets)))
     zero = torch.zeros((), device=model.device)
     learn = torch.cat(wanted).mean() if wanted else zero
     hold = torch.cat(held).mean() if held else zero
-    loss, terms = learn + settings.kl_weight * hold, {"nll": learn.item(), "kl": hold.item(), "preference": 0.0}
+    prefer = _preference(model, scores, anchors, settings) if scores else zero
+    loss = learn + settings.kl_weight * hold
     if scores:
-        prefer = _preference(model, scores, anchors, settings)
-        loss, terms["preference"] = loss + settings.preference_weight * prefer, prefer.item()
-    return loss, terms
+        loss = loss + settings.preference_weight * prefer
+    return loss, {"nll": learn.detach(), "kl": hold.detach(), "preference": prefer.detach()}
 
 
 def _preference(
@@ -327,47 +340,44 @@ def _preference(
         return apo_zero(policy, base, wanted, beta=beta, wanted_weight=more, unwanted_weight=less).mean()
     strangers = packed([anchors.strangers[row] for row, _ in scores], longest=_longest(model, settings))
     with torch.no_grad():
-        moved = kto_kl(*both([(row, _score(row, logits)) for row, logits in _answers(model, strangers)]))
+        moved = kto_kl(*both([(row, sequence_log_prob(*said)) for row, *said in _answers(model, strangers)]))
     return kto(policy, base, wanted, beta=beta, kl=moved, wanted_weight=more, unwanted_weight=less).mean()
 
 
-def _answers(model: Any, packs: Iterable[Pack]) -> Iterator[tuple[Row, torch.Tensor]]:
-    """Every row with the (positions, vocabulary) logits that predict its answer."""
+def _answers(model: Any, packs: Iterable[Pack]) -> Iterator[tuple[Row, torch.Tensor, torch.Tensor]]:
+    """Every row with the (positions, vocabulary) logits that predict its answer, and the (positions,) tokens of it."""
     for pack in packs:
-        logits = torch.split(_logits(model, pack), [row.answer_tokens for row in pack.rows])
-        yield from zip(pack.rows, logits, strict=True)
-
-
-def _targets(row: Row, logits: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(row.answer, device=logits.device)
-
-
-def _score(row: Row, logits: torch.Tensor) -> torch.Tensor:
-    """The log-probability of the row's answer."""
-    return sequence_log_prob(logits, _targets(row, logits))
+        there, lengths = pack.to(model.device), [row.answer_tokens for row in pack.rows]
+        said = torch.split(_logits(model, there), lengths)
+        yield from zip(pack.rows, said, torch.split(there.answers, lengths), strict=True)
 
 
 def _logits(model: Any, pack: Pack) -> torch.Tensor:
-    """(answer tokens of all rows, vocabulary), row after row.
+    """(answer tokens of all rows, vocabulary), row after row, of a pack where the model is.
 
     Only what predicts an answer reaches the head, which is a third of a small model's work.
     """
-    device, predicting = model.device, pack.predicting.to(model.device)
     # One row alone is an ordinary sequence: the model masks it in its own way, whatever its layers are.
-    alone = len(pack.rows) == 1
-    hidden_from = None if alone else torch.finfo(model.dtype).min * ~pack.sees.to(device)
+    mask = None if len(pack.rows) == 1 else _mask(pack, model.dtype)
     head = model.get_output_embeddings()
-    picked = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][0, predicting],))
+    picked = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][0, pack.predicting],))
     try:
         output: torch.Tensor = model(
-            input_ids=pack.ids[None].to(device),
-            attention_mask=None if hidden_from is None else hidden_from.to(model.dtype)[None, None],
-            position_ids=pack.positions[None].to(device),
-            use_cache=False,
+            input_ids=pack.ids[None], attention_mask=mask, position_ids=pack.positions[None], use_cache=False
         ).logits
     finally:
         picked.remove()
     return output
+
+
+def _mask(pack: Pack, dtype: torch.dtype) -> torch.Tensor:
+    """(1, 1, tokens, tokens), to be added to what attention weighs: 0 where it may look.
+
+    Its lines begin at multiples of 8 numbers, or each layer's attention on a GPU would make, and keep, such a copy.
+    """
+    tokens = len(pack.ids)
+    mask = torch.zeros(tokens, -(-tokens // 8) * 8, dtype=dtype, device=pack.ids.device)[:, :tokens]
+    return mask.masked_fill_(~pack.sees, torch.finfo(dtype).min)[None, None]
 
 
 def _schedule(step: int, steps: int, warmup: float) -> float:

@@ -170,7 +170,8 @@ class RoomyTeacher:
 def out_of_memory(error: BaseException) -> bool:
     """Whether that is what an error says, of a card or of the machine."""
     text = str(error).lower()
-    told = "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+    words = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+    told = any(each in text for each in words)
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and told)
 
 

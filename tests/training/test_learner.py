@@ -204,7 +204,7 @@ def test_packing_changes_no_number(engine: LocalEngine) -> None:
     together = pack(made)
     assert int((together.owners == 0).sum()) > 5
     with engine.base() as model, _attending(model, 100), torch.no_grad():
-        for row, logits in _answers(model, [together]):
+        for row, logits, _ in _answers(model, [together]):
             alone = model(input_ids=torch.tensor([row.ids], device=model.device), use_cache=False).logits[0]
             torch.testing.assert_close(logits, alone[row.start - 1 : -1], atol=1e-4, rtol=1e-4)
 
@@ -239,7 +239,8 @@ def gradients(engine: LocalEngine, made: list[Row], cuts: list[list[Row]], setti
             for parameter in trainable:
                 parameter.data += 0.05 * torch.randn_like(parameter)
             loss, terms = _loss(model, [pack(cut) for cut in cuts], anchors, settings)
-            return [terms, *torch.autograd.grad(loss, trainable)]
+            numbers = {name: term.item() for name, term in terms.items()}
+            return [numbers, *torch.autograd.grad(loss, trainable)]
         finally:
             model.unload()
             base.eval()
@@ -516,6 +517,6 @@ def test_a_row_alone_has_the_models_own_mask(engine: LocalEngine) -> None:
     """Row by row, as for windows and states, the numbers are the same as packed."""
     made = rows(engine, DIALOGUES)
     with engine.base() as model, _attending(model, 100), torch.no_grad():
-        together = dict(_answers(model, packed(made, longest=512)))
-        for row, logits in _answers(model, packed(made, longest=0)):
+        together = {row: logits for row, logits, _ in _answers(model, packed(made, longest=512))}
+        for row, logits, _ in _answers(model, packed(made, longest=0)):
             torch.testing.assert_close(logits, together[row], atol=1e-4, rtol=1e-4)

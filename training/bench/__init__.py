@@ -15,6 +15,7 @@ loop.py      one night of the product in the small: seconds to an answer, tokens
 speed.py     serving and learning beside peers: one conversation, many users, a night, a switch
 talk_speed.py  second turns, versions that change under load, chatting beside a night
 night_speed.py  a training in a process of its own, ours or TRL's
+random_model.py  a model folder in the shape of an 8B, with random weights
 peers.py     where vLLM and llama.cpp are installed, and how they start
 load.py      many users against a running server, and what they leave behind
 

@@ -1,7 +1,8 @@
 """A training in a process of its own, for its time and its memory alone: ours, or TRL's `SFTTrainer` on the same rows.
 
-`python -m training.bench.night_speed ours|trl FILE`: the file says which model, rows and settings (see `Work`). The
-last line that is printed is the outcome as JSON.
+`python -m training.bench.night_speed ours|trl|whole FILE`: the file says which model, rows and settings (see `Work`);
+`whole` is ours as a night has it, with its own settings and with replay. The last line that is printed is the outcome
+as JSON.
 """
 
 from __future__ import annotations
@@ -16,9 +17,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memory.records import Message
+
+if TYPE_CHECKING:
+    from training.settings import NightSettings
+
+REPLAY_WORDS = 16
+"""Of an answer that is held: about as many as the 20 tokens that a night lets the base say."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +63,8 @@ def _tell(share: float, words: str) -> None:
 
 def ours(work: Work) -> dict[str, float]:
     """Our loop: its base has unpacked NF4 weights on a CPU, and NF4 on a GPU."""
-    from assistant.local import LocalEngine
-    from assistant.models import ModelFiles, digests_of
-    from training import learner
-    from training.examples import Dialogue
     from training.settings import NightSettings
 
-    folder = Path(work.model)
-    sha256 = digests_of(sorted(folder.glob("*.safetensors"))[:1], Path(work.copies).parent / "hashes.json")
-    engine = LocalEngine(ModelFiles("bench", folder, *sha256.values()), weights="unpacked", copies=Path(work.copies))
-    engine.load()
-    dialogues = [Dialogue("wanted", tuple(prompt), answer) for prompt, answer in work.dialogues]
     settings = NightSettings(
         rank=work.rank,
         alpha=work.alpha,
@@ -75,6 +73,39 @@ def ours(work: Work) -> dict[str, float]:
         learning_rate=work.learning_rate,
         known_nll=0.0,
     )
+    return _trained(work, settings, replayed=0)
+
+
+def whole(work: Work) -> dict[str, float]:
+    """Our loop over each of the rows as a lesson, as a night trains them, with replay held to the base. Reckoned from
+    `work.epochs` how many minutes all of a night's epochs take; what is done once a night counts too often so.
+    """
+    from training.settings import NightSettings
+
+    usual = NightSettings()
+    settings = usual.model_copy(update={"epochs": work.epochs})
+    found = _trained(work, settings, replayed=settings.replay_rows + settings.neighbour_rows)
+    minutes = round(found["seconds"] / 60 * usual.epochs / work.epochs, 2)
+    return {"lessons": len(work.dialogues), "epochs_of_a_night": usual.epochs, "minutes_of_a_night": minutes} | found
+
+
+def _trained(work: Work, settings: NightSettings, *, replayed: int) -> dict[str, float]:
+    """Train them, with the first `replayed` prompts once more as replay, under answers of `REPLAY_WORDS`."""
+    from assistant.local import LocalEngine
+    from assistant.models import ModelFiles, digests_of
+    from training import learner
+    from training.examples import Dialogue
+
+    folder = Path(work.model)
+    sha256 = digests_of(sorted(folder.glob("*.safetensors"))[:1], Path(work.copies).parent / "hashes.json")
+    engine = LocalEngine(ModelFiles("bench", folder, *sha256.values()), weights="unpacked", copies=Path(work.copies))
+    engine.load()
+    dialogues = [Dialogue("wanted", tuple(prompt), answer) for prompt, answer in work.dialogues]
+    dialogues += [
+        Dialogue("replay", tuple(prompt), " ".join(answer.split()[:REPLAY_WORDS]))
+        for prompt, answer in work.dialogues[:replayed]
+    ]
+    _loaded()
     computed = time.process_time()
     with tempfile.TemporaryDirectory() as target:
         trained = learner.train(
@@ -138,6 +169,7 @@ def trl(work: Work) -> dict[str, float]:
         trainer = SFTTrainer(
             model, config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, peft_config=lora
         )
+        _loaded()
         began, computed = time.monotonic(), time.process_time()
         trainer.train()
         seconds, computed = time.monotonic() - began, time.process_time() - computed
@@ -150,8 +182,16 @@ def trl(work: Work) -> dict[str, float]:
     }
 
 
+def _loaded() -> None:
+    """From here on counts what a GPU holds at most: loading a model may for a moment need more than training it."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peak_mb() -> float:
-    """Most memory that this process has held at once, in MB: of the GPU, where there is one."""
+    """Most memory that this process has held at once, in MB: of the GPU, where there is one, while it trained."""
     import torch
 
     if torch.cuda.is_available():
@@ -173,8 +213,10 @@ def main(how: str, file: str) -> None:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
     given: dict[str, Any] = json.loads(Path(file).read_text())
     work = Work(**given)
-    found = {"ours": ours, "trl": trl}[how](work)
-    told = {"tokens_per_s": round(work.tokens / found["seconds"], 1), "peak_mb": peak_mb(), **found}
+    found = {"ours": ours, "trl": trl, "whole": whole}[how](work)
+    # A whole night trains other rows besides.
+    speed = {} if how == "whole" else {"tokens_per_s": round(work.tokens / found["seconds"], 1)}
+    told = {**speed, "peak_mb": peak_mb(), **found}
     sys.stdout.write(f"\n{json.dumps(told)}\n")
 
 

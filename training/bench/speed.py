@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -45,6 +47,9 @@ RANK = 16
 """Of the adapters that answer, as a night's are."""
 
 NIGHT_ROWS = 48
+NIGHT_ROWS_GPU = 500
+"""Enough for seconds of training, beside which the first products on a card cost little."""
+
 NIGHT_EPOCHS = 2
 NIGHT_WORDS = 40
 """Words of a row's answer, from the text that ships with the package: about as long as lessons are."""
@@ -346,8 +351,24 @@ def _vllm(
 # ---------------------------------------------------------------------- a night
 
 
-def night_work(engine: LocalEngine, copies: Path) -> night_speed.Work:
+@dataclass(frozen=True)
+class Words:
+    """A model's words, without its weights: each training loads those for itself."""
+
+    files: ModelFiles
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return read_tokenizer(self.files.path)
+
+    def render(self, prompt: Sequence[Message]) -> str:
+        return render(self.tokenizer, self.files.model_id, prompt)
+
+
+def night_work(engine: LocalEngine | Words, copies: Path) -> night_speed.Work:
     """What a night of these figures trains."""
+    import torch
+
     settings = NightSettings()
     text = " ".join(fixed_text()).split()
     questions = [item.question for item in replayed()]
@@ -357,7 +378,7 @@ def night_work(engine: LocalEngine, copies: Path) -> night_speed.Work:
             asked(questions[i % len(questions)]),
             " ".join(text[NIGHT_WORDS * i % len(text) :][:NIGHT_WORDS]),
         )
-        for i in range(NIGHT_ROWS)
+        for i in range(NIGHT_ROWS_GPU if torch.cuda.is_available() else NIGHT_ROWS)
     ]
     return night_speed.Work(
         model=str(engine.files.path),
@@ -373,8 +394,12 @@ def night_work(engine: LocalEngine, copies: Path) -> night_speed.Work:
 
 
 def night(files: ModelFiles, copies: Path, *, say: Say) -> Figures:
-    """Tokens a second of training, and its memory: ours, and TRL's where it is installed (`nightschool[trl]`)."""
-    work = night_work(LocalEngine(files, copies=copies), copies)
+    """Tokens a second of training, and its memory: ours, and TRL's where it is installed (`nightschool[trl]`). On a GPU
+    also all of a night's training of as many lessons, with a night's own settings.
+    """
+    import torch
+
+    work = night_work(Words(files), copies)
     with tempfile.TemporaryDirectory(prefix="nightschool-speed-") as folder:
         file = Path(folder) / "work.json"
         night_speed.write(work, file)
@@ -386,7 +411,8 @@ def night(files: ModelFiles, copies: Path, *, say: Say) -> Figures:
 
         ours = run("ours")
         theirs = run("trl") if night_speed.installed() else _missing("TRL: pip install 'nightschool[trl]'")
-    return {"local": ours, "trl": theirs}
+        whole = {"whole night": run("whole")} if torch.cuda.is_available() else {}
+    return {"local": ours, "trl": theirs, **whole}
 
 
 # ---------------------------------------------------------------------- telling

@@ -88,7 +88,7 @@ def test_both_trainers_are_given_the_same_tokens(
 
     def run(command: list[str], *_: Any) -> dict[str, float]:
         given.append(Work(**json.loads(Path(command[-1]).read_text())))
-        return {"ours": night_speed.ours, "trl": night_speed.trl}[command[-2]](given[-1])
+        return {"ours": night_speed.ours, "trl": night_speed.trl, "whole": night_speed.whole}[command[-2]](given[-1])
 
     monkeypatch.setattr(speed, "_last_json", run)
     found = speed.night(engine.files, tmp_path, say=lambda line: None)
