@@ -124,14 +124,14 @@ def splits_of(model: CudaModel, rows: int, multiprocessors: int) -> int:
     return splits
 
 
-def slices_of(matrix: Matrix, multiprocessors: int) -> int:
-    """Shares of a matrix's columns that are multiplied beside each other."""
-    tiles = matrix.rows // TILE
-    return max(1, min(8, matrix.columns // BLOCK_OF_SLICE, round(4 * multiprocessors / tiles)))
+def slices_of(matrix: Matrix, rows: int, multiprocessors: int) -> int:
+    """Shares of a matrix's columns that are multiplied beside each other: more for few rows, whose sums are small."""
+    programs = multiprocessors * (16 if rows <= 8 else 4)
+    return max(1, min(16, matrix.columns // COLUMNS, round(programs / (matrix.rows // TILE))))
 
 
-BLOCK_OF_SLICE = 512
-"""Columns of a share at least."""
+COLUMNS = 512
+"""Of a share at least."""
 
 
 def matmul(x: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> None:
@@ -171,7 +171,7 @@ def _multiply(model: CudaModel, slots: Slots, room: Room, rows: int, layer: int,
 
 
 def _few(room: Room, rows: int, matrix: Matrix, x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> int:
-    slices = slices_of(matrix, room.multiprocessors)
+    slices = slices_of(matrix, rows, room.multiprocessors)
     # Adapters beside the matrix: theirs are too small to keep a card busy.
     with room.beside():
         _adapters(room, rows, matrix, x, low, high, room.sums[slices * rows * matrix.rows :])
@@ -180,7 +180,8 @@ def _few(room: Room, rows: int, matrix: Matrix, x: torch.Tensor, low: torch.Tens
         *(rows, matrix.columns // 2, matrix.rows, slices),
         ROWS=max(8, _power(rows)),
         WIDE=TILE,
-        num_warps=4,
+        # Measured on an H200: below sixteen rows two warps, of whose products none waits for the other's.
+        num_warps=2 if rows <= 8 else 4,
         num_stages=3,
     )
     room.join()

@@ -234,7 +234,11 @@ class CudaRunner:
         matrices = m.layers[0]
         few = min(rows, passes.FEW)
         many = rows if rows > passes.FEW else 0
-        sums = max(max((slices_of(matrix, processors) + 1) * few, 2 * many) * matrix.rows for matrix in matrices)
+        sums = max(
+            max((slices_of(matrix, size, processors) + 1) * size if size <= few else 2 * many for size in self._sizes)
+            * matrix.rows
+            for matrix in matrices
+        )
         splits = max(size * splits_of(m, size, processors) for size in self._sizes)
         ranks = max(len(matrix.parts) for matrix in matrices) * self._slots.rank
         held = (m.depth, self.blocks + 1, m.kv_heads, TOKENS, m.head_size)
