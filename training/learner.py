@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from training.examples import Dialogue, Pack, Row, mismatched, of_epoch, packed,
 from training.fused import fused
 from training.objectives import Reference, apo_zero, balance, dpo, kl_to_base, kto, kto_kl, nll, sequence_log_prob
 from training.progress import Progress
+from training.recorded import Recorded
 from training.settings import NightSettings
 from training.teacher import Diverged, Trained
 
@@ -241,6 +243,7 @@ def _loop(
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     highest = _learning_rate(made, settings)
     on_gpu = model.device.type != "cpu"
+    recorded = Recorded(model, partial(_said, model)) if on_gpu else None
     optimizer = torch.optim.AdamW(trainable, lr=highest, weight_decay=0.0, fused=on_gpu)
     epochs = settings.epochs
     heard = [of_epoch(made, number, most=settings.epoch_rows) for number in range(epochs)]
@@ -251,7 +254,7 @@ def _loop(
         for packs in steps(heard[epoch], size=settings.batch_rows, longest=_longest(model, settings), rng=rng):
             for group in optimizer.param_groups:
                 group["lr"] = highest * _schedule(step, planned, settings.warmup)
-            loss, parts = _loss(model, packs, anchors, settings)
+            loss, parts = _loss(model, packs, anchors, settings, recorded)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(trainable, 1.0)
             optimizer.step()
@@ -289,7 +292,11 @@ def _learning_rate(made: Sequence[Row], settings: NightSettings) -> float:
 
 
 def _loss(
-    model: Any, packs: Sequence[Pack], anchors: _Anchors, settings: NightSettings
+    model: Any,
+    packs: Sequence[Pack],
+    anchors: _Anchors,
+    settings: NightSettings,
+    recorded: Recorded | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The joint loss of one step, and its terms without gradients: mean NLL of wanted tokens, mean KL of replayed ones,
     mean preference of answers or pairs.
@@ -298,7 +305,8 @@ def _loss(
     held until the one backward pass, which is no more memory than one long pack would need.
     """
     wanted, held, scores = [], [], []
-    for row, mine, targets in _answers(model, packs):
+    # What is recorded holds one pack's way back at a time.
+    for row, mine, targets in _answers(model, packs, recorded if len(packs) == 1 else None):
         if row.kind == "replay":
             held.append(kl_to_base(mine, anchors.tokens[row]))
             continue
@@ -344,27 +352,37 @@ def _preference(
     return kto(policy, base, wanted, beta=beta, kl=moved, wanted_weight=more, unwanted_weight=less).mean()
 
 
-def _answers(model: Any, packs: Iterable[Pack]) -> Iterator[tuple[Row, torch.Tensor, torch.Tensor]]:
+def _answers(
+    model: Any, packs: Iterable[Pack], recorded: Recorded | None = None
+) -> Iterator[tuple[Row, torch.Tensor, torch.Tensor]]:
     """Every row with the (positions, vocabulary) logits that predict its answer, and the (positions,) tokens of it."""
     for pack in packs:
         there, lengths = pack.to(model.device), [row.answer_tokens for row in pack.rows]
-        said = torch.split(_logits(model, there), lengths)
+        if recorded is not None and len(pack.rows) > 1:
+            logits = recorded.logits(there, lambda filled: _mask(filled, model.dtype))
+        else:
+            logits = _logits(model, there)
+        said = torch.split(logits, lengths)
         yield from zip(pack.rows, said, torch.split(there.answers, lengths), strict=True)
 
 
 def _logits(model: Any, pack: Pack) -> torch.Tensor:
-    """(answer tokens of all rows, vocabulary), row after row, of a pack where the model is.
-
-    Only what predicts an answer reaches the head, which is a third of a small model's work.
-    """
+    """(answer tokens of all rows, vocabulary), row after row, of a pack where the model is."""
     # One row alone is an ordinary sequence: the model masks it in its own way, whatever its layers are.
     mask = None if len(pack.rows) == 1 else _mask(pack, model.dtype)
+    return _said(model, pack.ids[None], pack.positions[None], mask, pack.predicting)
+
+
+def _said(
+    model: Any, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None, predicting: torch.Tensor
+) -> torch.Tensor:
+    """(predicting, vocabulary) of (1, tokens): only what predicts an answer reaches the head, which is a third of a
+    small model's work.
+    """
     head = model.get_output_embeddings()
-    picked = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][0, pack.predicting],))
+    picked = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][0, predicting],))
     try:
-        output: torch.Tensor = model(
-            input_ids=pack.ids[None], attention_mask=mask, position_ids=pack.positions[None], use_cache=False
-        ).logits
+        output: torch.Tensor = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
     finally:
         picked.remove()
     return output

@@ -41,9 +41,9 @@ KEPT_BYTES_OF_A_CARD = 2**34
 LOGITS_OFF = 1e-4
 """How far logits may be from those of transformers, relative to the largest: float32 sums in another order."""
 
-LOGITS_OFF_ON_A_CARD = 5e-2
-"""The same where both round to bfloat16 between their sums, transformers more often than we: each is about half of
-this off what float32 gives.
+LOGITS_OFF_ON_A_CARD = 0.15
+"""The same on a card, as the length of the difference: both round to bfloat16 between their sums, transformers more
+often than we. Tiny models with large weights are a tenth off; one that computes something else is off by its length.
 """
 
 
@@ -142,7 +142,7 @@ def _on_a_cpu(model: Any, alone: Alone) -> Runs:
         _, hidden = runner.run(rows)
         return hidden @ packed.exact_head.T
 
-    _compare(runner, found, alone, LOGITS_OFF)
+    _compare(runner, found, alone, _largest, LOGITS_OFF)
     return runner
 
 
@@ -156,12 +156,26 @@ def _on_a_card(model: Any, alone: Alone) -> Runs:
     free, _ = torch.cuda.mem_get_info(model.device)
     blocks = max(2, min(KEPT_BYTES_OF_A_CARD, free // 2) // CudaRunner.block_bytes(packed))
     runner = CudaRunner(packed, blocks=blocks)
-    _compare(runner, lambda rows: runner.logits(rows).cpu().numpy(), alone, LOGITS_OFF_ON_A_CARD)
+    _compare(runner, lambda rows: runner.logits(rows).cpu().numpy(), alone, np.linalg.norm, LOGITS_OFF_ON_A_CARD)
     return runner
 
 
-def _compare(runner: Runs, logits: Callable[[Sequence[Row]], Any], alone: Alone, most: float) -> None:
-    """Raises: NotPacked: its logits are not those of transformers, over a few tokens of any text."""
+def _largest(numbers: Any) -> Any:
+    return np.abs(numbers).max()
+
+
+def _compare(
+    runner: Runs,
+    logits: Callable[[Sequence[Row]], Any],
+    alone: Alone,
+    size: Callable[[Any], Any],
+    most: float,
+) -> None:
+    """Raises: NotPacked: its logits are further than `most` off those of transformers, over a few tokens of any text.
+
+    Args:
+        size: of logits, and of how they differ.
+    """
     import torch
 
     shape = runner.model
@@ -169,7 +183,7 @@ def _compare(runner: Runs, logits: Callable[[Sequence[Row]], Any], alone: Alone,
     with alone(None) as model, torch.inference_mode():
         expected = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float().cpu().numpy()
     found = logits([Row(token, place, [0, 1], None, True) for place, token in enumerate(ids)])
-    off = float(np.abs(found - expected).max() / np.abs(expected).max())
+    off = float(size(found - expected) / size(expected))
     if not off <= most:
         runner.close()
         raise NotPacked(f"its logits are {off:.1e} off those of transformers")

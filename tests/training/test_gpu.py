@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from training.bench.random_model import write_random_model
 from training.evaluate import perplexity
 from training.examples import Dialogue, asked, packed, rows
 from training.fused import fused
-from training.learner import PACK_TOKENS_GPU, _anchors, _loss, _with_adapter, train
+from training.learner import PACK_TOKENS_GPU, _anchors, _loss, _said, _with_adapter, train
 from training.likelihood import log_likelihoods
+from training.recorded import Recorded
 from training.room import out_of_memory
 from training.settings import NightSettings
 
@@ -113,6 +115,23 @@ def test_packing_changes_no_loss(engine: LocalEngine, moved: tuple[Any, Any]) ->
     assert together["nll"] == pytest.approx(alone["nll"], rel=2e-2)
     assert together["kl"] == pytest.approx(alone["kl"], rel=5e-2, abs=2e-3)
     assert apart(one, other) < 0.1
+
+
+def test_recorded_steps_are_those_as_written(engine: LocalEngine, moved: tuple[Any, Any]) -> None:
+    """Losses and gradients, before a size is recorded and after, when other rows of that size come."""
+    model, anchors = moved
+    made = rows(engine, DIALOGUES)
+    recorded = Recorded(model, partial(_said, model))
+    with fused(model):
+        for turn in range(5):
+            (whole,) = packed(made[turn:] + made[:turn], longest=PACK_TOKENS_GPU)
+            terms, expected = step(model, anchors, [whole])
+            loss, parts = _loss(model, [whole], anchors, SETTINGS, recorded)
+            trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+            found = [part.clone() for part in torch.autograd.grad(loss, trainable)]
+            assert {name: part.item() for name, part in parts.items()} == pytest.approx(terms, rel=3e-2, abs=2e-3)
+            assert apart(found, expected) < 0.1
+    assert recorded._graphs
 
 
 def test_fewer_pieces_compute_the_same_with_less(engine: LocalEngine, moved: tuple[Any, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,8 +27,11 @@ from training.learner import (
     _answers,
     _attending,
     _learning_rate,
+    _logits,
     _longest,
     _loss,
+    _mask,
+    _said,
     _to_train,
     _used,
     _with_adapter,
@@ -36,6 +40,7 @@ from training.learner import (
 )
 from training.nightly import run
 from training.paper import Item
+from training.recorded import Recorded
 from training.settings import NightSettings
 from training.teacher import Diverged, LocalTeacher, Trained
 from training.testing import rate, school
@@ -262,6 +267,20 @@ def test_cutting_a_step_changes_no_gradient(engine: LocalEngine, preference: Any
         assert terms == pytest.approx(whole, abs=1e-5)
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_filling_a_pack_up_changes_no_number(engine: LocalEngine) -> None:
+    """As graphs on a card want their sizes: what is filled in sees no row and is seen by none."""
+    made = rows(engine, DIALOGUES)
+    (whole,) = packed(made, longest=10_000)
+    with engine.base() as base:
+        base.train()
+        recorded = Recorded(base, partial(_said, base))
+        found = recorded.logits(whole, lambda filled: _mask(filled, base.dtype))
+        expected = _logits(base, whole)
+        base.eval()
+    assert found.shape == expected.shape
+    assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_no_position_is_padding(engine: LocalEngine, tmp_path: Path) -> None:

@@ -87,6 +87,9 @@ def measure(
         say("warming up")
         found["start"] = {"local": talk_speed.warmed(engine)}
         _measured(engine, adapters[0], "local", one, many, parts, tokens, user_tokens, say)
+        if "one_conversation" in parts and (limit := memory_limit(engine)):
+            found["memory_limit"] = limit
+            one["local"]["share_of_memory_limit"] = round(one["local"]["tokens_per_s"] / limit["tokens_per_s"], 2)
         if "one_conversation" in parts:
             say("a second turn")
             found["second_turn"] = {"local": talk_speed.second_turn(engine, adapters[0])}
@@ -123,6 +126,38 @@ def machine() -> Figures:
         return {"device": card.name, "memory_gb": round(card.total_memory / 1e9, 1)}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"device": "cpu", "cores": cores, "threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1)}
+
+
+def memory_limit(engine: LocalEngine) -> Figures | None:
+    """Tokens a second that a card could say at most, were reading the weights once a token all that it did: its
+    bandwidth, as measured in copying, over the bytes of all that is multiplied. None where there is no card.
+    """
+    import torch
+
+    with engine.base() as model:
+        if model.device.type != "cuda":
+            return None
+        # The input's table is looked up in; where it is the head too it is counted as that.
+        looked_up = None if model.config.tie_word_embeddings else model.get_input_embeddings().weight
+        held = [p for p in model.parameters() if p is not looked_up]
+        scales = [p.quant_state.absmax for p in held if getattr(p, "quant_state", None)]
+        read = sum(t.numel() * t.element_size() for t in [*held, *scales])
+    one = torch.empty(2**31, dtype=torch.uint8, device="cuda")
+    other = torch.empty_like(one)
+    times = []
+    for _ in range(8):
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+        events[0].record()
+        other.copy_(one)
+        events[1].record()
+        torch.cuda.synchronize()
+        times.append(events[0].elapsed_time(events[1]) / 1e3)
+    bandwidth = 2 * one.numel() / median(times)
+    return {
+        "bytes_a_token": read,
+        "terabytes_per_s": round(bandwidth / 1e12, 2),
+        "tokens_per_s": round(bandwidth / read, 1),
+    }
 
 
 # ---------------------------------------------------------------------- serving

@@ -29,10 +29,10 @@ if not ON_A_CARD:
     # Read when the kernels are.
     os.environ["TRITON_INTERPRET"] = "1"
 
-pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
-
-on_a_card = pytest.mark.gpu
-"""Tests that need one."""
+pytestmark = [
+    pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed"),
+    *([pytest.mark.gpu] if ON_A_CARD else []),
+]
 
 OFF = 5e-2
 """How far logits may be from float32's, relative to the largest: activations are rounded to bfloat16."""
@@ -243,7 +243,8 @@ def test_what_was_read_is_forgotten_and_read_anew(case: Case) -> None:
     assert np.array_equal(case.runner.logits(rows(case, None, 0, 4, [5, 2])).cpu().numpy(), before)
 
 
-@on_a_card
+@pytest.mark.gpu
+@pytest.mark.skipif(not ON_A_CARD, reason="there is no CUDA device")
 def test_the_engine_answers_by_it(case: Case) -> None:
     """As the page has it: warm, many at once, with versions; the words are transformers' where these are sure."""
     with closing(case.engine) as engine:
