@@ -256,13 +256,15 @@ def _loop(
                 group["lr"] = highest * _schedule(step, planned, settings.warmup)
             loss, parts = _loss(model, packs, anchors, settings, recorded)
             loss.backward()  # type: ignore[no-untyped-call]
+            # Its graph ends here: what it holds of the parameters belongs to a stream that a recording is not on.
+            del loss
             torch.nn.utils.clip_grad_norm_(trainable, 1.0)
             optimizer.step()
             optimizer.zero_grad()
             # Read once a step, and last: a GPU has nothing to do while it is read.
             terms = dict(zip(parts, torch.stack([*parts.values()]).tolist(), strict=True))
             if not math.isfinite(sum(terms.values())):
-                raise Diverged(f"the loss was {loss.item()} at step {step + 1} of {planned}")
+                raise Diverged(f"the loss was {sum(terms.values())} at step {step + 1} of {planned}")
             losses.append(terms)
             step += 1
             tokens += sum(len(pack.ids) for pack in packs)

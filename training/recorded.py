@@ -20,8 +20,8 @@ from torch import Tensor
 from training.examples import Pack
 from training.room import out_of_memory
 
-TOKENS, ANSWERS = 256, 256
-"""What packs are filled up to multiples of: some 15 % more to compute, for few sizes to record."""
+TOKENS, ANSWERS = 128, 128
+"""What packs are filled up to multiples of: a tenth more to compute, for few sizes to record."""
 
 SEEN = 2
 """Times that a size is computed as it is written before it is recorded."""
@@ -71,8 +71,15 @@ class Recorded:
             if out_of_memory(error):
                 raise
             # A layer that waits for the card, or whatever else can't be recorded: the night is slower without.
-            log.warning("steps are not recorded: %s", error)
+            log.warning("steps are not recorded", exc_info=error)
             self._refused = True
+            _recover()
+
+
+def _recover() -> None:
+    """A recording that broke off leaves torch's dice in it: one that ends well takes them out."""
+    with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        torch.zeros(1, device="cuda")
 
 
 class _Module(torch.nn.Module):

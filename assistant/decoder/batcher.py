@@ -43,8 +43,11 @@ class Request:
     root: str | None
     ends: frozenset[int]
     stop: threading.Event
-    tokens: queue.SimpleQueue[int | Exception | None] = field(default_factory=queue.SimpleQueue)
-    """Of the answer, as they come, the one that ends it too; then `ENDED`, or what went wrong."""
+    tokens: queue.SimpleQueue[list[int] | Exception | None] = field(default_factory=queue.SimpleQueue)
+    """Of the answer, as they come, the one that ends it too; then `ENDED`, or what went wrong.
+
+    Those of one pass, or of some, together: each time that somebody is woken costs all who are answered.
+    """
 
     def __post_init__(self) -> None:
         self.read = list(self.prompt)
@@ -67,12 +70,19 @@ class Request:
         """Tokens that are known and not computed yet: 1 while it is being answered."""
         return len(self.read) - self.computed
 
+    def take(self, tokens: Sequence[int]) -> list[int]:
+        """Those of `tokens` that are of the answer: up to one that ends it. They are known from now on."""
+        end = next((place for place, token in enumerate(tokens) if token in self.ends), len(tokens) - 1)
+        said = list(tokens[: end + 1])
+        self.read.extend(said)
+        return said
+
     def __iter__(self) -> Iterator[int]:
         """The tokens as they come. Raises: what went wrong."""
-        while (token := self.tokens.get()) is not ENDED:
-            if isinstance(token, Exception):
-                raise token
-            yield token
+        while (tokens := self.tokens.get()) is not ENDED:
+            if isinstance(tokens, Exception):
+                raise tokens
+            yield from tokens
 
 
 class Batcher:
@@ -240,17 +250,15 @@ class Batcher:
     def _absorb(self, requests: Sequence[Request], rows: Sequence[Row], tokens: Sequence[Sequence[int]]) -> None:
         chosen = iter(tokens)
         for request, row in zip(requests, rows, strict=True):
-            request.computed = row.position
-            for token in next(chosen) if row.wanted else (None,):
-                request.computed += 1
-                if token is None:
-                    continue
-                request.read.append(token)
-                request.tokens.put(token)
-                if token in request.ends or request.answered == request.sampling.max_tokens:
-                    self._running.remove(request)
-                    self._end(request)
-                    break
+            request.computed = row.position + 1
+            if not row.wanted:
+                continue
+            said = request.take(next(chosen))
+            request.computed += len(said) - 1
+            request.tokens.put(said)
+            if said[-1] in request.ends or request.answered == request.sampling.max_tokens:
+                self._running.remove(request)
+                self._end(request)
         for request in dict.fromkeys(requests):
             if request.held:
                 self._blocks.name(request.held, request.read[: request.computed])
