@@ -23,6 +23,9 @@ from training.room import out_of_memory
 TOKENS, ANSWERS = 128, 128
 """What packs are filled up to multiples of: a tenth more to compute, for few sizes to record."""
 
+MOST = 3
+"""Sizes that are recorded: each keeps its logits and its gradients, half a gigabyte of an 8B's."""
+
 SEEN = 2
 """Times that a size is computed as it is written before it is recorded."""
 
@@ -51,20 +54,26 @@ class Recorded:
         """(answer tokens, vocabulary) of a pack of several rows; the next call overwrites what was not gone back
         through.
         """
-        size = _up(len(pack.ids), TOKENS), _up(len(pack.predicting), ANSWERS)
+        size = self._size(_up(len(pack.ids), TOKENS), _up(len(pack.predicting), ANSWERS))
         filled = fill(pack, *size)
         given = (filled.ids[None], filled.positions[None], mask(filled), filled.predicting)
         self._seen[size] += 1
-        if self._seen[size] > SEEN and size not in self._graphs and not self._refused:
+        if self._seen[size] > SEEN and size not in self._graphs and len(self._graphs) < MOST and not self._refused:
             self._record(size, given)
         return self._graphs.get(size, self._said)(*given)[: len(pack.predicting)]
 
+    def _size(self, tokens: int, answers: int) -> tuple[int, int]:
+        """The smallest recorded size that holds so much, unless it is far too large, or as much as it is."""
+        holding = [size for size in self._graphs if tokens <= size[0] <= tokens + TOKENS and answers <= size[1]]
+        return min(holding, default=(tokens, answers))
+
     def _record(self, size: tuple[int, int], given: tuple[Tensor, ...]) -> None:
+        record: Any = torch.cuda.make_graphed_callables
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         try:
             # With steps behind it a size needs no more warming up than the recorder's own stream does.
-            self._graphs[size] = torch.cuda.make_graphed_callables(
+            self._graphs[size] = record(
                 _Module(self._model, self._said), given, num_warmup_iters=1, allow_unused_input=True, pool=self._pool
             )
         except RuntimeError as error:

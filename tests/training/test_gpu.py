@@ -131,6 +131,8 @@ def test_recorded_steps_are_those_as_written(engine: LocalEngine, moved: tuple[A
             found = [part.clone() for part in torch.autograd.grad(loss, trainable)]
             assert {name: part.item() for name, part in parts.items()} == pytest.approx(terms, rel=3e-2, abs=2e-3)
             assert apart(found, expected) < 0.1
+            # As the loop does: its graph must not live when the next size is recorded.
+            del loss
     assert recorded._graphs
 
 

@@ -146,7 +146,8 @@ def memory_limit(engine: LocalEngine) -> Figures | None:
     other = torch.empty_like(one)
     times = []
     for _ in range(8):
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+        event: Any = torch.cuda.Event
+        events = [event(enable_timing=True) for _ in range(2)]
         events[0].record()
         other.copy_(one)
         events[1].record()

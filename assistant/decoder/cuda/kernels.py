@@ -12,7 +12,7 @@ Sources: NF4 (arXiv 2305.14314), table look-up by byte permutation (as in FLUTE,
 """
 
 # Triton reads the functions below as they are written: without types of ours, and with names for constants.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def nf4(digits, codes):
 
 @triton.jit
 def dot(a, b, sums):
-    """sums + a b, of bfloat16 in float32."""
+    """Let a b, of bfloat16, be added to `sums`, in float32."""
     if INTERPRETED:
         a, b = a.to(tl.float32), b.to(tl.float32)
     return tl.dot(a, b, sums)

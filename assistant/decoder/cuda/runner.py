@@ -51,8 +51,9 @@ class CudaRunner:
         self.model, self.blocks, self.rows, self._sizes = model, blocks, sizes[-1], tuple(sizes)
         self._records = records
         self._device = model.head.device
-        self._stream: Any = torch.cuda.Stream(self._device) if records else None
-        self._beside: Any = torch.cuda.Stream(self._device) if records else None
+        stream: Any = torch.cuda.Stream
+        self._stream: Any = stream(self._device) if records else None
+        self._beside: Any = stream(self._device) if records else None
         self._slots = Slots(model, LANES)
         self._graphs: dict[int, Any] = {}
         self._room: Room | None = None
@@ -249,11 +250,15 @@ class CudaRunner:
         tables = room(CONVERSATIONS + 1, -(-m.positions // TOKENS), dtype=torch.int32)
         tables[CONVERSATIONS] = self.blocks
         bfloat16 = torch.bfloat16
+        tokens, positions, places, slots, wanted, used = self._given
         return Room(
-            rows,
-            *self._given[:4],
-            wanted=self._given[4],
-            used=self._given[5],
+            rows=rows,
+            tokens=tokens,
+            positions=positions,
+            places=places,
+            slots=slots,
+            wanted=wanted,
+            used=used,
             tables=tables,
             keys=room(*held, dtype=bfloat16),
             values=room(*held, dtype=bfloat16),

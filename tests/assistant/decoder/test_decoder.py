@@ -263,8 +263,9 @@ def test_passes_that_are_begun_ahead_change_no_answer(
         asked_for.append(passes)
         found = one_pass(rows, picks)
         for _ in range(passes - 1):
-            rows = [replace(row, token=said[-1], position=row.position + 1) for row, said in zip(rows, found)]
-            found = [[*said, *more] for said, more in zip(found, one_pass(rows, picks))]
+            pairs = zip(rows, found, strict=True)
+            rows = [replace(row, token=said[-1], position=row.position + 1) for row, said in pairs]
+            found = [[*said, *more] for said, more in zip(found, one_pass(rows, picks), strict=True)]
         return found
 
     monkeypatch.setattr(decoder._runner, "next_tokens", ahead)
