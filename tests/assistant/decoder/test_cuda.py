@@ -35,7 +35,7 @@ pytestmark = [
 ]
 
 OFF = 5e-2
-"""How far logits may be from float32's, relative to the largest: activations are rounded to bfloat16."""
+"""How far logits may be from float32's: activations are rounded to bfloat16, which large random weights amplify."""
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "Qwen3, with norms of heads of another size": (
@@ -136,8 +136,8 @@ def rows(case: Case, version: int | None, start: int, end: int, blocks: Sequence
 
 
 def off(found: Any, expected: Any) -> float:
-    """The largest difference, relative to the largest number."""
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+    """The length of the difference, over that of what is expected."""
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
 def found_in_pieces(case: Case, version: int | None, of: int) -> Any:

@@ -1,0 +1,55 @@
+"""Text of tokens that come one by one: no half of a character, no special token, nothing lost."""
+
+from __future__ import annotations
+
+from threading import Event
+from typing import Any
+
+import pytest
+
+from assistant.words import Text, pieces
+
+SAID = "naïve 你好 🎉 done\n    x &lt; y"
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    """A token for each byte, and one that ends."""
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = {letter: place for place, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    bytes_ = Tokenizer(models.BPE(alphabet, []))
+    bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytes_.decoder = decoders.ByteLevel()
+    bytes_.add_special_tokens(["<end>"])
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=bytes_, eos_token="<end>")
+
+
+class InPython:
+    """A tokenizer that has no stream."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.decode = tokenizer.decode
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_characters_come_whole(tokenizer: Any, streams: bool) -> None:
+    """Each as soon as its last byte is there."""
+    text = Text(tokenizer if streams else InPython(tokenizer))  # type: ignore[arg-type]
+    said = [text.add(token) for token in tokenizer(SAID)["input_ids"]]
+    assert "".join(said) == SAID
+    assert not any("\ufffd" in part for part in said)
+    assert said.count("🎉") == 1
+    assert said[: said.index("ï")] == ["n", "a", ""]
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_an_end_is_counted_and_not_said(tokenizer: Any, streams: bool) -> None:
+    """The last piece tells why it ended."""
+    end = tokenizer.eos_token_id
+    given = tokenizer if streams else InPython(tokenizer)
+    ids = [*tokenizer("ab")["input_ids"], end]
+    *said, last = pieces(iter(ids), given, prompt_tokens=7, ends=[end], stop=Event())  # type: ignore[arg-type]
+    assert [piece.text for piece in said] == ["a", "b"]
+    assert (last.text, last.finish, last.prompt_tokens, last.answer_tokens) == ("", "stop", 7, 2)
