@@ -23,7 +23,7 @@ def tokenizer() -> Any:
     bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bytes_.decoder = decoders.ByteLevel()
     bytes_.add_special_tokens(["<end>"])
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=bytes_, eos_token="<end>")
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=bytes_, eos_token="<end>")  # noqa: S106 - no password
 
 
 class InPython:
