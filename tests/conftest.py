@@ -35,6 +35,12 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
+@pytest.fixture(scope="module")
+def no_older_garbage() -> None:
+    """For tests whose product collects garbage: libraries that tests before them have loaded are none."""
+    gc.freeze()
+
+
 @sa.event.listens_for(sa.pool.Pool, "checkout")
 def _no_ledger_waits_for_the_disk(connection: sqlite3.Connection, record: Any, _proxy: object) -> None:
     """In the tests' own process nothing does: no test can take away the power, and a tenth of their time went there.
