@@ -14,19 +14,20 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from memory import tables as t
 from memory.errors import BadInput, LedgerNewer, LedgerUnreadable, NightschoolError, NotRemembered
 from memory.lexicon import spaced
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 MIGRATIONS = Path(__file__).parent / "migrations"
+VERSION = "alembic_version"
+"""The table in which a database says which schema it has."""
 
 BUSY_SECONDS = 20
 """How long a transaction waits for another process that writes."""
@@ -276,25 +277,31 @@ def _has_content(path: Path) -> bool:
 # ---------------------------------------------------------------------- from one schema to the next
 
 
+# Alembic is loaded by those who have something to migrate: for all others it would be a quarter of a start.
 @cache
-def _scripts(folder: Path) -> ScriptDirectory:
-    """The migrations in `folder`, read once."""
-    return ScriptDirectory(str(folder))
+def _revisions(folder: Path) -> tuple[str, ...]:
+    """The schemas that the migrations in `folder` lead to, oldest first: what their files' names begin with."""
+    return tuple(sorted(file.stem.partition("_")[0] for file in (folder / "versions").glob("[0-9]*.py")))
+
+
+def _revision(connection: sa.Connection) -> tuple[str | None, list[str]]:
+    """(schema of the database, or None; its tables)."""
+    names = sa.inspect(connection).get_table_names()
+    if VERSION not in names:
+        return None, names
+    return connection.exec_driver_sql(f"SELECT version_num FROM {VERSION}").scalar(), names  # noqa: S608 - our own name
 
 
 def _check(engine: sa.Engine, path: Path) -> tuple[str | None, str]:
     """(revision of the database, newest revision known here). Raises: LedgerNewer, LedgerUnreadable."""
-    scripts = _scripts(MIGRATIONS)
-    known = {script.revision for script in scripts.walk_revisions()}
-    head = str(scripts.get_current_head())
+    known = _revisions(MIGRATIONS)
     with engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-        tables = sa.inspect(connection).get_table_names() if current is None else []
-    if tables:
+        current, names = _revision(connection)
+    if current is None and names:
         raise LedgerUnreadable(path, "it is another program's database")
     if current is not None and current not in known:
-        raise LedgerNewer(path, current, head)
-    return current, head
+        raise LedgerNewer(path, current, known[-1])
+    return current, known[-1]
 
 
 def _migrate(engine: sa.Engine, path: Path) -> None:
@@ -309,17 +316,21 @@ def _migrate(engine: sa.Engine, path: Path) -> None:
             source.backup(copy)
     except sqlite3.Error as error:
         raise OSError(f"no backup could be made before its upgrade: {error}") from error
+    from alembic import command
+
     command.upgrade(_alembic(engine), "head")
 
 
 def _make(engine: sa.Engine, head: str) -> None:
     """Today's tables in an empty database, in one transaction: migrations are for ledgers that were there before."""
     with engine.execution_options(nightschool_write=True).begin() as connection:
-        context = MigrationContext.configure(connection)
         # Another process may have been first; then it is made, and nothing is left to do.
-        if context.get_current_revision() is None:
+        if _revision(connection)[0] is None:
             _make_tables(connection)
-            context.stamp(_scripts(MIGRATIONS), head)
+            # As Alembic makes it, which reads it when there is something to migrate.
+            key = f"CONSTRAINT {VERSION}_pkc PRIMARY KEY (version_num)"
+            connection.exec_driver_sql(f"CREATE TABLE {VERSION} (version_num VARCHAR(32) NOT NULL, {key})")
+            connection.exec_driver_sql(f"INSERT INTO {VERSION} VALUES (?)", (head,))  # noqa: S608 - our own name
 
 
 def _make_tables(connection: sa.Connection) -> None:
@@ -345,6 +356,8 @@ def _backup(path: Path, head: str) -> Path:
 
 
 def _alembic(engine: sa.Engine) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["engine"] = engine.execution_options(nightschool_write=True)
