@@ -277,7 +277,7 @@ def _has_content(path: Path) -> bool:
 # ---------------------------------------------------------------------- from one schema to the next
 
 
-# Alembic is loaded by those who have something to migrate: for all others it would be a quarter of a start.
+# Alembic is loaded by those who have something to migrate: for all others it would be a fifth of a start.
 @cache
 def _revisions(folder: Path) -> tuple[str, ...]:
     """The schemas that the migrations in `folder` lead to, oldest first: what their files' names begin with."""

@@ -85,7 +85,7 @@ def test_the_ledger_knows_its_schemas_without_alembic(path: Path, tmp_path: Path
 
 
 def test_a_ledger_that_is_level_needs_no_alembic(path: Path) -> None:
-    """Neither to be made nor to be opened: it would be a quarter of each start."""
+    """Neither to be made nor to be opened: it would be a fifth of each start."""
     code = (
         "import sys; from pathlib import Path; from memory import Ledger\n"
         "for _ in range(2): Ledger.open(Path(sys.argv[1])).close()\n"
