@@ -43,8 +43,8 @@ def no_older_garbage() -> None:
 
 @sa.event.listens_for(sa.pool.Pool, "checkout")
 def _no_ledger_waits_for_the_disk(connection: sqlite3.Connection, record: Any, _proxy: object) -> None:
-    """In the tests' own process nothing does: no test can take away the power, and a twentieth of their time went there.
-    `record.info` keeps what the product had set.
+    """In the tests' own process nothing does: no test can take away the power, and a twentieth of their time went
+    there. `record.info` keeps what the product had set.
     """
     if "synchronous" not in record.info:
         # A damaged or read-only one is for the test to find out about.
