@@ -26,9 +26,10 @@ ALONE := model or browser
 # ARGS may choose tests of one sort alone: then pytest finds none of the other, and says so with 5.
 ANY = $(if $(ARGS),|| [ $$? -eq 5 ])
 
+# Whatever the environment says, bytecode is kept: dozens of processes would each compile the same sources anew.
 test: .venv/.dev .venv/.axe
 	$(BIN)/nightschool fetch
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not ($(ALONE)) and not gpu and not vllm" --numprocesses auto --dist worksteal $(ARGS) $(ANY)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not ($(ALONE)) and not gpu and not vllm" --numprocesses auto --dist worksteal $(ARGS) $(ANY)
 	$(BIN)/python -m pytest -m "($(ALONE)) and not gpu and not vllm" $(ARGS) $(ANY)
 
 lint: .venv/.dev

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -59,8 +60,14 @@ def examine(settings: Settings) -> list[Finding]:
     return findings
 
 
+@cache
+def _owners() -> Mapping[str, list[str]]:
+    """Package → distributions that have it. To find out reads what hundreds of them list."""
+    return metadata.packages_distributions()
+
+
 def _installation(_: Settings) -> Iterator[Finding]:
-    owners = metadata.packages_distributions()
+    owners = _owners()
     # An editable installation lists no packages; its folder is on the path instead.
     origin = metadata.distribution("nightschool").read_text("direct_url.json") or "{}"
     editable = ["nightschool"] if json.loads(origin).get("dir_info", {}).get("editable") else []

@@ -10,23 +10,24 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from memory import tables as t
 from memory.errors import BadInput, LedgerNewer, LedgerUnreadable, NightschoolError, NotRemembered
 from memory.lexicon import spaced
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 MIGRATIONS = Path(__file__).parent / "migrations"
+VERSION = "alembic_version"
+"""The table in which a database says which schema it has."""
 
 BUSY_SECONDS = 20
 """How long a transaction waits for another process that writes."""
@@ -199,15 +200,18 @@ class Database:
 
 
 def _sqlite(uri: str, *, wal: bool = True, connections: int = 15) -> sa.Engine:
-    engine = sa.create_engine(
-        "sqlite://",
-        creator=lambda: sqlite3.connect(
-            uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None
-        ),
-        poolclass=sa.pool.QueuePool,
+    dialect, statements = _sqlalchemy()
+
+    def connect() -> Any:
+        return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
+
+    pool = sa.pool.QueuePool(
+        connect,
         pool_size=min(5, connections),
         max_overflow=max(0, connections - 5),
+        dialect=dialect,
     )
+    engine = sa.Engine(pool, dialect, sa.make_url("sqlite://"), execution_options={"compiled_cache": statements})
 
     @sa.event.listens_for(engine, "connect")
     def _connected(connection: sqlite3.Connection, _record: object) -> None:
@@ -227,6 +231,19 @@ def _sqlite(uri: str, *, wal: bool = True, connections: int = 15) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     return engine
+
+
+@cache
+def _sqlalchemy() -> tuple[sa.Dialect, MutableMapping[Any, Any]]:
+    """SQLAlchemy's SQLite, and the statements that it has compiled: of one process all ledgers share them. A statement
+    takes a hundred times as long to compile as to look up, and there are as many as the code has queries.
+    """
+    first = sa.create_engine("sqlite://")
+    # It asks its first connection what this SQLite can do.
+    with first.connect():
+        pass
+    first.dispose()
+    return first.dialect, sa.util.LRUCache(500)
 
 
 def _in_memory() -> sa.Engine:
@@ -260,25 +277,31 @@ def _has_content(path: Path) -> bool:
 # ---------------------------------------------------------------------- from one schema to the next
 
 
+# Alembic is loaded by those who have something to migrate: for all others it would be a fifth of a start.
 @cache
-def _scripts(folder: Path) -> ScriptDirectory:
-    """The migrations in `folder`, read once."""
-    return ScriptDirectory(str(folder))
+def _revisions(folder: Path) -> tuple[str, ...]:
+    """The schemas that the migrations in `folder` lead to, oldest first: what their files' names begin with."""
+    return tuple(sorted(file.stem.partition("_")[0] for file in (folder / "versions").glob("[0-9]*.py")))
+
+
+def _revision(connection: sa.Connection) -> tuple[str | None, list[str]]:
+    """(schema of the database, or None; its tables)."""
+    names = sa.inspect(connection).get_table_names()
+    if VERSION not in names:
+        return None, names
+    return connection.exec_driver_sql(f"SELECT version_num FROM {VERSION}").scalar(), names  # noqa: S608 - our own name
 
 
 def _check(engine: sa.Engine, path: Path) -> tuple[str | None, str]:
     """(revision of the database, newest revision known here). Raises: LedgerNewer, LedgerUnreadable."""
-    scripts = _scripts(MIGRATIONS)
-    known = {script.revision for script in scripts.walk_revisions()}
-    head = str(scripts.get_current_head())
+    known = _revisions(MIGRATIONS)
     with engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-        tables = sa.inspect(connection).get_table_names() if current is None else []
-    if tables:
+        current, names = _revision(connection)
+    if current is None and names:
         raise LedgerUnreadable(path, "it is another program's database")
     if current is not None and current not in known:
-        raise LedgerNewer(path, current, head)
-    return current, head
+        raise LedgerNewer(path, current, known[-1])
+    return current, known[-1]
 
 
 def _migrate(engine: sa.Engine, path: Path) -> None:
@@ -293,17 +316,21 @@ def _migrate(engine: sa.Engine, path: Path) -> None:
             source.backup(copy)
     except sqlite3.Error as error:
         raise OSError(f"no backup could be made before its upgrade: {error}") from error
+    from alembic import command
+
     command.upgrade(_alembic(engine), "head")
 
 
 def _make(engine: sa.Engine, head: str) -> None:
     """Today's tables in an empty database, in one transaction: migrations are for ledgers that were there before."""
     with engine.execution_options(nightschool_write=True).begin() as connection:
-        context = MigrationContext.configure(connection)
         # Another process may have been first; then it is made, and nothing is left to do.
-        if context.get_current_revision() is None:
+        if _revision(connection)[0] is None:
             _make_tables(connection)
-            context.stamp(_scripts(MIGRATIONS), head)
+            # As Alembic makes it, which reads it when there is something to migrate.
+            key = f"CONSTRAINT {VERSION}_pkc PRIMARY KEY (version_num)"
+            connection.exec_driver_sql(f"CREATE TABLE {VERSION} (version_num VARCHAR(32) NOT NULL, {key})")
+            connection.exec_driver_sql(f"INSERT INTO {VERSION} VALUES (?)", (head,))  # noqa: S608 - our own name
 
 
 def _make_tables(connection: sa.Connection) -> None:
@@ -315,10 +342,12 @@ def _make_tables(connection: sa.Connection) -> None:
 def _schema() -> tuple[str, ...]:
     """The statements that make today's tables, the lexicon's among them; SQLAlchemy words them once."""
     made: list[str] = []
-    url = sa.make_url("sqlite://")
-    dialect = url.get_dialect()()
-    words = sa.create_mock_engine(url, lambda statement, *_, **__: made.append(str(statement.compile(dialect=dialect))))
-    t.metadata.create_all(words, checkfirst=False)
+    dialect, _ = _sqlalchemy()
+
+    def word(statement: Any, *_: object, **__: object) -> None:
+        made.append(str(statement.compile(dialect=dialect)))
+
+    t.metadata.create_all(sa.create_mock_engine("sqlite://", word), checkfirst=False)
     return tuple(made)
 
 
@@ -327,6 +356,8 @@ def _backup(path: Path, head: str) -> Path:
 
 
 def _alembic(engine: sa.Engine) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["engine"] = engine.execution_options(nightschool_write=True)

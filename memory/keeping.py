@@ -160,8 +160,12 @@ class Keeper:
     def _take_some(self, most: int) -> int | None:
         """Take in so many rows at most. Returns how many exchanges that were; None where nothing was left."""
         with self.lock:
-            index = self._ready()
-            since, (texts, reach) = index.marks, self._ledger.written_after(index.marks, limit=most)
+            index, reaches = self._ready()
+            since = index.marks
+            if since == reaches:
+                # As nearly always: then this is all that a question costs.
+                return None
+            texts, reach = self._ledger.written_after(since, limit=most)
             if not texts and reach == since:
                 return None
         vectors = self.embedder.embed([text for _, text in texts])
@@ -182,8 +186,8 @@ class Keeper:
             self._folding.start()
         return sum(1 for place, _ in texts if seq_of(place)[1] is Part.QUESTION)
 
-    def _ready(self) -> VectorIndex:
-        """The index as it is now, without what was forgotten."""
+    def _ready(self) -> tuple[VectorIndex, Marks]:
+        """The index as it is now, without what was forgotten, and how far the ledger reaches."""
         from memory.vectors import VectorIndex
 
         if self._index is None:
@@ -196,7 +200,7 @@ class Keeper:
         if _ahead(self._index.marks, reaches):
             self.rebuilt = "it is ahead of the ledger"
             self._index = VectorIndex.create(self.folder, self.embedder)
-        return self._index
+        return self._index, reaches
 
     def _open(self) -> VectorIndex:
         # Here, not above: FAISS is loaded by those who recall.

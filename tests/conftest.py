@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from assistant.models import embedder_path as find_embedder
 from assistant.settings import Settings, load
@@ -30,6 +33,32 @@ def pytest_collection_finish() -> None:
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.fixture(scope="module")
+def no_older_garbage() -> None:
+    """For tests whose product collects garbage: libraries that tests before them have loaded are none."""
+    gc.freeze()
+
+
+@sa.event.listens_for(sa.pool.Pool, "checkout")
+def _no_ledger_waits_for_the_disk(connection: sqlite3.Connection, record: Any, _proxy: object) -> None:
+    """In the tests' own process nothing does: no test can take away the power, and a twentieth of their time went
+    there. `record.info` keeps what the product had set.
+    """
+    if "synchronous" not in record.info:
+        # A damaged or read-only one is for the test to find out about.
+        with suppress(sqlite3.Error):
+            (record.info["synchronous"],) = connection.execute("PRAGMA synchronous").fetchone()
+            connection.execute("PRAGMA synchronous=OFF")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_file_waits_for_the_disk() -> Iterator[None]:
+    """As above."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(scope="session")

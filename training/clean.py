@@ -57,6 +57,7 @@ def clean(
     tokens: Callable[[Lesson], int],
     longest: int,
     tonight: Callable[[Sequence[Lesson]], Sequence[Lesson]] = lambda kept: kept,
+    judged: Callable[[Lesson], Decision | None] | None = None,
 ) -> Cleaned:
     """Decide over `lessons`, oldest first.
 
@@ -65,8 +66,9 @@ def clean(
         longest: most tokens a lesson may have.
         tonight: those of the kept lessons that a night has room for: only they are counted, because counting a hundred
             thousand takes a minute. One that was not counted is kept, whatever its length.
+        judged: lesson → what `unfit` says of it, for who has asked already.
     """
-    dropped = {lesson.id: reason for lesson in lessons if (reason := unfit(lesson))}
+    dropped = {lesson.id: reason for lesson in lessons if (reason := (judged or unfit)(lesson))}
     lengths: dict[str, int] = {}
     for turn in itertools.count():
         kept, settled = _settle([lesson for lesson in lessons if lesson.id not in dropped])

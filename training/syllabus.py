@@ -93,7 +93,8 @@ def collect(
     accounts = ledger.accounts()
     trusted = {account.id for account in accounts if account.role.may(Role.TEACHER)}
     trusted |= {OWNER} - {account.id for account in accounts}
-    speaking = [lesson for lesson in said if cleaning.unfit(lesson) is None]
+    judged = {lesson.id: cleaning.unfit(lesson) for lesson in said}
+    speaking = [lesson for lesson in said if judged[lesson.id] is None]
     doubts: dict[str, cleaning.Decision] = {}
     for turn in itertools.count():
         cleaned = cleaning.clean(
@@ -101,6 +102,7 @@ def collect(
             tokens=teacher.tokens,
             longest=settings.lesson_tokens,
             tonight=lambda kept: planned(kept).chosen,
+            judged=lambda lesson: judged[lesson.id],
         )
         decided = planned(cleaned.kept)
         # Only what would be trained is looked at; what then comes up in its place is, too.

@@ -181,7 +181,8 @@ class ScriptedTeacher:
     def _work(self, name: str, progress: Progress) -> None:
         self._called(name)
         for i in range(1, CALLS + 1):
-            time.sleep(self.pause)
+            if self.pause:
+                time.sleep(self.pause)
             progress(i / CALLS, f"{name} {i}/{CALLS}")
 
 

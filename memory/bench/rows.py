@@ -32,12 +32,17 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def grow(
-    sizes: Sequence[int], folder: Path, *, progress: Callable[[float, str], None] = lambda share, told: None
+    sizes: Sequence[int],
+    folder: Path,
+    *,
+    effort: float = 1.0,
+    progress: Callable[[float, str], None] = lambda share, told: None,
 ) -> Iterator[dict[str, Any]]:
     """At each size, milliseconds of the processor (and of the clock) for one exchange more, one correction more, and
-    searches by words, and what the ledger takes on disk.
+    searches by words, and what the ledger takes on disk. `effort`: share of the usual ones that are measured.
     """
     ledger, texts, done = Ledger.open(folder / "ledger.db"), _texts(), 0
+    additions, searches = max(1, round(ADDITIONS * effort)), max(1, round(SEARCHES * effort))
     for size in sizes:
         while done < size:
             step = min(BATCH, size - done)
@@ -45,11 +50,11 @@ def grow(
             done += step
             progress(done / sizes[-1], f"{done:,} exchanges in the ledger")
         told = {"exchanges": done, "ledger_mb": round((folder / "ledger.db").stat().st_size / 2**20)}
-        new = [_exchange(done + n, *text) for n, text in enumerate(islice(texts, ADDITIONS))]
+        new = [_exchange(done + n, *text) for n, text in enumerate(islice(texts, additions))]
         stored = [_timed(ledger.add_exchange, exchange) for exchange in new]
         corrected = [_timed(ledger.rate, _correction(exchange), None) for exchange in new]
-        done += ADDITIONS
-        asked = [lexicon.terms(question) for question in _questions(ledger, done)]
+        done += additions
+        asked = [lexicon.terms(question) for question in _questions(ledger, done, searches)]
         found = [_timed(ledger.find_words, terms, limit=80) for terms in asked]
         yield told | _figures("stored", stored) | _figures("corrected", corrected) | _figures("words", found)
     ledger.close()
@@ -71,10 +76,10 @@ def _figures(name: str, times: Sequence[tuple[float, float]]) -> dict[str, float
     }
 
 
-def _questions(ledger: Ledger, done: int) -> Iterator[str]:
+def _questions(ledger: Ledger, done: int, searches: int) -> Iterator[str]:
     """Some words of a row each."""
     dice = random.Random(1)
-    for seq in [dice.randint(1, done) for _ in range(SEARCHES)]:
+    for seq in [dice.randint(1, done) for _ in range(searches)]:
         ((exchange, _),) = ledger.rated_exchanges([seq]).values()
         yield " ".join(dice.sample(f"{exchange.question} {exchange.answer}".split(), TERMS))
 

@@ -44,6 +44,7 @@ def grow(
     *,
     around: Vectors | None = None,
     folder: Path | None = None,
+    effort: float = 1.0,
     progress: Callable[[float, str], None] = lambda share, told: None,
 ) -> list[dict[str, Any]]:
     """A row of figures of the index at 1,000 exchanges, at each ten times more, and at `exchanges` (two vectors each);
@@ -52,6 +53,7 @@ def grow(
     Args:
         around: real vectors of shape (any, 384).
         folder: where the index is left; None: nowhere.
+        effort: share of the usual additions and searches that are measured, where figures need not be exact.
     """
     from memory.vectors import VectorIndex
 
@@ -62,7 +64,7 @@ def grow(
         np.save(home / "centres.npy", _unit(centres.astype(np.float32)))
         index, source = VectorIndex.create(home / "index", Synthetic()), _Source(home)  # type: ignore[arg-type]
         rows: list[dict[str, Any]] = []
-        done = 0
+        done, additions = 0, _additions(effort)
         for size in _sizes(exchanges):
             while done < size:
                 step = min(BATCH, size - done)
@@ -72,19 +74,23 @@ def grow(
                     index.fold()
                 progress(done / exchanges / 2, f"{done:,} exchanges, {index.kind}")
             index.fold()
-            rows.append({"exchanges": done, "base": index.kind} | _cost_of_one_more(index, done, source))
-            done += ADDITIONS
+            rows.append({"exchanges": done, "base": index.kind} | _cost_of_one_more(index, done, source, additions))
+            done += additions
             progress(done / exchanges / 2, "searching")
-            rows[-1] |= _searched(home, done)
+            rows[-1] |= _searched(home, done, effort)
 
         def later(share: float, told: str) -> None:
             progress(0.5 + share / 2, told)
 
-        return [*rows, *stored.grow(_sizes(exchanges), home, progress=later)]
+        return [*rows, *stored.grow(_sizes(exchanges), home, effort=effort, progress=later)]
 
 
-def _searched(home: Path, done: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "memory.bench.scale", str(home), str(done)]
+def _additions(effort: float) -> int:
+    return max(1, round(ADDITIONS * effort))
+
+
+def _searched(home: Path, done: int, effort: float) -> dict[str, float]:
+    command = [sys.executable, "-m", "memory.bench.scale", str(home), str(done), str(effort)]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own
     return dict(zip(told.split()[::2], map(float, told.split()[1::2]), strict=True))
 
@@ -93,16 +99,16 @@ def _sizes(exchanges: int) -> list[int]:
     return sorted({size for size in (1_000, 10_000, 100_000) if size < exchanges} | {exchanges})
 
 
-def search_anew(home: Path, done: int) -> dict[str, float]:
+def search_anew(home: Path, done: int, effort: float = 1.0) -> dict[str, float]:
     """In a process of its own: seconds to open, milliseconds of a search, recall@10 of exact search, MB resident."""
     from memory.vectors import VectorIndex
 
     began = perf_counter()
     index = VectorIndex.open(home / "index", Synthetic())  # type: ignore[arg-type]
-    queries = _Source(home).queries(QUERIES)
+    queries = _Source(home).queries(max(2, round(QUERIES * effort)))
     index.search(queries[0], 10)
     started = perf_counter() - began
-    for query in queries[: QUERIES // 2]:
+    for query in queries[: len(queries) // 2]:
         index.search(query, 10)
     times, cpu, found = [], [], []
     for query in queries:
@@ -112,7 +118,7 @@ def search_anew(home: Path, done: int) -> dict[str, float]:
         cpu.append(1000 * (process_time() - used))
         found.append({place for place, _ in hits})
     resident = _resident_mb()
-    exact = _exact(home, queries[:200], done)
+    exact = _exact(home, queries[:200], done, _additions(effort))
     shares = [len(one & best) / 10 for one, best in zip(found, exact, strict=False)]
     return {
         "start_s": round(started, 2),
@@ -151,10 +157,10 @@ def _put(index: Any, done: int, rows: Vectors) -> None:
         index.put(places, rows, Marks(exchanges=done + len(rows) // 2))
 
 
-def _cost_of_one_more(index: Any, done: int, source: _Source) -> dict[str, float]:
+def _cost_of_one_more(index: Any, done: int, source: _Source, additions: int) -> dict[str, float]:
     """Milliseconds to put one exchange, durable: the median, and of the processor alone; with a search beside."""
     times, cpu = [], []
-    for n in range(ADDITIONS):
+    for n in range(additions):
         rows = source.vectors(2)
         at, used = perf_counter(), process_time()
         _put(index, done + n, rows)
@@ -163,13 +169,13 @@ def _cost_of_one_more(index: Any, done: int, source: _Source) -> dict[str, float
     return {"one_more_ms": round(float(np.median(times)), 2), "one_more_cpu_ms": round(float(np.median(cpu)), 2)}
 
 
-def _exact(home: Path, queries: Vectors, done: int) -> list[set[int]]:
+def _exact(home: Path, queries: Vectors, done: int, additions: int) -> list[set[int]]:
     """The ten nearest of each query among all, compared with one by one."""
     source = _Source(home)
     best = np.full((len(queries), 10), -2.0, dtype=np.float32)
     where = np.zeros((len(queries), 10), dtype=np.int64)
     at = 0
-    for step in _steps(done):
+    for step in _steps(done, additions):
         rows = source.vectors(2 * step)
         places = np.asarray([4 * (at + 1) + 4 * (n // 2) + n % 2 for n in range(len(rows))])
         scores = np.concatenate([best, queries @ rows.T], axis=1)
@@ -180,16 +186,16 @@ def _exact(home: Path, queries: Vectors, done: int) -> list[set[int]]:
     return [set(row.tolist()) for row in where]
 
 
-def _steps(done: int) -> list[int]:
+def _steps(done: int, additions: int) -> list[int]:
     """The very batches in which `grow` drew its vectors: what is random depends on them."""
     steps: list[int] = []
     at = 0
-    for size in _sizes(done - ADDITIONS):
+    for size in _sizes(done - additions):
         while at < size:
             steps.append(min(BATCH, size - at))
             at += steps[-1]
-        steps += [1] * ADDITIONS
-        at += ADDITIONS
+        steps += [1] * additions
+        at += additions
     return steps
 
 
@@ -203,5 +209,5 @@ def _resident_mb() -> float:
 
 
 if __name__ == "__main__":
-    figures = search_anew(Path(sys.argv[1]), int(sys.argv[2]))
+    figures = search_anew(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
     sys.stdout.write(" ".join(f"{name} {value}" for name, value in figures.items()))

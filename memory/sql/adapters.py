@@ -10,6 +10,8 @@ from memory import tables as t
 from memory.errors import BadInput, NotFound
 from memory.records import BASE, Adapter, AdapterState
 
+_ACTIVE = sa.select(t.adapters).where(t.adapters.c.state == AdapterState.ACTIVE)
+
 
 def add(db: sa.Connection, adapter: Adapter) -> None:
     """Store a version; one that is active takes the place of the one that served."""
@@ -65,8 +67,7 @@ def newest(db: sa.Connection) -> list[Adapter]:
 
 def active(db: sa.Connection) -> Adapter | None:
     """The version that serves; None for the base."""
-    query = sa.select(t.adapters).where(t.adapters.c.state == AdapterState.ACTIVE)
-    row = db.execute(query).mappings().first()
+    row = db.execute(_ACTIVE).mappings().first()
     return None if row is None else _adapter(row)
 
 

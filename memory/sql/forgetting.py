@@ -19,6 +19,14 @@ Resign = Callable[[Sequence[Message], str], str]
 TELLING = 8
 """Characters from which a question in a dialogue is known by itself; a shorter one by its answer too."""
 
+# Each question asks these two: they are worded once.
+_LAST = sa.select(sa.func.max(t.forgettings.c.seq))
+_UNFINISHED = (
+    sa.select(t.forgettings.c.seq, t.forgettings.c.places, t.forgettings.c.log, t.forgettings.c.words)
+    .where(sa.or_(t.forgettings.c.log, t.forgettings.c.words, sa.func.json_array_length(t.forgettings.c.places) > 0))
+    .order_by(t.forgettings.c.seq)
+)
+
 
 def user_called(db: sa.Connection, name: str) -> str:
     """Raises: NotFound."""
@@ -125,7 +133,7 @@ def forget(db: sa.Connection, gone: Forgotten, resign: Resign) -> None:
 
 def last(db: sa.Connection) -> int:
     """The number of the newest; 0 where nothing was ever forgotten."""
-    return int(db.execute(sa.select(sa.func.max(t.forgettings.c.seq))).scalar() or 0)
+    return int(db.execute(_LAST).scalar() or 0)
 
 
 def gone_meanwhile(db: sa.Connection, exchange: Exchange, since: int) -> bool:
@@ -150,10 +158,7 @@ def gone_meanwhile(db: sa.Connection, exchange: Exchange, since: int) -> bool:
 
 def unfinished(db: sa.Connection) -> Unfinished:
     """What is still to be done. Rows on which nothing is left are few: they cost nothing to look at."""
-    f = t.forgettings.c
-    query = sa.select(f.seq, f.places, f.log, f.words)
-    query = query.where(sa.or_(f.log, f.words, sa.func.json_array_length(f.places) > 0))
-    rows = db.execute(query.order_by(f.seq)).all()
+    rows = db.execute(_UNFINISHED).all()
     places = tuple(found for row in rows for found in row.places)
     through = max((row.seq for row in rows), default=0)
     return Unfinished(places, through, any(row.words for row in rows), any(row.log for row in rows))

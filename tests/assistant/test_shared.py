@@ -20,6 +20,8 @@ from memory.ledger import Ledger
 from memory.records import Message, NightStatus
 from memory.testing import Clock
 
+pytestmark = pytest.mark.usefixtures("no_older_garbage")
+
 PROMPT: list[Message] = [{"role": "user", "content": "hello there"}]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from memory import Ledger, LedgerNewer, LedgerUnreadable
-from memory.database import MIGRATIONS, _alembic, _opened, _uri
+from memory.database import MIGRATIONS, _alembic, _opened, _revisions, _uri
 from memory.tables import metadata
 from memory.testing import exchange
 
@@ -65,6 +67,32 @@ def schema(path: Path) -> dict[str, str]:
 def in_tables(name: str | None, kind: str, _parents: object) -> bool:
     """Not the lexicon's own, which Alembic doesn't know."""
     return not (kind == "table" and str(name).startswith("lexicon"))
+
+
+def test_the_ledger_knows_its_schemas_without_alembic(path: Path, tmp_path: Path) -> None:
+    """From the names of the migrations, in their order, and from the very table that Alembic makes."""
+    told = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
+    assert list(_revisions(MIGRATIONS)) == told[::-1]
+    made = tmp_path / "made" / "ledger.db"
+    migrated(path)
+    Ledger.open(made).close()
+    tables = []
+    for ledger in (path, made):
+        with closing(sqlite3.connect(ledger)) as db:
+            (sql,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+            tables.append(["".join(sql.split()), *db.execute("SELECT * FROM alembic_version")])
+    assert tables[0] == tables[1]
+
+
+def test_a_ledger_that_is_level_needs_no_alembic(path: Path) -> None:
+    """Neither to be made nor to be opened: it would be a fifth of each start."""
+    code = (
+        "import sys; from pathlib import Path; from memory import Ledger\n"
+        "for _ in range(2): Ledger.open(Path(sys.argv[1])).close()\n"
+        "print('alembic' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
 
 
 def test_migrated_ledger_is_the_schema_of_tables(path: Path) -> None:

@@ -62,10 +62,12 @@ def memory_of(ledger: Ledger, folder: Path | None = None, **more: object) -> Mem
 
 def add(ledger: Ledger, *questions: str) -> None:
     """Write exchanges e1, e2, … with these questions, a minute between them."""
-    start = ledger.last_seq()
-    for n, question in enumerate(questions, start + 1):
-        at = NOON + timedelta(minutes=n)
-        ledger.add_exchange(exchange(f"e{n}", question=question, answer=f"answer {n}", created_at=at))
+    ledger.add_exchanges(
+        [
+            exchange(f"e{n}", question=question, answer=f"answer {n}", created_at=NOON + timedelta(minutes=n))
+            for n, question in enumerate(questions, ledger.last_seq() + 1)
+        ]
+    )
 
 
 def found(memory: Memory, question: str = CAPITAL, k: int = 5, user: str | None = None) -> list[str]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from memory import tables as t
 from memory.ledger import Ledger
-from memory.records import Lesson, LessonEvent, LessonState, NightStatus, sign
+from memory.records import Lesson, LessonEvent, LessonState, Message, NightStatus, sign
 from memory.testing import KEY, NOON, Clock, exchange, lesson, night
 from training.budget import Plan, choose, limit, plan
 from training.nightly import run
@@ -266,43 +266,60 @@ RATED, NEW = 100_000, 1_000
 
 
 def large_ledger(path: Path) -> Ledger:
-    """A ledger on disk of `RATED` rated exchanges, all verified but the `NEW` newest, two in three corrected."""
-    opened = Ledger.open(path)
+    """A ledger on disk of `RATED` rated exchanges, all verified but the `NEW` newest, two in three corrected: what
+    `lessons` makes, made by SQLite itself, without log and fsync, in a third of the time.
+    """
+    Ledger.open(path).close()
     made = exchange()
-    alike = {name: _stored(getattr(made, name)) for name in made.__dataclass_fields__}
-    rows: dict[sa.Table, list[dict[str, Any]]] = {
-        table: [] for table in (t.exchanges, t.ratings, t.lessons, t.lesson_events)
-    }
-    # A night looks for no words: filling the lexicon would be most of the work here.
-    for name in ("lexicon_exchange", "lexicon_rating"):
-        with opened._write() as db:
-            db.exec_driver_sql(f"DROP TRIGGER {name}")
-    for n, x in enumerate(lessons(RATED, verified=RATED - NEW)):
-        at = (NOON + timedelta(seconds=n)).isoformat(timespec="microseconds")
-        prompt, answer = [{"role": "user", "content": x.question}], x.unwanted or x.wanted or ""
-        said = {"question": x.question, "answer": answer, "prompt": json.dumps(prompt)}
-        rows[t.exchanges].append(
-            alike | said | {"id": f"e{n}", "created_at": at, "signature": sign(KEY, prompt, answer)}
+    alike = {name: _stored(getattr(made, name)) for name in made.__dataclass_fields__ if name not in OWN}
+    things = " ".join(f"WHEN {n} THEN '{thing}'" for n, thing in enumerate(THINGS))
+    with closing(sqlite3.connect(path)) as db:
+        # A night looks for no words: filling the lexicon would be most of the work here.
+        db.executescript(
+            f"""
+            PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-200000;
+            DROP TRIGGER lexicon_exchange; DROP TRIGGER lexicon_rating;
+            CREATE TEMP TABLE said AS
+            WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {RATED})
+            SELECT n, n < {RATED - NEW} AS taught, 'It is ' || n || '.' AS wanted,
+                'What is the ' || CASE n % {len(THINGS)} {things} END || ' of number ' || n || '?' AS question,
+                CASE WHEN n % 3 THEN 'Nobody knows.' END AS unwanted,
+                strftime('%Y-%m-%dT%H:%M:%S.000000+00:00', '{NOON:%Y-%m-%d %H:%M:%S}', n || ' seconds') AS at
+            FROM numbers;
+            INSERT INTO conversations (id, user, created_at) SELECT 'c1', 'local', at FROM said WHERE n = 0;
+            """  # noqa: S608 - our own numbers and words
         )
-        mine = {"created_at": at, "user": "local", "exchange_id": f"e{n}"}
-        thumb = {"value": -1, "correction": x.wanted} if x.unwanted else {"value": 1, "correction": None}
-        rows[t.ratings].append({"id": f"r{n}", "reasons": "[]", "comment": "", **mine, **thumb})
-        life = {"state": str(x.state), "reason": "so", "night_id": "n0" if x.adapter else None, "adapter": x.adapter}
-        words = {"question": x.question, "history": "[]", "wanted": x.wanted, "unwanted": x.unwanted}
-        rows[t.lessons].append({"id": x.id, "rating_id": f"r{n}", **mine, **words, **life})
-        first = {"state": "queued", "reason": "waits", "night_id": None, "adapter": None}
-        rows[t.lesson_events] += [
-            {"lesson_id": x.id, "at": at, **step} for step in ([first, life] if x.adapter else [first])
-        ]
-    with opened._write() as db:
-        db.execute(sa.insert(t.conversations).values(id="c1", user="local", created_at=NOON))
-        for table, made_of in rows.items():
-            # The driver's own statement: SQLAlchemy's would take four times as long over half a million rows.
-            names = list(made_of[0])
-            columns, places = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
-            statement = f"INSERT INTO {table.name} ({columns}) VALUES ({places})"  # noqa: S608 - our own names
-            db.exec_driver_sql(statement, [tuple(row.values()) for row in made_of])
-    return opened
+        db.create_function("prompt", 1, lambda question: json.dumps(_prompt(question)))
+        db.create_function("signed", 2, lambda question, answer: sign(KEY, _prompt(question), answer))
+
+        def fill(table: str, *values: object, only: str = "1", **columns: str) -> None:
+            made_of = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(columns.values())}"
+            db.execute(f"{made_of} FROM said WHERE {only} ORDER BY n", values)
+
+        answer, taught = "coalesce(unwanted, wanted)", "CASE WHEN taught THEN {} END".format
+        state = "CASE WHEN taught THEN 'verified' ELSE 'queued' END"
+        mine = {"user": "'local'", "exchange_id": "'e' || n", "created_at": "at"}
+        life = {"state": state, "reason": "'so'", "night_id": taught("'n0'"), "adapter": taught("'v1'")}
+        said = {"id": "'e' || n", "created_at": "at", "question": "question", "answer": answer}
+        said |= {"prompt": "prompt(question)", "signature": f"signed(question, {answer})"}
+        fill("exchanges", *alike.values(), **dict.fromkeys(alike, "?"), **said)
+        thumb = {"value": "CASE WHEN unwanted IS NULL THEN 1 ELSE -1 END", "reasons": "'[]'", "comment": "''"}
+        fill("ratings", id="'r' || n", correction="CASE WHEN n % 3 THEN wanted END", **mine, **thumb)
+        words = {"question": "question", "wanted": "wanted", "unwanted": "unwanted", "history": "'[]'"}
+        fill("lessons", id="'local' || n", rating_id="'r' || n", **mine, **words, **life)
+        event = {"lesson_id": "'local' || n", "at": "at"}
+        fill("lesson_events", **event, state="'queued'", reason="'waits'")
+        fill("lesson_events", only="taught", **event, **life)
+        db.commit()
+    return Ledger.open(path)
+
+
+OWN = ("id", "created_at", "question", "answer", "prompt", "signature")
+"""What is each exchange's own."""
+
+
+def _prompt(question: str) -> list[Message]:
+    return [{"role": "user", "content": question}]
 
 
 def _stored(value: Any) -> Any:

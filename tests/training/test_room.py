@@ -18,6 +18,8 @@ from training.room import Card, RoomyTeacher, out_of_memory
 from training.settings import NightSettings
 from training.testing import ScriptedTeacher
 
+pytestmark = pytest.mark.usefixtures("no_older_garbage")
+
 FULL = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 

@@ -72,7 +72,7 @@ def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_growth_is_measured(tmp_path: Path) -> None:
     """A row a size, with exact neighbours where the base is exact."""
-    rows = grow(1_200, folder=tmp_path)
+    rows = grow(1_200, folder=tmp_path, effort=0.05)
     assert [row["exchanges"] for row in rows] == [1_000, 1_200] * 2
     assert all(row["recall@10"] == 1.0 and row["one_more_ms"] > 0 for row in rows[:2])
     assert all(row["stored_p50_ms"] > 0 and row["words_p50_ms"] > 0 for row in rows[2:])

@@ -60,13 +60,13 @@ def test_cells() -> None:
     assert "| 61 |" in weights
 
 
-def test_why_nights_were_rejected_is_told(drawing: World, tmp_path: Path) -> None:
+def test_why_nights_were_rejected_is_told(world: World, tmp_path: Path) -> None:
     """With how many, and what cut off a run that is in no table."""
-    drawing.teacher.controls_lost = 40
-    drawing.bench(tmp_path / "out", arms="nll", nights=1)
-    drawing.teacher.breaks = {"train": RuntimeError("no\nmore | memory")}
+    world.teacher.controls_lost = 40
+    world.bench(tmp_path / "out", arms="nll", nights=1)
+    world.teacher.breaks = {"train": RuntimeError("no\nmore | memory")}
     with pytest.raises(NightschoolError):
-        drawing.bench(tmp_path / "out", arms="joint", nights=1)
+        world.bench(tmp_path / "out", arms="joint", nights=1)
     text = (tmp_path / "out" / "report.md").read_text("utf-8")
     assert "| nll | 0 | 1 | 1 rejected | damages: " in text
     assert "Not finished, and in no table: joint, seed 0." in text

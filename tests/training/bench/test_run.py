@@ -455,9 +455,9 @@ def test_a_home_that_was_emptied(world: World, tmp_path: Path) -> None:
 
 def test_a_disk_that_is_full_when_a_night_is_filed(world: World, tmp_path: Path) -> None:
     """One line, earlier results intact to the byte; with room again the bench ends as it would have."""
-    world.bench(tmp_path / "whole", arms="base,joint")
+    world.bench(tmp_path / "whole", arms="base,joint", nights=2)
     out = tmp_path / "out"
-    world.bench(out, arms="base")
+    world.bench(out, arms="base", nights=2)
     before = (out / "results.json").read_bytes()
     nights = out / "runs" / "joint" / "seed-0" / "nights"
     nights.mkdir(parents=True)
@@ -465,12 +465,12 @@ def test_a_disk_that_is_full_when_a_night_is_filed(world: World, tmp_path: Path)
     with pytest.raises(
         NightschoolError, match=r"No space left on device .*; what is finished stays in .*out"
     ) as caught:
-        world.bench(out, arms="base,joint")
+        world.bench(out, arms="base,joint", nights=2)
     assert "\n" not in str(caught.value)
     assert (out / "results.json").read_bytes() == before
     assert sorted(path.name for path in nights.glob("[0-9]*")) == ["00.json", "01.json"]
     (nights / ".02.json.tmp").unlink()
-    world.bench(out, arms="base,joint")
+    world.bench(out, arms="base,joint", nights=2)
     assert (out / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
 
 
@@ -478,11 +478,11 @@ def test_a_disk_that_is_full_when_a_night_is_filed(world: World, tmp_path: Path)
 def test_a_disk_that_is_full_in_the_end(world: World, tmp_path: Path, name: str) -> None:
     """The results of before stay whole."""
     out = tmp_path / "out"
-    world.bench(out, arms="base")
+    world.bench(out, arms="base", nights=2)
     before = (out / name[1:-4]).read_bytes()
     (out / name).symlink_to("/dev/full")
     with pytest.raises(NightschoolError, match="No space left on device"):
-        world.bench(out, arms="joint")
+        world.bench(out, arms="joint", nights=2)
     assert (out / name[1:-4]).read_bytes() == before
 
 
@@ -497,9 +497,9 @@ def test_a_ledger_that_is_full(world: World, tmp_path: Path) -> None:
 
     world.built = fill
     with pytest.raises(NightschoolError, match="nothing is being remembered: database or disk is full"):
-        world.bench(tmp_path / "out")
+        world.bench(tmp_path / "out", nights=1)
     world.built = lambda product: None
-    world.bench(tmp_path / "out")
+    world.bench(tmp_path / "out", nights=1)
 
 
 # ---------------------------------------------------------------------- progress and lengths
