@@ -172,7 +172,8 @@ class Batcher:
         Whoever comes, stops or ends meanwhile waits for that many, and what was computed behind an end is thrown away.
         """
         with self._changed:
-            others = bool(self._come or self._waiting) or len(self._running) > len(rows)
+            joins = bool(self._come or self._waiting) and len(self._running) < self._most
+            others = joins or len(self._running) > len({id(request) for request, _ in rows})
         if others or not all(row.wanted and request.sampling.greedy for request, row in rows):
             return 1
         return min(self._runner.ahead, *(request.longest - len(request.read) for request, _ in rows))
