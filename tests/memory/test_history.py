@@ -77,7 +77,7 @@ def test_case_is_nothing_in_any_alphabet(written: str, looked_for: str) -> None:
 
 
 def test_a_conversation_is_found_by_the_words_of_its_corrections(ledger: Ledger) -> None:
-    """Of those that hold, together with what they correct; the find shows them. A rating that was taken back is none."""
+    """Of those that hold, together with what they correct; the find shows them. What was taken back is none."""
     ledger.rate(rating("r1", exchange_id="e4", correction="很好，謝謝 Ærlig"), None)
     assert found(ledger, "ÆRLIG") == found(ledger, "你好", "ærlig") == ["c2"]
     assert ledger.conversations("local", words=["ærlig"])[0].found.endswith("很好 — 很好，謝謝 Ærlig")
