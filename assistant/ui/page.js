@@ -61,13 +61,17 @@
     }
     for (const one of [node, ...node.querySelectorAll(NAMES.map((name) => `[${name}]`).join())]) NAMES.forEach((name) => rename(one, name));
   };
+  // Names that Gradio has in English alone.
+  const CHINESE = {
+    Like: "赞", Liked: "已赞", Dislike: "踩", Disliked: "已踩", "Copy message": "复制消息", "Message copied": "已复制",
+    "Click to upload or drop files": "点击上传文件，或拖放到这里",
+  };
   const NAMES = ["alt", "title", "href", "aria-label"];
   const rename = (one, name) => {
     const said = one.getAttribute(name);
     if (!said) return;
     let now = signed(said);
-    // Gradio has these in English alone.
-    if (zh && name === "aria-label") now = now.replace(/^bot's message:/, "回答：").replace(/^user's message:/, "消息：");
+    if (zh && name !== "href") now = (CHINESE[now] || now).replace(/^bot's message:/, "回答：").replace(/^user's message:/, "消息：");
     if (now !== said) one.setAttribute(name, now);
   };
   new MutationObserver((records) => {
@@ -224,7 +228,6 @@
     return bar;
   };
 
-  const CHINESE = { Like: "赞", Liked: "已赞", Dislike: "踩", Disliked: "已踩", "Copy message": "复制消息", "Message copied": "已复制" };
   const decorate = () => {
     const rows = [...document.querySelectorAll("#conversation .message-buttons-left")];
     rows.forEach((row, at) => {
@@ -238,13 +241,6 @@
       bar.dataset.is = wanted;
       row.append(bar);
     });
-    // Gradio's own names, which it has in English alone.
-    if (zh) for (const one of document.querySelectorAll("#conversation button[title]")) {
-      const name = CHINESE[one.title];
-      if (!name) continue;
-      one.title = name;
-      one.setAttribute("aria-label", name);
-    }
     for (const log of document.querySelectorAll("#conversation [role=log]")) {
       if (zh) log.setAttribute("aria-label", "对话");
       // One can scroll with the keys, and screen readers hear the end of an answer rather than every word of it.

@@ -18,6 +18,7 @@ from assistant import feedback
 from memory import testing
 from memory.accounts import Role
 from memory.records import LessonEvent, LessonState
+from training.report import as_markdown
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -263,6 +264,9 @@ def test_the_browser_chooses_the_language(site: Site, tmp_path: Path) -> None:
     site.accounts.add("Ada", site.password, Role.ADMIN, by="Ada")
     folder = tmp_path / "report"
     report(folder, 1)
+    written = {"status": "promoted", "adapter": "v1", "reasons": ["4 of 4 earlier lessons kept"]}
+    asked = json.loads((folder / "report.json").read_text("utf-8"))["questions"]
+    (folder / "report.md").write_text(as_markdown({**written, "questions": asked}, {}))
     site.publish(reason="4 of 4 earlier lessons kept; perplexity on fixed text times 1.010", report=folder)
     site.browser("Ada", locale="zh-CN")
     for path, ready, texts in (

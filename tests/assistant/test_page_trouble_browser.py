@@ -295,8 +295,7 @@ def test_what_was_typed_into_forms_is_there_again_or_offered(site: Site) -> None
 
 def test_nobody_sees_what_another_account_has_typed_in_the_same_tab(site: Site) -> None:
     """Neither after the session ended, nor after logging out."""
-    site.people(Ada=Role.ADMIN, Bob=Role.USER)
-    ada = site.accounts.all()[0]
+    ada = site.people(Ada=Role.ADMIN, Bob=Role.USER)["Ada"]
     site.told("where do owls sleep?", user=ada.id)
     page = site.open(ready=".ns-tools", user="Ada")
     page.click("button[title='Dislike']")
@@ -451,7 +450,7 @@ def test_of_a_temporary_chat_nothing_is_kept(
     printed = "".join(capfd.readouterr())
     assert "the engine broke" in printed
     assert secret not in printed
-    assert "/gradio_api/" in caplog.text or "selector" in caplog.text, "DEBUG is on"
+    assert "DEBUG" in caplog.text
     assert secret not in caplog.text
     site.assistant.memory.save()
     assert site.untitled == []
