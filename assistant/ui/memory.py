@@ -18,7 +18,7 @@ from assistant.forgetting import forget, still_in_the_weights, sweep_uploads
 from assistant.texts import Language, text
 from assistant.turn import MEMORY, clean
 from assistant.ui.markup import both
-from assistant.ui.shell import HIDDEN, House, Updates, header, i18n, lang, told, warn
+from assistant.ui.shell import HIDDEN, House, Updates, header, i18n, lang, tell, told, warn
 from assistant.ui.tables import empty, short, table
 from memory.accounts import Account, Role
 from memory.documents import Library
@@ -203,7 +203,7 @@ class MemoryPage:
                 trusted = who.role.may(Role.TEACHER)
                 feedback.rate(now, exchange_id, -1, correction=answer, user=who.id, trusted=trusted)
                 now.memory.remember()
-            gr.Info(text("memory.saved", language))
+            tell(text("memory.saved", language), language)
         anew = {**self._listed(query, kind, page, who, language), **self._opened(exchange_id, who, language)}
         if exchange_id:
             # It stays open, be it that what is looked for no longer finds it.
@@ -248,7 +248,7 @@ class MemoryPage:
             try:
                 document, how = library.add(Path(file), user=who.id)
                 told_ = text(f"memory.file.{how}", language, name=document.name, n=document.passages)
-                gr.Info(escape(told_))
+                tell(told_, language)
             except NightschoolError as error:
                 warn(error, language)
             finally:
@@ -263,16 +263,16 @@ class MemoryPage:
     ) -> Updates:
         made = self._house.assistant
         if not any(what.values()):
-            gr.Warning(text("memory.choose", language))
+            tell(text("memory.choose", language), language, warning=True)
             return self._anew(query, kind, page, who, language)
         gone = forget(made.ledger, made.memory.forget, made.settings.home, made.key, **what)  # type: ignore[arg-type]
         self._house.note(who, "forgotten", f"{len(gone.exchanges)} exchanges, {len(gone.passages)} passages")
         done = text("memory.forgotten", language, exchanges=len(gone.exchanges), passages=len(gone.passages))
-        gr.Info(done)
+        tell(done, language)
         if gone.answered_with:
-            gr.Warning(text("memory.repeats", language, n=len(gone.answered_with)))
+            tell(text("memory.repeats", language, n=len(gone.answered_with)), language, warning=True)
         if made.ledger.unfinished() != Unfinished():
-            gr.Warning(text("memory.unfinished", language))
+            tell(text("memory.unfinished", language), language, warning=True)
         return self._anew(query, kind, page, who, language)
 
     def _own(self, exchange_id: str, who: Account) -> Exchange:

@@ -288,6 +288,8 @@ def test_the_browser_chooses_the_language(site: Site, tmp_path: Path) -> None:
     page = site.open(user="Ada")
     page.press("#message textarea", "Enter")
     page.get_by_text("消息是空的").wait_for()
+    assert "Warning" not in page.inner_text("body")
+    page.wait_for_timeout(400)
     page.screenshot(path=str(ARTIFACTS / "chinese.png"))
 
 
