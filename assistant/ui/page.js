@@ -261,6 +261,16 @@
     soon();
   });
 
+  // The form takes half of the window: what it is about stays in sight above it.
+  let about = null;
+  whenThere("#below", (node) => new MutationObserver(() => {
+    const now = find("#feedback-form #feedback-about [data-about]")?.dataset.about || null;
+    if (now === about) return;
+    about = now;
+    const row = now && document.querySelectorAll("#conversation .message-buttons-left")[page.placeOf(now)];
+    if (row) setTimeout(() => row.scrollIntoView({ block: "end" }), 50);
+  }).observe(node, { childList: true, subtree: true }));
+
   // ------------------------------------------------------------------ boards: buttons that tell, and ask first
 
   const press = (pressed, tell) => {
