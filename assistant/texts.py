@@ -209,9 +209,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "reason.bad style": ("bad style", "文风不好"),
     "reason.refused without cause": ("refused without cause", "无故拒绝"),
     "reason.unsafe": ("unsafe", "不安全"),
-    # above what is told over a page
-    "told.warning": ("Note", "注意"),
-    "told.done": ("Done", "完成"),
     # what is asked before something is done
     "dialog.cancel": ("Cancel", "取消"),
     "dialog.save": ("Save", "保存"),

@@ -16,7 +16,7 @@ from assistant.engine import Sampling
 from assistant.texts import Language, text
 from assistant.turn import Answered, Ask, Waiting, Words, clean, turn
 from assistant.ui.duel import contenders
-from assistant.ui.shell import House, Updates, lang, tell, warn
+from assistant.ui.shell import House, Updates, lang, warn
 from assistant.ui.stage import Attempt, Stage
 from assistant.ui.talk import USES, Said, Talk
 from assistant.versions import previous_version
@@ -56,7 +56,7 @@ class Answers:
         """What was written, after the conversation or, where an earlier message is edited, in its place."""
         if born != self._stage.start:
             # Of a page that another start of the server laid out nothing is known: not even that its chat is temporary.
-            tell(text("chat.older", lang(request)), lang(request), warning=True)
+            gr.Warning(text("chat.older", lang(request)))
             yield gr.skip()
             return
         after = talk
@@ -176,7 +176,7 @@ class Answers:
 
     def on_failure(self, attempt: Attempt, request: gr.Request) -> Updates:
         """After an error that nobody foresaw: the page can be used again, and the text is not lost."""
-        tell(text("chat.broke", lang(request)), lang(request), warning=True)
+        gr.Warning(text("chat.broke", lang(request)))
         return self._stage.failed(attempt, lang(request))
 
     def _previous(self) -> str:

@@ -12,7 +12,7 @@ import gradio as gr
 from assistant.forgetting import forget
 from assistant.texts import Language, text
 from assistant.ui.markup import act_button, both, dialog, field
-from assistant.ui.shell import HIDDEN, House, Updates, board, header, i18n, lang, pressed, tell, told
+from assistant.ui.shell import HIDDEN, House, Updates, board, header, i18n, lang, pressed, told
 from memory.errors import NotFound
 from memory.history import Conversation
 from memory.scrubbing import scrub
@@ -84,7 +84,7 @@ class History:
             home, remove = assistant.settings.home, assistant.memory.forget
             forget(assistant.ledger, remove, home, assistant.key, conversation=found)
             self._house.note(who, "conversation deleted", found)
-            tell(text("history.deleted", lang(request)), lang(request))
+            gr.Info(text("history.deleted", lang(request)))
         return self.on_look(words, request)
 
 

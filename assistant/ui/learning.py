@@ -25,7 +25,7 @@ from assistant.review import DECIDABLE
 from assistant.texts import Language, text
 from assistant.ui import reports, tables
 from assistant.ui.markup import act_button, both, dialog, field
-from assistant.ui.shell import HIDDEN, House, Updates, board, header, i18n, lang, pressed, tell, told
+from assistant.ui.shell import HIDDEN, House, Updates, board, header, i18n, lang, pressed, told
 from memory.accounts import Account, Role
 from memory.errors import BadInput, NotFound
 from memory.records import BASE, Lesson, Night
@@ -198,7 +198,7 @@ class Learning:
 
     def _serves(self, version: str, who: Account, language: Language) -> None:
         self._house.note(who, "version promoted", version)
-        tell(text("versions.serves", language, version=version), language)
+        gr.Info(escape(text("versions.serves", language, version=version)))
 
     # ------------------------------------------------------------------ how the page stands
 

@@ -18,7 +18,7 @@ from assistant.forgetting import forget, still_in_the_weights, sweep_uploads
 from assistant.texts import Language, text
 from assistant.turn import MEMORY, clean
 from assistant.ui.markup import both
-from assistant.ui.shell import HIDDEN, House, Updates, header, i18n, lang, tell, told, warn
+from assistant.ui.shell import HIDDEN, House, Updates, header, i18n, lang, told, warn
 from assistant.ui.tables import empty, short, table
 from memory.accounts import Account, Role
 from memory.documents import Library
@@ -203,7 +203,7 @@ class MemoryPage:
                 trusted = who.role.may(Role.TEACHER)
                 feedback.rate(now, exchange_id, -1, correction=answer, user=who.id, trusted=trusted)
                 now.memory.remember()
-            tell(text("memory.saved", language), language)
+            gr.Info(text("memory.saved", language))
         anew = {**self._listed(query, kind, page, who, language), **self._opened(exchange_id, who, language)}
         if exchange_id:
             # It stays open, be it that what is looked for no longer finds it.
@@ -248,7 +248,7 @@ class MemoryPage:
             try:
                 document, how = library.add(Path(file), user=who.id)
                 told_ = text(f"memory.file.{how}", language, name=document.name, n=document.passages)
-                tell(told_, language)
+                gr.Info(escape(told_))
             except NightschoolError as error:
                 warn(error, language)
             finally:
@@ -263,16 +263,16 @@ class MemoryPage:
     ) -> Updates:
         made = self._house.assistant
         if not any(what.values()):
-            tell(text("memory.choose", language), language, warning=True)
+            gr.Warning(text("memory.choose", language))
             return self._anew(query, kind, page, who, language)
         gone = forget(made.ledger, made.memory.forget, made.settings.home, made.key, **what)  # type: ignore[arg-type]
         self._house.note(who, "forgotten", f"{len(gone.exchanges)} exchanges, {len(gone.passages)} passages")
         done = text("memory.forgotten", language, exchanges=len(gone.exchanges), passages=len(gone.passages))
-        tell(done, language)
+        gr.Info(done)
         if gone.answered_with:
-            tell(text("memory.repeats", language, n=len(gone.answered_with)), language, warning=True)
+            gr.Warning(text("memory.repeats", language, n=len(gone.answered_with)))
         if made.ledger.unfinished() != Unfinished():
-            tell(text("memory.unfinished", language), language, warning=True)
+            gr.Warning(text("memory.unfinished", language))
         return self._anew(query, kind, page, who, language)
 
     def _own(self, exchange_id: str, who: Account) -> Exchange:

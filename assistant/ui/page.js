@@ -59,12 +59,17 @@
       const texts = document.createTreeWalker(node, NodeFilter.SHOW_TEXT);
       while (texts.nextNode()) unsign(texts.currentNode);
     }
+    if (zh) for (const one of node.querySelectorAll(".toast-title")) {
+      const name = one.firstChild?.data?.trim();
+      if (name in CHINESE) one.firstChild.data = CHINESE[name];
+    }
     for (const one of [node, ...node.querySelectorAll(NAMES.map((name) => `[${name}]`).join())]) NAMES.forEach((name) => rename(one, name));
   };
-  // Names that Gradio has in English alone.
+  // What Gradio says in English alone.
   const CHINESE = {
     Like: "赞", Liked: "已赞", Dislike: "踩", Disliked: "已踩", "Copy message": "复制消息", "Message copied": "已复制",
-    "Click to upload or drop files": "点击上传文件，或拖放到这里",
+    "Click to upload or drop files": "点击上传文件，或拖放到这里", Close: "关闭",
+    Warning: "注意", Info: "提示", Error: "错误", Success: "完成",
   };
   const NAMES = ["alt", "title", "href", "aria-label"];
   const rename = (one, name) => {

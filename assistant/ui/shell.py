@@ -16,7 +16,7 @@ import gradio as gr
 from assistant.accounts import Accounts
 from assistant.chinese import said
 from assistant.live import live
-from assistant.texts import TEXTS, Language, language, text
+from assistant.texts import TEXTS, Language, language
 from assistant.turn import Assistant
 from assistant.ui.markup import both
 from assistant.ui.theme import MOON
@@ -84,15 +84,7 @@ def lang(request: gr.Request) -> Language:
 
 def warn(error: NightschoolError, language: Language) -> None:
     """One line, over the page for ten seconds."""
-    tell(said(str(error), language), language, warning=True)
-
-
-def tell(line: str, language: Language, *, warning: bool = False) -> None:
-    """The same of anything: what was done, or what somebody should know."""
-    if warning:
-        gr.Warning(escape(line), title=text("told.warning", language))
-    else:
-        gr.Info(escape(line), title=text("told.done", language))
+    gr.Warning(escape(said(str(error), language)))
 
 
 def told(handler: Handler) -> Handler:

@@ -14,7 +14,7 @@ import gradio as gr
 from assistant import chinese, feedback
 from assistant.review import DECIDABLE
 from assistant.texts import Language, text
-from assistant.ui.shell import HIDDEN, House, Updates, i18n, lang, tell, told, warn
+from assistant.ui.shell import HIDDEN, House, Updates, i18n, lang, told, warn
 from assistant.ui.tables import short, state_text
 from assistant.ui.talk import Said, Talk
 from memory.accounts import Account, Role
@@ -71,7 +71,7 @@ class Thumbs:
         value: Literal[1, -1, 0] = 1 if thumb.liked is True else -1 if thumb.liked is False else 0
         said = talk.rated_at(int(thumb.index))
         if said is None or said.exchange_id is None:
-            tell(text("thumb.temporary" if talk.temporary else "thumb.unstored", language), language, warning=True)
+            gr.Warning(text("thumb.temporary" if talk.temporary else "thumb.unstored", language))
             return self.closed()
         try:
             rating = self._rate(who, said.exchange_id, value, **(self._kept(said.exchange_id, value) if value else {}))
