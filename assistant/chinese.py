@@ -525,6 +525,10 @@ SETTINGS = (
 
 MEMORY = (
     ("corrected on {day}", "{day} 更正"),
+    ("corrected by you on {day}", "{day} 由你更正"),
+    ("corrected by {user} on {day}", "{day} 由 {user} 更正"),
+    ("rated up by you on {day}", "{day} 由你点赞"),
+    ("rated up by {user} on {day}", "{day} 由 {user} 点赞"),
     ("asked on {day}", "{day} 提问"),
     ("from {file}, page {page}", "来自 {file} 第 {page} 页"),
     ("from {file}", "来自 {file}"),

@@ -18,8 +18,9 @@ from assistant.chinese import ALL, DEEDS, EXACT, said
 from assistant.live import CHANGEABLE
 from assistant.settings import Settings
 from assistant.ui.reports import told
-from memory import errors
-from memory.testing import NOON, lesson
+from memory import Ledger, errors
+from memory.recall import Memory
+from memory.testing import NOON, HashingEmbedder, exchange, lesson, rating
 from training import gate, report
 from training.bisect import Found
 from training.canaries import Canary
@@ -130,6 +131,27 @@ def test_every_reason_of_a_night_is_said_in_chinese() -> None:
     nothing = "nothing to learn, because no rating says what a better answer would be"
     whole += [nothing, f"{nothing} (3 left out, each with its reason)"]
     assert [line for line in whole if ENGLISH.search(said(line, "zh"))] == []
+
+
+def test_why_something_is_remembered_is_said_in_chinese() -> None:
+    """Of exchanges, ratings and documents, as the memory gives it to prompts and pages."""
+    ledger = Ledger.in_memory()
+    ledger.add_exchange(exchange("e1", question="Where do owls sleep?"))
+    memory_ = Memory(ledger, HashingEmbedder(), None, min_score=0.1)
+    memory_.remember()
+
+    def why(user: str = "local") -> str:
+        (found,) = memory_.search("Where do owls sleep?", k=1, user=user)
+        return said(found.reason, "zh")
+
+    assert why() == f"{NOON:%Y-%m-%d} 提问"
+    ledger.rate(rating("r1", "e1", value=1), None)
+    assert why() == f"{NOON:%Y-%m-%d} 由你点赞"
+    ledger.rate(rating("r2", "e1", correction="In trees."), None)
+    memory_.remember()
+    assert why() == f"{NOON:%Y-%m-%d} 由你更正"
+    assert said("corrected by Tess on 2026-01-02", "zh") == "2026-01-02 由 Tess 更正"
+    assert said("from owls.txt, page 3", "zh") == "来自 owls.txt 第 3 页"
 
 
 def paper(**counts: int) -> list[Item]:
