@@ -84,7 +84,7 @@
   // ------------------------------------------------------------------ back in its place
 
   // The server may still have something to say of a field that it has just shown: until it has, what was typed is put
-  // there again, unless somebody types.
+  // there again, unless somebody types or presses anything.
   const put = (field, value) => {
     let touched = false;
     const stop = (event) => { touched = touched || (event.isTrusted && !filling); };
@@ -99,10 +99,11 @@
       field.value = value;
       field.dispatchEvent(new Event(field.tagName === "SELECT" ? "change" : "input", { bubbles: true }));
     };
-    field.addEventListener("input", stop);
+    const acts = ["input", "click", "keydown"];
+    for (const act of acts) document.addEventListener(act, stop, true);
     once();
     for (const later of [50, 200, 500, 1000]) setTimeout(once, later);
-    setTimeout(() => field.removeEventListener("input", stop), 1100);
+    setTimeout(() => { for (const act of acts) document.removeEventListener(act, stop, true); }, 1100);
   };
   const fill = (root, kept) => {
     const fields = fieldsOf(root);
