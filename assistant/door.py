@@ -22,6 +22,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assistant.accounts import LOCAL, SESSION_LASTS, Accounts
+from assistant.chinese import said
 from assistant.routes.errors import refusal
 from assistant.texts import language, text
 from memory.accounts import Account, Role
@@ -259,7 +260,7 @@ def _form(
             (True, False, False), [field for field in fields if field], strict=False
         )
     )
-    told = f"<p role='alert'>{escape(str(why))}</p>" if why else ""
+    told = f"<p role='alert'>{escape(said(str(why), lang))}</p>" if why else ""
     page = FRAME.substitute(
         lang=lang,
         title=escape(text(f"door.{form}.title", lang)),

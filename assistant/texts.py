@@ -119,6 +119,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         " one: I learn from it overnight.",
         "## 想聊些什么？\n你说的话我马上就会记住。给回答打分，或写一个更好的回答：我会在夜里学会它。",
     ),
+    "chat.conversation": ("Conversation", "对话"),
     "chat.message": ("Message", "消息"),
     "chat.write": ("Write a message", "输入消息"),
     "chat.send": ("Send", "发送"),
@@ -144,6 +145,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "chat.earlier": ("Show what was said before", "显示更早的内容"),
     "chat.before": ("{before} before you…", "您前面还有 {before} 个…"),
     "chat.broke": ("The answer broke off. The server's log says why.", "回答中断了。原因见服务器日志。"),
+    "chat.older": (
+        "This page is older than the server, which knows nothing of it: reload it. What you have typed was not sent.",
+        "这个页面比服务器旧，服务器已不认识它：请刷新页面。输入的内容没有发送。",
+    ),
     "edit.about": (
         "You are editing an earlier message. What you send opens a new branch; the old one stays.",
         "正在编辑之前的消息。发送后会开启新的分支，原来的分支仍然保留。",

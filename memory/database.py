@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from memory import tables as t
 from memory.errors import BadInput, LedgerNewer, LedgerUnreadable, NightschoolError, NotRemembered
+from memory.folding import holds
 from memory.lexicon import spaced
 
 if TYPE_CHECKING:
@@ -218,6 +219,8 @@ def _sqlite(uri: str, *, wal: bool = True, connections: int = 15) -> sa.Engine:
         connection.execute("PRAGMA foreign_keys=ON")
         # What the lexicon's triggers call.
         connection.create_function("spaced", 1, spaced, deterministic=True)
+        # What a search through conversations calls: SQLite's own knows small and capital letters of English alone.
+        connection.create_function("holds", -1, holds, deterministic=True)
         if wal:
             connection.execute("PRAGMA journal_mode=WAL")
             # FULL: an acknowledged rating outlives a power cut, not only a killed process.

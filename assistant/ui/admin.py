@@ -13,6 +13,7 @@ import gradio as gr
 
 from assistant import doctor
 from assistant.accounts import LOCAL
+from assistant.chinese import said
 from assistant.live import CHANGEABLE, HOUSE, OFF, change
 from assistant.settings import Settings
 from assistant.texts import Language, text
@@ -25,7 +26,8 @@ from memory.errors import BadInput
 DEEDS = 100
 """Lines of the audit log on the page; the ledger has them all."""
 
-ROLES = "".join(f"<option value='{role}'>{role}</option>" for role in Role)
+ROLES = "".join(f"<option value='{role}' data-zh='{text(f'state.{role}', 'zh')}'>{role}</option>" for role in Role)
+"""The script says them in the page's language."""
 PASSWORD = field(
     "password", "door.new", kind="password", more="required minlength='10' maxlength='200' autocomplete='new-password'"
 )
@@ -142,7 +144,14 @@ class Admin:
         language = lang(request)
         findings = doctor.examine(self._house.now.settings)
         head = [text(f"machine.{name}", language) for name in ("what", "well", "found")]
-        rows = [[escape(f.what), tables.badge("ok" if f.ok else "failed", language), escape(f.told)] for f in findings]
+        rows = [
+            [
+                escape(said(f.what, language)),
+                tables.badge("ok" if f.ok else "failed", language),
+                escape(said(f.told, language)),
+            ]
+            for f in findings
+        ]
         return tables.table(head, rows) + act_button("examine", text("machine.examine", language))
 
     def _add(self, who: Account, sent: Mapping[str, str]) -> None:
@@ -228,7 +237,7 @@ def settings_table(now: Settings, chosen: Mapping[str, Any], language: Language)
     head = [text(f"settings.{name}", language) for name in ("name", "value", "about", "do")]
     rows = []
     for name in CHANGEABLE:
-        value, about = getattr(now, name), Settings.model_fields[name].description or ""
+        value, about = getattr(now, name), said(Settings.model_fields[name].description or "", language)
         shown = OFF if value is None else str(value).lower() if isinstance(value, bool) else str(value)
         mark = f" {tables.badge('changed', language)}" if name in chosen else ""
         given = {"name": name, "value": shown, "about": about}
@@ -248,7 +257,15 @@ def audit_table(found: Sequence[Deed], language: Language) -> str:
     if not found:
         return tables.empty(text("audit.none", language))
     head = [text(f"audit.{name}", language) for name in ("at", "by", "did", "detail")]
-    rows = [[tables.time(d.at), escape(d.by), escape(d.action), escape(tables.short(d.detail, 200))] for d in found]
+    rows = [
+        [
+            tables.time(d.at),
+            escape(d.by),
+            escape(said(d.action, language)),
+            escape(tables.short(said(d.detail, language), 200)),
+        ]
+        for d in found
+    ]
     return tables.table(head, rows)
 
 

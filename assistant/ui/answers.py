@@ -44,9 +44,21 @@ class Answers:
         """Session → the account that it asks for."""
 
     def on_send(
-        self, message: str, talk: Talk, memory: bool, blind: bool, editing: str | None, request: gr.Request
+        self,
+        message: str,
+        talk: Talk,
+        memory: bool,
+        blind: bool,
+        editing: str | None,
+        born: str | None,
+        request: gr.Request,
     ) -> Iterator[Updates]:
         """What was written, after the conversation or, where an earlier message is edited, in its place."""
+        if born != self._stage.start:
+            # Of a page that another start of the server laid out nothing is known: not even that its chat is temporary.
+            gr.Warning(text("chat.older", lang(request)))
+            yield gr.skip()
+            return
         after = talk
         edited = next((said for said in talk.said if editing and said.exchange_id == editing), None)
         attempt = (talk, editing if edited else None)
@@ -70,7 +82,7 @@ class Answers:
         try:
             version = {"previous": self._previous, "base": lambda: BASE}.get(str(how), lambda: None)()
         except NightschoolError as error:
-            warn(error)
+            warn(error, lang(request))
             return
         yield from self._again(talk, said, memory and how != "forget", version, request)
 
@@ -130,7 +142,7 @@ class Answers:
             else:
                 yield from self._walk(ask, talk, lang(request))
         except NightschoolError as error:
-            warn(error)
+            warn(error, lang(request))
             yield self._stage.failed(attempt, lang(request))
         finally:
             self._stops.pop(session, None)

@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from assistant.chinese import said
 from assistant.texts import Language
 from assistant.ui import branches
 from assistant.ui.answers import AT_ONCE, Answers
@@ -47,7 +48,7 @@ class Chat:
 
         pages.load(self.on_load, None, [on.talk, on.blind, *view], **HIDDEN)
         pages.unload(answers.on_stop)
-        sent = [on.message, on.talk, on.memory, on.blind, on.editing]
+        sent = [on.message, on.talk, on.memory, on.blind, on.editing, on.born]
         answering = [
             gr.on([on.message.submit, on.send.click], answers.on_send, sent, on.turning, **generating),
             on.regenerate.click(answers.on_regenerate, [on.talk, on.memory], on.turning, **generating),
@@ -78,9 +79,9 @@ class Chat:
             end = None if "new" in asked else ledger.newest_line(who.id, conversation_id=asked.get("c"))
             talk = replace(self.stage.at(end, who.id), user=who.id)
         except NightschoolError as error:
-            warn(error)
+            warn(error, lang(request))
             talk = Talk(user=who.id)
-        why = str(NotRemembered(ledger.read_only)) if ledger.read_only else None
+        why = said(str(NotRemembered(ledger.read_only)), lang(request)) if ledger.read_only else None
         on = bool(ledger.choices(who.id).get("blind")) if not ledger.read_only else False
         can = contenders(self._house.assistant) is not None
         return {
@@ -124,7 +125,7 @@ class Chat:
             try:
                 self._house.assistant.ledger.set_use(talk.conversation_id, remember=remember, train=train)
             except NightschoolError as error:
-                warn(error)
+                warn(error, lang(request))
                 return {self.stage.use: talk.use}
         return {self.stage.talk: replace(talk, use=use)}
 
@@ -133,19 +134,19 @@ class Chat:
     @told
     def on_act(self, talk: Talk, act: gr.EventData, request: gr.Request) -> Any:
         who, sent = self._house.who(request), act._data
-        said = talk.at(int(sent.get("at", -1)))
-        if talk.user != who.id or said is None or said.exchange_id is None:
+        one = talk.at(int(sent.get("at", -1)))
+        if talk.user != who.id or one is None or one.exchange_id is None:
             return gr.skip()
         if sent.get("act") == "where":
-            return self.stage.about(self._house.assistant.ledger.exchange(said.exchange_id), lang(request))
+            return self.stage.about(self._house.assistant.ledger.exchange(one.exchange_id), lang(request))
         if sent.get("act") == "edit":
-            return self.stage.editing_of(said, lang(request))
+            return self.stage.editing_of(one, lang(request))
         step = 1 if sent.get("step") == 1 else -1
-        place = said.beside.index(said.exchange_id) + step if said.beside else -1
-        if not 0 <= place < len(said.beside):
+        place = one.beside.index(one.exchange_id) + step if one.beside else -1
+        if not 0 <= place < len(one.beside):
             return gr.skip()
         forks = self._house.assistant.ledger.forks(str(talk.conversation_id))
-        end = branches.newest_end(forks, said.beside[place])
+        end = branches.newest_end(forks, one.beside[place])
         return self.stage.view(replace(self.stage.at(end, who.id), shown=talk.shown), lang(request))
 
     def _chosen(self, talk: Talk, exchange_id: str, language: Language) -> Updates:

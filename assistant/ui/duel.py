@@ -66,6 +66,9 @@ class Duel:
                     "right": gr.Button(i18n("duel.right"), size="sm", elem_id="choose-right"),
                     "neither": gr.Button(i18n("duel.neither"), size="sm", elem_id="choose-neither"),
                 }
+        for side in (self.left, self.right):
+            # Gradio's would take tabs, and the spaces that all lines begin with, out of the answer's code.
+            setattr(side, "postprocess", lambda said: said)  # noqa: B010 - a method, to mypy
         self.verdict = gr.HTML(visible=False, elem_id="duel-verdict")
 
     @property

@@ -18,6 +18,7 @@ from typing import Any
 import gradio as gr
 
 from assistant import feedback, review, versions
+from assistant.chinese import said
 from assistant.live import OFF, change
 from assistant.nights import request_night
 from assistant.review import DECIDABLE
@@ -280,7 +281,7 @@ def report(night: Night, language: Language) -> str:
     """Markdown: what the night wrote about itself, or its status and reasons where it wrote nothing."""
     if night.report:
         try:
-            return (Path(night.report) / "report.md").read_text(encoding="utf-8")
+            return reports.told((Path(night.report) / "report.md").read_text(encoding="utf-8"), language)
         except (OSError, UnicodeDecodeError):
             pass
     return _verdict(night, language)
@@ -289,4 +290,4 @@ def report(night: Night, language: Language) -> str:
 def _verdict(night: Night, language: Language) -> str:
     ended: datetime = night.ended_at or night.created_at
     title = f"{text('night.of', language, day=f'{ended:%Y-%m-%d}')}: {tables.state_text(night.status, language)}"
-    return "\n".join([f"### {title}", *(f"- {reason}" for reason in night.reasons)])
+    return "\n".join([f"### {title}", *(f"- {said(reason, language)}" for reason in night.reasons)])

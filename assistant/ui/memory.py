@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from assistant import feedback
+from assistant.chinese import said
 from assistant.forgetting import forget, still_in_the_weights, sweep_uploads
 from assistant.texts import Language, text
 from assistant.turn import MEMORY, clean
@@ -124,7 +125,7 @@ class MemoryPage:
         detail = [self.one, self.detail, self.answer, self.use]
         everything = [*listed, *detail]
         first = [self.query, self.kind]
-        pages.load(self.on_search, first, everything, **HIDDEN)
+        pages.load(self.on_load, first, everything, **HIDDEN)
         # The last of several counts: what was asked for while another search went on must not be lost.
         looked_for = [self.query.submit, self.kind.change]
         gr.on(looked_for, self.on_search, first, everything, trigger_mode="always_last", **HIDDEN)
@@ -141,6 +142,19 @@ class MemoryPage:
         self.remove.click(self.on_remove, [self.document, *looking], everything, **HIDDEN)
 
     # ------------------------------------------------------------------ what happens
+
+    @told
+    def on_load(self, query: str, kind: str, request: gr.Request) -> Updates:
+        """With what the address says shall be open; where that is nobody's, or another's, with nothing."""
+        who, language = self._house.who(request), lang(request)
+        anew, of = self._anew(query, kind, 0, who, language), dict(request.query_params).get("of")
+        if of:
+            try:
+                anew |= self._opened(of, who, language)
+            except NotFound:
+                return anew
+            anew[self.chosen] = self._with_choice(anew[self.chosen], self._own(of, who))
+        return anew
 
     @told
     def on_search(self, query: str, kind: str, request: gr.Request) -> Updates:
@@ -193,8 +207,7 @@ class MemoryPage:
         anew = {**self._listed(query, kind, page, who, language), **self._opened(exchange_id, who, language)}
         if exchange_id:
             # It stays open, be it that what is looked for no longer finds it.
-            choices = [(short(exchange.question, 80), exchange_id), *anew[self.chosen].choices]
-            anew[self.chosen] = gr.Dropdown(list({of: (name, of) for name, of in choices}.values()), value=exchange_id)
+            anew[self.chosen] = self._with_choice(anew[self.chosen], exchange)
         return anew
 
     @told
@@ -237,7 +250,7 @@ class MemoryPage:
                 told_ = text(f"memory.file.{how}", language, name=document.name, n=document.passages)
                 gr.Info(escape(told_))
             except NightschoolError as error:
-                warn(error)
+                warn(error, language)
             finally:
                 # The ledger has its words now; a copy beside it would outlive their being forgotten.
                 Path(file).unlink(missing_ok=True)
@@ -254,8 +267,8 @@ class MemoryPage:
             return self._anew(query, kind, page, who, language)
         gone = forget(made.ledger, made.memory.forget, made.settings.home, made.key, **what)  # type: ignore[arg-type]
         self._house.note(who, "forgotten", f"{len(gone.exchanges)} exchanges, {len(gone.passages)} passages")
-        said = text("memory.forgotten", language, exchanges=len(gone.exchanges), passages=len(gone.passages))
-        gr.Info(said)
+        done = text("memory.forgotten", language, exchanges=len(gone.exchanges), passages=len(gone.passages))
+        gr.Info(done)
         if gone.answered_with:
             gr.Warning(text("memory.repeats", language, n=len(gone.answered_with)))
         if made.ledger.unfinished() != Unfinished():
@@ -285,6 +298,11 @@ class MemoryPage:
             self.answer: (rating.correction if rating else None) or exchange.answer,
             self.use: [name for name, on in zip(USES, use, strict=True) if on],
         }
+
+    def _with_choice(self, choosing: gr.Dropdown, exchange: Exchange) -> gr.Dropdown:
+        """What may be looked at, with `exchange` chosen, be it among them or not."""
+        choices = [(short(exchange.question, 80), exchange.id), *choosing.choices]
+        return gr.Dropdown(list({of: (name, of) for name, of in choices}.values()), value=exchange.id, visible=True)
 
     def _listed(self, query: str, kind: str, page: int, who: Account, language: Language) -> Updates:
         ledger = self._house.assistant.ledger
@@ -372,7 +390,7 @@ def _found(found: Sequence[Recollection], language: Language, *, asked: bool) ->
             escape(text(f"memory.one.{one.kind}", language)),
             escape(short(one.question or one.source or "")),
             escape(short(one.answer)),
-            escape(one.reason),
+            escape(said(one.reason, language)),
             "" if one.dense is None else f"{one.dense:.2f}",
             "" if one.lexical is None else f"{one.lexical:.1f}",
         ][: len(head)]
@@ -385,14 +403,14 @@ HEAD = ("kind", "question", "holds", "why", "meaning", "words")
 
 
 def _detail(exchange: Exchange, given: Sequence[Exchange], language: Language) -> str:
-    said = f"<p><b>{escape(exchange.question)}</b><br>{escape(exchange.answer)}</p>"
+    asked = f"<p data-about='{escape(exchange.id)}'><b>{escape(exchange.question)}</b><br>{escape(exchange.answer)}</p>"
     when = f"<p><small>{exchange.created_at:%Y-%m-%d %H:%M}, {escape(exchange.adapter)}</small></p>"
     if not given:
-        return f"{said}{when}<p>{text('memory.unused', language)}</p>"
+        return f"{asked}{when}<p>{text('memory.unused', language)}</p>"
     items = "".join(
         f"<li>{escape(short(one.question))} <small>{one.created_at:%Y-%m-%d %H:%M}</small></li>" for one in given
     )
-    return f"{said}{when}<p>{text('memory.used', language)}</p><ol>{items}</ol>"
+    return f"{asked}{when}<p>{text('memory.used', language)}</p><ol>{items}</ol>"
 
 
 def _documents(documents: Sequence[Document], language: Language) -> str:

@@ -1,5 +1,6 @@
 /* What the pages do in the browser beyond Gradio: keys, what stands beneath an answer, drafts, and telling when the
-   server or the session has gone. It asks this server alone, and keeps nothing but a draft in this tab. */
+   server or the session has gone. It asks this server alone, and keeps nothing but what is typed, in this tab (what is
+   typed into forms: kept.js). */
 (() => {
   const zh = navigator.language.toLowerCase().startsWith("zh");
   document.documentElement.lang = zh ? "zh" : "en";
@@ -38,6 +39,77 @@
     return (...values) => known(Object.fromEntries(names.map((name, at) => [name, values[at]])));
   };
   window.Function = new Proxy(Function, { apply: (_, self, texts) => made(texts), construct: (_, texts) => made(texts) });
+
+  // ------------------------------------------------------------------ no HTML out of text
+
+  // On its way here a character that is none stands for `<`, and one for tabs in code (talk.py): what came of it is text by now. In formulas it is
+  // an entity, which only what is copied still shows.
+  const SIGN = "\uFDD0";
+  const TAB = "\uFDD2";
+  const isSigned = (text) => text.includes(SIGN) || text.includes(TAB);
+  const signed = (text) => text.replaceAll(SIGN, "<").replaceAll(TAB, "\t");
+  const copied = (text) => signed(text).replaceAll("&#x00003C;", "<");
+  const unsign = (node) => {
+    if (node.nodeType === Node.TEXT_NODE) {
+      if (isSigned(node.data)) node.data = signed(node.data);
+      return;
+    }
+    if (node.nodeType !== Node.ELEMENT_NODE) return;
+    if (isSigned(node.textContent)) {
+      const texts = document.createTreeWalker(node, NodeFilter.SHOW_TEXT);
+      while (texts.nextNode()) unsign(texts.currentNode);
+    }
+    if (zh) for (const one of node.querySelectorAll(".toast-title")) {
+      const name = one.firstChild?.data?.trim();
+      if (name in CHINESE) one.firstChild.data = CHINESE[name];
+    }
+    for (const one of [node, ...node.querySelectorAll(NAMES.map((name) => `[${name}]`).join())]) NAMES.forEach((name) => rename(one, name));
+  };
+  // What Gradio says in English alone.
+  const CHINESE = {
+    Like: "赞", Liked: "已赞", Dislike: "踩", Disliked: "已踩", "Copy message": "复制消息", "Message copied": "已复制",
+    "Click to upload or drop files": "点击上传文件，或拖放到这里", Close: "关闭",
+    Warning: "注意", Info: "提示", Error: "错误", Success: "完成",
+  };
+  const NAMES = ["alt", "title", "href", "aria-label"];
+  const rename = (one, name) => {
+    const said = one.getAttribute(name);
+    if (!said) return;
+    let now = signed(said);
+    if (zh && name !== "href") now = (CHINESE[now] || now).replace(/^bot's message:/, "回答：").replace(/^user's message:/, "消息：");
+    if (now !== said) one.setAttribute(name, now);
+  };
+  new MutationObserver((records) => {
+    for (const { type, target, attributeName, addedNodes } of records)
+      if (type === "characterData") unsign(target);
+      else if (type === "attributes") rename(target, attributeName);
+      else addedNodes.forEach(unsign);
+  }).observe(document.documentElement, { childList: true, characterData: true, subtree: true, attributeFilter: NAMES });
+  if (navigator.clipboard) {
+    const write = navigator.clipboard.writeText.bind(navigator.clipboard);
+    navigator.clipboard.writeText = (text) => write(copied(text));
+    // Gradio's button takes the code without the spaces that it begins with.
+    document.addEventListener("click", (event) => {
+      const button = event.target instanceof Element && event.target.closest(".copy_code_button");
+      const code = button && button.parentElement.querySelector("code");
+      if (!code) return;
+      event.stopImmediatePropagation();
+      const done = button.children[1];
+      navigator.clipboard.writeText(code.textContent.replace(/\n$/, "")).then(() => {
+        if (!done) return;
+        done.style.opacity = 1;
+        setTimeout(() => { done.style.opacity = 0; }, 2000);
+      });
+    }, true);
+  }
+  // Where there is no clipboard to write to (over plain HTTP from elsewhere), Gradio has the browser copy a text box.
+  document.addEventListener("copy", (event) => {
+    const box = document.activeElement;
+    const text = box instanceof HTMLTextAreaElement ? box.value.slice(box.selectionStart, box.selectionEnd) : "";
+    if (copied(text) === text) return;
+    event.clipboardData.setData("text/plain", copied(text));
+    event.preventDefault();
+  });
 
   // ------------------------------------------------------------------ small things
 
@@ -87,6 +159,7 @@
   let sending = null; // What was in the message box when it was sent, until the server has taken it.
   let asked = null; // The question that is being answered.
   let aside = ""; // What was in the box before an earlier message was put there to be edited.
+  let edited = null; // The exchange whose question that is.
   let draft = JSON.parse(sessionStorage.getItem(DRAFT)); // What this tab has kept, until it is in the box again.
 
   const button = (label, title, act) => {
@@ -126,7 +199,10 @@
     const bar = make("div", { className: "ns-tools" });
     const from = answer.version === "base" ? say("base", "基础模型") : answer.version;
     const act = (name, more) => () => {
-      if (name === "edit" && !find("#editing")) aside = typed();
+      if (name === "edit") {
+        if (!find("#editing")) aside = typed();
+        edited = answer.id;
+      }
       page.onAct("select", { act: name, at, ...more });
     };
     bar.append(button(from, say(`Where this answer comes from: ${from}`, `这个回答从何而来：${from}`), act("where")));
@@ -171,6 +247,7 @@
       row.append(bar);
     });
     for (const log of document.querySelectorAll("#conversation [role=log]")) {
+      if (zh) log.setAttribute("aria-label", "对话");
       // One can scroll with the keys, and screen readers hear the end of an answer rather than every word of it.
       if (!log.hasAttribute("tabindex")) log.setAttribute("tabindex", "0");
       const busy = find("#stop") ? "true" : "false";
@@ -189,10 +266,22 @@
     soon();
   });
 
+  // The form takes half of the window: what it is about stays in sight above it.
+  let about = null;
+  whenThere("#below", (node) => new MutationObserver(() => {
+    const now = find("#feedback-form #feedback-about [data-about]")?.dataset.about || null;
+    if (now === about) return;
+    about = now;
+    const row = now && document.querySelectorAll("#conversation .message-buttons-left")[page.placeOf(now)];
+    if (row) setTimeout(() => row.scrollIntoView({ block: "end" }), 50);
+  }).observe(node, { childList: true, subtree: true }));
+
   // ------------------------------------------------------------------ boards: buttons that tell, and ask first
 
   const press = (pressed, tell) => {
     const { ask, ...data } = pressed.dataset;
+    if (zh) for (const one of document.querySelectorAll("option[data-zh]")) one.textContent = one.dataset.zh;
+    page.opening(pressed.dataset);
     const box = ask && document.getElementById(ask);
     if (!box) return tell(data);
     const form = box.querySelector("form");
@@ -208,8 +297,11 @@
   };
 
   const page = window.nightschool = {
-    press,
+    say, find, make, whenThere, press,
     onAct: () => {},
+    /* Where on the page the answer of this exchange is, or -1. */
+    placeOf: (exchange) => laid.answers.findIndex((answer) => answer.id === exchange),
+    isLaid: () => "asked" in laid,
     lay: (value) => {
       const before = laid;
       try { laid = JSON.parse(value); } catch { laid = { answers: [] }; }
@@ -230,21 +322,33 @@
     box.dispatchEvent(new Event("input", { bubbles: true }));
   };
   const together = (...texts) => texts.filter(Boolean).join("\n");
+  let me = null; // Whose page this is, once that is known.
+  let arrived;
+  const known = new Promise((resolve) => { arrived = resolve; });
   const keep = () => {
     if (draft) return;
-    const kept = { asked, typed: typed() };
-    if ((kept.asked || kept.typed) && !find("#passing")) sessionStorage.setItem(DRAFT, JSON.stringify(kept));
+    const kept = { who: me, asked, typed: typed(), aside, edited: find("#editing") ? edited : null };
+    if ((kept.asked || kept.typed || aside) && !find("#passing")) sessionStorage.setItem(DRAFT, JSON.stringify(kept));
     else sessionStorage.removeItem(DRAFT);
   };
+  const giveBack = () => {
+    const kept = draft;
+    draft = null;
+    // What somebody else typed in this tab is not theirs to see.
+    if (!kept || (kept.who && kept.who !== me)) return keep();
+    // What was being answered may have been stored with what was said by then.
+    const stored = (kept.asked || "").trim().slice(0, 200) === laid.last;
+    const before = typed();
+    const at = kept.edited ? page.placeOf(kept.edited) : -1;
+    if (at < 0) return write(together(stored ? "" : kept.asked, kept.aside, kept.typed, before));
+    aside = together(kept.aside, before);
+    edited = kept.edited;
+    page.onAct("select", { act: "edit", at });
+    whenThere("#editing", () => page.put(find("#message textarea"), kept.typed));
+  };
   const settle = (before) => {
-    if (draft) {
-      // Not before now: Gradio listens to the box once it has opened the page. What was being answered may have been
-      // stored with what was said by then.
-      const stored = (draft.asked || "").trim().slice(0, 200) === laid.last;
-      const text = together(stored ? "" : draft.asked, draft.typed, typed());
-      draft = null;
-      write(text);
-    }
+    // Not before now: Gradio listens to the box once it has opened the page.
+    if (draft) known.then(giveBack);
     const taken = laid.asked === before.asked + 1;
     if (taken) {
       asked = null;
@@ -252,6 +356,7 @@
         asked = sending;
         write(together(aside, typed().slice(sending.length)));
         aside = "";
+        edited = null;
       }
       sending = null;
       if (location.search) history.replaceState(null, "", "./");
@@ -274,7 +379,7 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest("#send")) sending = typed();
     if (event.target.closest("#regenerate")) sending = null;
-    if (event.target.closest("#edit-cancel")) { write(aside); aside = ""; }
+    if (event.target.closest("#edit-cancel")) { edited = null; const back = aside; aside = ""; write(back); }
     // The address names a conversation until something is said, or a new one is begun.
     if (event.target.closest("#new-chat, #temporary-chat")) history.replaceState(null, "", "./?new");
   }, true);
@@ -290,12 +395,18 @@
   // ------------------------------------------------------------------ who is here, and is anybody there?
 
   let start = null;
-  const gone = (text, link) => {
+  /* This page again, with the conversation that is on it. */
+  const here = () => {
+    const chat = find("#conversation") && laid.conversation;
+    return chat ? `./?c=${encodeURIComponent(laid.conversation)}` : `.${location.pathname}${location.search}`;
+  };
+  const gone = (text, link, href) => {
     const box = find("#gone");
-    if (!box) return;
+    if (!box || box.dataset.is === text) return;
+    box.dataset.is = text;
     box.hidden = !text;
     box.replaceChildren(text || "");
-    if (link) box.append(" ", make("a", { href: `./login?next=${encodeURIComponent(location.pathname)}`, innerText: link }));
+    if (link) box.append(" ", make("a", { href, innerText: link }));
   };
   const greet = (who) => {
     const box = find("#who");
@@ -306,21 +417,44 @@
     box.closest("header").classList.toggle("full", who.role === "admin");
     const out = make("form", { method: "post", action: "./logout" },
       make("button", { innerText: say("Log out", "退出") }));
-    box.replaceChildren(make("a", { href: "./password", innerText: who.name, title: say("Change your password", "修改密码") }), out);
+    const name = make("summary", { title: who.name },
+      make("span", { className: "whole", innerText: who.name }), make("span", { className: "short", innerText: [...who.name][0] }));
+    name.setAttribute("aria-label", say(`${who.name}: your account`, `${who.name}：你的账户`));
+    const menu = make("details", { className: "ns-account" }, name, make("div", {}, make("b", { innerText: who.name }),
+      make("a", { href: "./password", innerText: say("Change your password", "修改密码") }), out));
+    document.addEventListener("click", (event) => { if (!menu.contains(event.target)) menu.open = false; });
+    menu.addEventListener("focusout", (event) => { if (event.relatedTarget && !menu.contains(event.relatedTarget)) menu.open = false; });
+    menu.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !menu.open) return;
+      event.stopPropagation();
+      menu.open = false;
+      name.focus();
+    });
+    box.replaceChildren(menu);
   };
   const look = async () => {
     if (document.hidden) return;
     try {
       const response = await fetch("./whoami", { headers: { accept: "application/json" } });
       if (response.status === 401) {
+        page.leaving();
         gone(say("Your session has ended. What you have typed is kept in this tab.", "登录已过期。已输入的内容保留在此标签页。"),
-          say("Log in again", "重新登录"));
+          say("Log in again", "重新登录"), `./login?next=${encodeURIComponent(here().slice(1))}`);
       } else if (response.ok) {
         const who = await response.json();
-        // A server that was started anew knows nothing of this page; the draft comes back with it.
-        if (start && start !== who.start) { location.reload(); return; }
+        // A server that was started anew knows nothing of this page; what was typed comes back with it. Nothing of a
+        // temporary chat would, so that one stays to be read.
+        if (start && start !== who.start) {
+          if (!find("#passing")) { page.leaving(); location.replace(here()); return; }
+          gone(say("The server was started anew, and knows nothing of this temporary chat any more. Take along what you want to keep.",
+            "服务器已重新启动，已不再知道这个临时对话。请先保存需要的内容。"), say("Begin anew", "重新开始"), "./?new");
+          return;
+        }
         start = who.start;
         gone("");
+        me = who.id;
+        arrived();
+        page.arrive(me);
         greet(who);
       }
     } catch {

@@ -6,17 +6,27 @@ Pure over `report.json` as `training.report` writes it. A report that was damage
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from assistant import chinese
 from assistant.texts import Language, text
 from assistant.ui import plots
 from assistant.ui.tables import empty, short, table
 from memory.records import Adapter, Night
 
 Report = Mapping[str, Any]
+MARK = re.compile(r"#+ |- ")
+CELLS = re.compile(r"(?<!\\)\|")
+SIGNS = "\\`*_{}[]<>|#!~$"
+"""What the night's reports escape."""
+NO_LESSON = "none (another seed)"
+"""What stands in the place of lessons where a night was tried with all of them."""
+OURS = ("night", "state", "reason", "measure", "bound", "why")
+"""Columns whose cells are the night's own words."""
 KINDS = ("tonight", "reworded", "earlier", "control")
 
 
@@ -29,6 +39,39 @@ def read(night: Night) -> Report | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def told(markdown: str, language: Language) -> str:
+    """A night's `report.md` in `language`: the night's own words, never what was asked or answered."""
+    if language == "en":
+        return markdown
+    lines, ours = markdown.split("\n"), frozenset[int]()
+    for place, line in enumerate(lines):
+        if line.startswith("|---"):
+            continue
+        if not line.startswith("| "):
+            ours = frozenset()
+            mark = MARK.match(line)
+            start = mark[0] if mark else ""
+            lines[place] = start + _said(line[len(start) :], language)
+            continue
+        cells = CELLS.split(line)[1:-1]
+        if lines[place + 1 : place + 2] and lines[place + 1].startswith("|---"):
+            ours = frozenset(i for i, cell in enumerate(cells) if cell.strip() in OURS)
+            cells = [_said(cell, language) for cell in cells]
+        else:
+            cells = [
+                _said(cell, language) if i in ours or cell.strip() == NO_LESSON else cell
+                for i, cell in enumerate(cells)
+            ]
+        lines[place] = f"| {' | '.join(cell.strip() for cell in cells)} |"
+    return "\n".join(lines)
+
+
+def _said(cell: str, language: Language) -> str:
+    """Markdown in which signs are escaped, as the night writes it."""
+    plain = re.sub(r"\\(.)", r"\1", cell.strip())
+    return "".join(f"\\{c}" if c in SIGNS else c for c in chinese.said(plain, language))
 
 
 def scores(adapters: Sequence[Adapter], language: Language) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import gradio as gr
 
 from assistant.accounts import Accounts
+from assistant.chinese import said
 from assistant.live import live
 from assistant.texts import TEXTS, Language, language
 from assistant.turn import Assistant
@@ -81,9 +82,9 @@ def lang(request: gr.Request) -> Language:
     return language(str(request.headers.get("accept-language", "")))
 
 
-def warn(error: NightschoolError) -> None:
+def warn(error: NightschoolError, language: Language) -> None:
     """One line, over the page for ten seconds."""
-    gr.Warning(escape(str(error)))
+    gr.Warning(escape(said(str(error), language)))
 
 
 def told(handler: Handler) -> Handler:
@@ -94,7 +95,8 @@ def told(handler: Handler) -> Handler:
         try:
             return handler(*arguments, **named)
         except NightschoolError as error:
-            warn(error)
+            asked = next((one for one in (*arguments, *named.values()) if isinstance(one, gr.Request)), None)
+            warn(error, lang(asked) if asked else "en")
             return gr.skip()
 
     return wrapped  # type: ignore[return-value]
@@ -120,6 +122,6 @@ def header(here: str) -> str:
     return (
         f'<header class="site"><a class="brand" href="./" aria-label="Nightschool">'
         f'<img src="{MOON}" alt="" width="24" height="24">'
-        f"<span>Nightschool</span></a><nav aria-label='Pages'>{links}</nav><div id='who'></div></header>"
+        f"<span>Nightschool</span></a><nav>{links}</nav><div id='who'></div></header>"
         "<div id='gone' role='alert' hidden></div>"
     )

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from secrets import token_hex
 from typing import Any
 
 import gradio as gr
 
+from assistant import chinese
 from assistant.texts import Language, text
 from assistant.turn import Answered
 from assistant.ui import branches
@@ -25,11 +27,6 @@ from assistant.versions import previous_version
 from memory.errors import NotFound
 from memory.records import BASE, Exchange
 
-LATEX = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-]
 Attempt = tuple[Talk, str | None]
 """What the page goes back to when an answer fails: the conversation, and which of its messages was being edited."""
 
@@ -39,6 +36,8 @@ class Stage:
 
     def __init__(self, house: House) -> None:
         self._house = house
+        self.start = token_hex(8)
+        """Names this start of the server, on the pages that it lays out."""
 
     # ------------------------------------------------------------------ layout
 
@@ -46,12 +45,14 @@ class Stage:
         self.talk = gr.State(Talk())
         self.attempt = gr.State((Talk(), None))
         self.editing = gr.State(None)
+        # The browser has it, and sends it: a `State` would be of the server that is asked.
+        self.born = gr.Textbox(self.start, visible=False, elem_id="born")
         self.banner = gr.Markdown(visible=False, elem_id="banner")
         self.passing = gr.HTML(f"<p role='status'>{both('chat.temporary.about')}</p>", visible=False, elem_id="passing")
         self.earlier = gr.Button(i18n("chat.earlier"), size="sm", visible=False, elem_id="earlier")
         self.conversation = gr.Chatbot(
             elem_id="conversation",
-            label="Conversation",
+            label=i18n("chat.conversation"),
             show_label=False,
             container=False,
             height="100%",
@@ -59,7 +60,7 @@ class Stage:
             layout="bubble",
             buttons=["copy"],
             placeholder=None,
-            latex_delimiters=LATEX,
+            latex_delimiters=[{"left": left, "right": right, "display": right != "\\)"} for left, right in talks.LATEX],
             allow_tags=False,
             allow_file_downloads=False,
         )
@@ -202,7 +203,8 @@ class Stage:
         now = self._with_branches(replace(goes_on, conversation_id=conversation_id))
         where = talks.where_from(exchange, self._recollections(exchange, language), language)
         shown = {self.where: gr.Accordion(visible=True), self.where_text: where}
-        return {**self.view(now, language), **shown, **self.warning(event.warning), **self.idle()}
+        told = chinese.said(event.warning, language) if event.warning else None
+        return {**self.view(now, language), **shown, **self.warning(told), **self.idle()}
 
     def choosing(self, talk: Talk, _: Language) -> Updates:
         """With two answers beside each other, of which `talk` goes on with one for as long as nobody has chosen."""
@@ -264,7 +266,8 @@ class Stage:
         before = previous_version(self._house.assistant.ledger.adapters()) if active else None
         versions = {"previous": before if before != BASE else None, "base": active is not None}
         last = talk.said[-1].question[:200] if talk.said else None
-        return json.dumps({"answers": talks.tools(talk), "asked": talk.asked, "last": last, **versions, **now})
+        known = {"answers": talks.tools(talk), "conversation": talk.conversation_id}
+        return json.dumps({**known, "asked": talk.asked, "last": last, **versions, **now})
 
     def _last(self, talk: Talk) -> Exchange | None:
         last = talk.said[-1].exchange_id if talk.said else None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
 
+from assistant.chinese import said
 from assistant.review import DECIDABLE
 from assistant.texts import Language, text
 from assistant.ui.markup import act_button
@@ -64,7 +65,7 @@ def versions(found: Sequence[Adapter], language: Language = "en", *, teacher: bo
             f"<b>{escape(one.version)}</b>",
             badge(one.state, language),
             time(one.created_at),
-            escape(short(one.reason, 240)),
+            escape(short(said(one.reason, language), 240)),
             f"<code title='{escape(one.sha256)}'>{escape(one.sha256[:12])}</code>",
             _version_buttons(one, language) if teacher else "",
         ]
@@ -87,7 +88,7 @@ def progress(night: Night, now: datetime | None = None, language: Language = "en
     )
     percent = round(night.progress * 100)
     waiting = night.status is NightStatus.QUEUED
-    detail = escape(text("night.waits", language) if waiting else night.detail)
+    detail = escape(text("night.waits", language) if waiting else said(night.detail, language))
     title = text("night.queued" if waiting else "night.learning", language)
     cancel = act_button("cancel", text("night.cancel", language), {"id": night.id}, danger=True) if teacher else ""
     return (
@@ -116,7 +117,7 @@ def nights(found: Sequence[Night], language: Language = "en", *, teacher: bool =
             time(one.ended_at or one.created_at),
             badge(one.status, language),
             escape(one.adapter or ""),
-            escape(short("; ".join(one.reasons), 240)),
+            escape(short("; ".join(said(reason, language) for reason in one.reasons), 240)),
             act_button("report", text("nights.report", language), {"id": one.id}) if teacher and one.report else "",
         ]
         for one in found
@@ -210,7 +211,7 @@ def _wanted(lesson: Lesson, language: Language) -> str:
 
 
 def _life(lesson: Lesson, language: Language) -> str:
-    now = escape(lesson.reason)
+    now = escape(said(lesson.reason, language))
     if len(lesson.events) < 2:
         return now
     steps = "".join(f"<li>{_event(event, language)}</li>" for event in lesson.events)
@@ -219,4 +220,5 @@ def _life(lesson: Lesson, language: Language) -> str:
 
 def _event(event: LessonEvent, language: Language) -> str:
     where = f" ({escape(event.adapter)})" if event.adapter else ""
-    return f"{time(event.at)} <b>{escape(state_text(event.state, language))}{where}</b>: {escape(event.reason)}"
+    why = escape(said(event.reason, language))
+    return f"{time(event.at)} <b>{escape(state_text(event.state, language))}{where}</b>: {why}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Literal
 
+from assistant import chinese
 from assistant.texts import Language, text
 from memory.history import Line
 from memory.records import BASE, Exchange, Message, Rating
@@ -24,10 +25,26 @@ USES: dict[Use, tuple[bool, bool]] = {
 }
 """What a conversation may be used for → (whether recall may bring it back, whether nights may train on it)."""
 
-CODE_OR_TAG = re.compile(
-    r"(?P<code>^ {0,3}```.*?(?:^ {0,3}```|\Z)|(?<![\\`])`[^`\n]+`(?!`))|<", re.DOTALL | re.MULTILINE
+LATEX = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"))
+"""What opens and closes a formula, in the order in which the chat component looks for them."""
+
+SIGN = "\ufdd0"
+"""Stands for `<` on its way to the page, whose script puts it back where it is text by then: no Markdown has anything
+to do with this character, which is none in any language, so that no text becomes HTML whatever stands around it."""
+
+TAB = "\ufdd2"
+"""Stands for a tab in code between fences, where the component would put spaces; likewise."""
+
+FORMULA_SIGN = "&#x00003C;"
+"""Stands for `<` in formulas, which the component takes as HTML and typesets before the script sees them. Nobody else
+writes it in this way: the script knows it again in what is copied."""
+
+FENCE = re.compile(
+    r"^(?P<mark>`{3,}(?=[^`\n]*$)|~{3,})[^\n]*\n"
+    r"(?:(?:.*?\n)?? {0,3}(?P=mark)[`~]*[ \t]*$|.*\Z)",
+    re.DOTALL | re.MULTILINE,
 )
-"""Fences that open a line, and single backticks that no backslash takes back; and the tags outside of them."""
+"""Code between fences that nothing else can hold, since the first one stands at the very left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +137,22 @@ def use_of(remember: bool, train: bool) -> Use:
     return next(use for use, kept in USES.items() if kept == (remember, train))
 
 
-def messages(talk: Talk, lang: Language = "en", *, unfinished: bool = False) -> list[dict[str, str]]:
+def messages(talk: Talk, lang: Language = "en", *, unfinished: bool = False) -> list[dict[str, Any]]:
     """What the chat component shows. Always in pairs, so that a thumb's index tells its exchange."""
-    shown: list[dict[str, str]] = []
+    shown: list[dict[str, Any]] = []
     for said in talk.visible:
-        shown.append({"role": "user", "content": literal(said.question)})
-        shown.append({"role": "assistant", "content": literal(said.answer) or f"*{text('chat.wordless', lang)}*"})
+        shown.append(_message("user", literal(said.question)))
+        shown.append(_message("assistant", literal(said.answer) or f"*{text('chat.wordless', lang)}*"))
     if unfinished and not talk.said[-1].answer:
-        shown[-1]["content"] = "…"
+        shown[-1] = _message("assistant", "…")
     return shown
+
+
+def _message(role: str, said: str) -> dict[str, Any]:
+    """In the form of which Gradio changes nothing: a plain string loses its tabs, and the spaces that all its lines
+    begin with.
+    """
+    return {"role": role, "content": {"type": "text", "text": said}}
 
 
 def thumbs(talk: Talk, ratings: Mapping[str, Rating]) -> list[Literal["Like", "Dislike"] | None]:
@@ -142,6 +166,7 @@ def tools(talk: Talk) -> list[dict[str, Any]]:
     """What the script puts beneath each answer shown: its version, and which of how many branches it opens."""
     return [
         {
+            "id": said.exchange_id,
             "stored": said.exchange_id is not None,
             "version": said.adapter,
             "fork": [said.beside.index(said.exchange_id) + 1, len(said.beside)]
@@ -153,8 +178,33 @@ def tools(talk: Talk) -> list[dict[str, Any]]:
 
 
 def literal(text: str) -> str:
-    """Markdown in which no HTML is left: tags are shown as they were written, in code too."""
-    return CODE_OR_TAG.sub(lambda found: found["code"] or "&lt;", text)
+    """Markdown in which no HTML is left: tags are shown, and copied, as they were written, in code too.
+
+    `SIGN` stands for `<`, but for code between fences in a text without formulas: there it stays, for the colours.
+    """
+    formulas: list[str] = []
+
+    def formula(found: re.Match[str]) -> str:
+        formulas.append(found[0].replace("<", FORMULA_SIGN))
+        return f"\ufdd1{len(formulas) - 1}\ufdd1"
+
+    text = FENCE.sub(lambda fence: fence[0].replace("\t", TAB), text)
+    for left, right in LATEX:
+        text = re.sub(rf"{re.escape(left)}[\s\S]+?{re.escape(right)}", formula, text)
+    if not formulas:
+        return _outside_fences(text)
+    text = text.replace("<", SIGN)
+    for place in reversed(range(len(formulas))):
+        text = text.replace(f"\ufdd1{place}\ufdd1", formulas[place])
+    return text
+
+
+def _outside_fences(text: str) -> str:
+    parts, at = [], 0
+    for fence in FENCE.finditer(text):
+        parts += [text[at : fence.start()].replace("<", SIGN), fence[0]]
+        at = fence.end()
+    return "".join([*parts, text[at:].replace("<", SIGN)])
 
 
 def where_from(exchange: Exchange, recollections: Sequence[Mapping[str, Any]], lang: Language = "en") -> str:
@@ -177,7 +227,8 @@ def where_from(exchange: Exchange, recollections: Sequence[Mapping[str, Any]], l
         lines.append(f"<p>{text('where.nothing', lang)}</p>")
         return "".join(lines)
     items = "".join(
-        f"<li><span class='score'>{r['score']:.2f}</span> {escape(r['question'])} <small>{escape(r['reason'])}</small>"
+        f"<li><span class='score'>{r['score']:.2f}</span> {escape(r['question'])}"
+        f" <small>{escape(chinese.said(str(r['reason']), lang))}</small>"
         "</li>"
         for r in recollections
     )

@@ -31,7 +31,7 @@ MOON = (
     "</svg>"
 )
 
-SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+SCRIPT = "".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("page.js", "kept.js"))
 
 HEAD = f"""
 <link rel="icon" href="{MOON}">

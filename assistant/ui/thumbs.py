@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from assistant import feedback
+from assistant import chinese, feedback
 from assistant.review import DECIDABLE
 from assistant.texts import Language, text
 from assistant.ui.shell import HIDDEN, House, Updates, i18n, lang, told, warn
@@ -35,6 +35,7 @@ class Thumbs:
         self.rated = gr.State(None)
         self.status = gr.HTML(visible=False, elem_id="lesson-status")
         with gr.Column(visible=False, elem_id="feedback-form") as self.form:
+            self.about = gr.HTML(elem_id="feedback-about")
             self.reasons = gr.CheckboxGroup([], label=i18n("thumb.why"), elem_id="feedback-reasons")
             self.correction = gr.Textbox(
                 label=i18n("thumb.better"),
@@ -53,7 +54,7 @@ class Thumbs:
     @property
     def widgets(self) -> list[Any]:
         """All that `closed` sets, and what it leaves."""
-        return [self.form, self.rated, self.reasons, self.correction, self.comment, self.status]
+        return [self.form, self.rated, self.about, self.reasons, self.correction, self.comment, self.status]
 
     def wire(self, conversation: gr.Chatbot, desk: gr.HTML, talk: gr.State) -> None:
         """Connect the widgets: one rating after another."""
@@ -75,7 +76,7 @@ class Thumbs:
         try:
             rating = self._rate(who, said.exchange_id, value, **(self._kept(said.exchange_id, value) if value else {}))
         except NightschoolError as error:
-            warn(error)
+            warn(error, lang(request))
             return self.closed()
         if rating is None or value == 0:
             return {**self.closed(), self.status: gr.HTML(_status(text("thumb.back", language), ""), visible=True)}
@@ -99,7 +100,7 @@ class Thumbs:
         try:
             self._rate(who, exchange_id, value, reasons=reasons, correction=correction, comment=comment)
         except NightschoolError as error:
-            warn(error)
+            warn(error, lang(request))
             return {self.form: gr.Column(visible=True)}
         return {**self.closed(), self.status: self._lesson(exchange_id, lang(request))}
 
@@ -115,6 +116,8 @@ class Thumbs:
         return {
             self.form: gr.Column(visible=True),
             self.rated: (rating.exchange_id, rating.value),
+            # For the script, which keeps what is typed here and not sent.
+            self.about: f"<i data-about='{escape(rating.exchange_id)}'></i>",
             self.reasons: gr.CheckboxGroup(choices, value=list(rating.reasons), label=about),
             self.correction: rating.correction or "",
             self.comment: rating.comment,
@@ -140,7 +143,7 @@ class Thumbs:
             return gr.HTML(visible=False)
         _, train = ledger.use(ledger.exchange(exchange_id).conversation_id)
         reason = lesson.reason if train or lesson.state not in DECIDABLE else text("use.untrained", language)
-        return gr.HTML(_status(state_text(lesson.state, language), reason), visible=True)
+        return gr.HTML(_status(state_text(lesson.state, language), chinese.said(reason, language)), visible=True)
 
 
 def _status(state: str, reason: str) -> str:

@@ -10,12 +10,13 @@ import sqlalchemy as sa
 
 from memory import tables as t
 from memory.errors import NotFound
+from memory.folding import find, joined
 
 TITLE_CHARS = 80
 AROUND = 60
 """Characters of a find that are shown on either side of the word."""
 
-e, c = t.exchanges.c, t.conversations.c
+e, c, r = t.exchanges.c, t.conversations.c, t.ratings.c
 
 
 def shelf(db: sa.Connection, user: str, words: Sequence[str], limit: int) -> list[tuple[str, str, datetime, int, str]]:
@@ -101,14 +102,28 @@ def forks(db: sa.Connection, conversation_id: str) -> list[tuple[str, str | None
 
 
 def _with_words(user: str, words: Sequence[str]) -> sa.CompoundSelect[Any]:
-    """A query for the ids of `user`'s conversations in which an exchange, or the title, holds all the words."""
-    said = sa.select(e.conversation_id).where(e.user == user, *(_holds(e.question, e.answer, word=w) for w in words))
-    named = sa.select(c.id).where(c.user == user, *(_holds(c.title, word=w) for w in words))
-    return said.union(named)
+    """A query for the ids of `user`'s conversations in which an exchange with its correction, or the title, holds all
+    the words.
+    """
+    said = sa.select(e.conversation_id).where(e.user == user, _holds(words, e.question, e.answer))
+    corrected = sa.select(e.conversation_id).select_from(_corrected()).where(e.user == user, _in_corrected(words))
+    named = sa.select(c.id).where(c.user == user, c.title.is_not(None), _holds(words, c.title))
+    return said.union(corrected, named)
 
 
-def _holds(*columns: sa.ColumnElement[Any], word: str) -> sa.ColumnElement[bool]:
-    return sa.or_(*(column.icontains(word, autoescape=True) for column in columns))
+def _corrected() -> sa.FromClause:
+    """Exchanges with the rating in force, where it brings a correction."""
+    last = sa.select(sa.func.max(r.seq)).group_by(r.exchange_id)
+    holds = sa.and_(r.value != 0, sa.func.trim(sa.func.coalesce(r.correction, "")) != "", r.seq.in_(last))
+    return t.exchanges.join(t.ratings, sa.and_(r.exchange_id == e.id, holds))
+
+
+def _in_corrected(words: Sequence[str]) -> sa.ColumnElement[bool]:
+    return _holds(words, e.question, e.answer, r.correction)
+
+
+def _holds(words: Sequence[str], *columns: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    return sa.func.holds(joined(list(words)), *columns, type_=sa.Boolean)
 
 
 def _by_seq(db: sa.Connection, seqs: Sequence[int], column: sa.ColumnElement[Any]) -> dict[int, Any]:
@@ -116,15 +131,19 @@ def _by_seq(db: sa.Connection, seqs: Sequence[int], column: sa.ColumnElement[Any
 
 
 def _excerpt(db: sa.Connection, conversation_id: str, words: Sequence[str]) -> str:
-    """What stands around the first of the words, where an exchange holds them."""
+    """What stands around the first of the words, where an exchange holds them, with the correction that it may need."""
     if not words:
         return ""
-    query = sa.select(e.question, e.answer).where(e.conversation_id == conversation_id)
-    query = query.where(*(_holds(e.question, e.answer, word=word) for word in words))
-    row = db.execute(query.order_by(e.seq.desc()).limit(1)).first()
+    said = sa.select(e.seq, e.question, e.answer, sa.literal("").label("correction"))
+    said = said.where(e.conversation_id == conversation_id, _holds(words, e.question, e.answer))
+    row = db.execute(said.order_by(e.seq.desc()).limit(1)).first()
+    if row is None:
+        corrected = sa.select(e.seq, e.question, e.answer, r.correction).select_from(_corrected())
+        corrected = corrected.where(e.conversation_id == conversation_id, _in_corrected(words))
+        row = db.execute(corrected.order_by(e.seq.desc()).limit(1)).first()
     if row is None:
         return ""
-    text = " ".join(f"{row.question} — {row.answer}".split())
-    at = max(text.casefold().find(words[0].casefold()), 0)
-    begins, ends = max(at - AROUND, 0), at + len(words[0]) + AROUND
+    text = " ".join(" — ".join(filter(None, (row.question, row.answer, row.correction))).split())
+    begins, ends = find(text, words[0]) or (0, 0)
+    begins, ends = max(begins - AROUND, 0), ends + AROUND
     return f"{'…' if begins else ''}{text[begins:ends]}{'…' if ends < len(text) else ''}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -15,7 +17,8 @@ from assistant.ui import mount
 
 def main(home: Path, port: int) -> None:
     """Serve until it is killed."""
-    assistant = testing.assistant(home)
+    # Ids that no earlier start has given out.
+    assistant = replace(testing.assistant(home), new_id=lambda: uuid.uuid4().hex)
     accounts = Accounts(assistant.ledger, assistant.clock, assistant.new_id)
     app = mount(api.create(assistant, ready=lambda: None, accounts=accounts), assistant, accounts)
     listener = listen("127.0.0.1", port)

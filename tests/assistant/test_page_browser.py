@@ -317,6 +317,56 @@ def test_formulas_are_set_and_code_is_copied(site: Site) -> None:
     site.wait_for(lambda: page.evaluate("navigator.clipboard.readText()").strip() == code)
 
 
+EVIL = "<img src=x onerror=alert(1)>"
+CODES = (
+    ("between fences", "```html\n<b>1 &lt; 2</b>\n```", "<b>1 &lt; 2</b>"),
+    ("between tildes", "~~~~\n```\n<b>\n~~~~", "```\n<b>"),
+    (
+        "fenced in a list",
+        "- see\n\n    ```html\n    <img src=x onerror=alert(1)>\n    ```",
+        "<img src=x onerror=alert(1)>",
+    ),
+    ("a fence that its list ends", "- a\n  ```html\n  <i>\n\n<img src=x>", "<i>"),
+    ("indented", "see:\n\n    if a<b: c>d\n", "if a<b: c>d"),
+    ("two backticks", "see ``a `<b>` c``", "a `<b>` c"),
+    ("one", "see `<b>`", "<b>"),
+    ("tabbed", "all:\n\n\tcc <a>.c", "cc <a>.c"),
+    ("tabs", "```make\nall:\n\tcc <a>.c\n```", "all:\n\tcc <a>.c"),
+    ("shell", "```sh\n  echo $$ <img src=x onerror=alert(4)> $$\n```", "  echo $$ <img src=x onerror=alert(4)> $$"),
+    ("after a formula", "$$1<2$$\n\n```html\n<b>\n```", "<b>"),
+    ("no fence", "```a`b\n<img src=x>\n", "<img src=x>"),
+)
+
+
+def test_code_of_every_kind_is_shown_and_copied_as_it_was_written(site: Site) -> None:
+    """Each character, on the page and on the clipboard, of a code block and of the whole answer; none becomes HTML."""
+    from playwright.sync_api import expect
+
+    site.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    site.engine.script = lambda prompt: next(code for name, code, _ in CODES if name == prompt[-1]["content"])
+    page = site.open()
+    for place, (name, written, wanted) in enumerate(CODES):
+        site.say(page, name)
+        page.locator(ANSWERS).nth(place).wait_for()
+        page.wait_for_selector("#send")
+        answer = page.locator(ANSWERS).nth(place)
+        shown = answer.locator("code").first if name != "no fence" else answer
+        expect(shown).to_contain_text(wanted.strip())
+        assert answer.locator(".message img, .message b, .message i, [onerror]").count() == 0, name
+        assert written.split()[-1] in answer.get_attribute("aria-label"), name
+        assert "&lt;" not in answer.inner_text().replace("1 &lt; 2", ""), name
+        page.evaluate("navigator.clipboard.writeText('')")
+        page.get_by_role("button", name="Copy message").nth(place).click()
+        site.wait_for(lambda: page.evaluate("navigator.clipboard.readText()"))
+        assert page.evaluate("navigator.clipboard.readText()").strip() == written.strip(), name
+        if answer.locator(".copy_code_button").count():
+            answer.locator("pre").hover()
+            page.evaluate("navigator.clipboard.writeText('')")
+            answer.locator(".copy_code_button").click()
+            site.wait_for(lambda: page.evaluate("navigator.clipboard.readText()"))
+            assert page.evaluate("navigator.clipboard.readText()") == wanted, name
+
+
 def test_where_an_answer_comes_from(site: Site) -> None:
     """The last answer names its version and the memories that it was given; without memory there are none."""
     told(site, "which museum in Lyon is open on Mondays")

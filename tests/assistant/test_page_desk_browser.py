@@ -208,6 +208,7 @@ def test_accounts_are_made_where_there_are_none(site: Site) -> None:
     row(page, "#accounts", "Ada").wait_for()
     page.get_by_role("link", name="Chat").click()
     page.get_by_test_id("bot").filter(has_text="hello before").wait_for()
+    page.locator("#who summary").click()
     page.get_by_role("button", name="Log out").click()
     page.wait_for_url("**/login")
 

@@ -6,6 +6,7 @@ Screenshots of every page go to tests/artifacts. axe-core looks for what keeps p
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from assistant import feedback
 from memory import testing
 from memory.accounts import Role
 from memory.records import LessonEvent, LessonState
+from training.report import as_markdown
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -42,6 +44,11 @@ COLOURS = """[...document.querySelectorAll('dialog button span')]
     .filter(one => getComputedStyle(one).color !== getComputedStyle(one.parentElement).color)
     .map(one => one.outerHTML)"""
 """Axe-core does not look at it: it knows no backdrop."""
+ENGLISH = re.compile(r"[A-Za-z][a-z]+ [a-z]{2,}")
+THEIRS = re.compile(r"You asked|capital|Capital|City")
+"""What people and models wrote."""
+NAMED = """[...document.querySelectorAll('[aria-label], [title], [placeholder]')].filter(one => one.checkVisibility())
+    .flatMap(one => ['aria-label', 'title', 'placeholder'].map(name => one.getAttribute(name)).filter(Boolean))"""
 PAGES = (
     ("chat", "/", ".ns-tools"),
     ("history", "/history", ".shelf li"),
@@ -120,7 +127,6 @@ def test_every_page_fits_and_lets_everybody_in(
     """Nothing is wider than the screen, the message box is in sight, and axe finds nothing serious."""
     assert AXE.is_file(), "make .venv/.axe brings axe-core"
     ARTIFACTS.mkdir(exist_ok=True)
-    furnish(site, tmp_path)
     size = {"width": width, "height": height, "scheme": scheme, "patience": 60}
     found = []
 
@@ -131,9 +137,31 @@ def test_every_page_fits_and_lets_everybody_in(
         assert page.evaluate(CUT, width) == [], name
         found.extend(f"{name}: {one}" for one in violations(page))
 
+    def dialog(page: Any, opener: Any, name: str) -> None:
+        """A dialog stands in the middle, and what a button says has the button's colour."""
+        opener.click()
+        look(page, name, whole=False)
+        above, below = page.evaluate(MARGINS)
+        assert abs(above - below) <= 1, name
+        assert page.evaluate(COLOURS) == [], name
+        page.keyboard.press("Escape")
+        page.wait_for_selector("dialog[open]", state="hidden")
+
+    first = site.open(f"/first/{site.accounts.first_link}", ready="form", **size)
+    look(first, "first")
+    first.close()
+    furnish(site, tmp_path)
     login = site.open("/login", ready="form", **size)
     look(login, "login")
+    login.fill("input[name=name]", "Ada")
+    login.fill("input[name=password]", "not hers at all")
+    login.click("button")
+    login.wait_for_selector("[role=alert]")
+    look(login, "refused")
     login.close()
+    password = site.open("/password", ready="form", user="Ada", **size)
+    look(password, "password")
+    password.close()
     for name, path, ready in PAGES:
         page = site.open(path, ready=ready, user="Ada", **size)
         look(page, name, whole=name != "chat")
@@ -149,14 +177,66 @@ def test_every_page_fits_and_lets_everybody_in(
             page.locator(".ns-tools").last.get_by_role("button", name="Where").click()
             page.locator("#where-from ol").wait_for()
             look(page, "where", whole=False)
+            page.locator("#who summary").click()
+            look(page, "account", whole=False)
+            page.keyboard.press("Escape")
+            page.check("#blind input")
+            site.say(page, "What goes on in a leaf, again?")
+            page.wait_for_selector("#choose-left")
+            look(page, "duel", whole=False)
+            page.click("#choose-right")
+            page.wait_for_selector("#duel-verdict")
+            look(page, "verdict", whole=False)
+        if name == "history":
+            dialog(page, page.get_by_role("button", name="Rename").first, "rename")
+            dialog(page, page.get_by_role("button", name="Delete").first, "delete")
+        if name == "learning":
+            dialog(page, page.locator("#lessons").get_by_role("button", name="Edit").first, "edit")
+            dialog(page, page.get_by_role("button", name="Set the clock"), "clock")
         if name == "admin":
-            page.get_by_role("button", name="Add an account").click()
-            look(page, "dialog", whole=False)
-            above, below = page.evaluate(MARGINS)
-            assert abs(above - below) <= 1, "a dialog stands in the middle"
-            assert page.evaluate(COLOURS) == [], "what a button says has the button's colour"
+            dialog(page, page.get_by_role("button", name="Add an account"), "dialog")
+            dialog(page, page.locator("#settings").get_by_role("button", name="Change").first, "setting")
+            dialog(page, page.locator("#accounts").get_by_role("button", name="Remove").first, "remove")
         page.close()
     assert not found, "\n".join(found)
+
+
+def test_a_phone_does_what_matters_most(site: Site) -> None:
+    """Send, rate down with a better answer, have it learned; and one's account, by the keyboard alone."""
+    site.people(Ada=Role.ADMIN)
+    phone = {"width": 375, "height": 740, "user": "Ada"}
+    page = site.open(**phone)
+    page.fill("#message textarea", "what is a fjord")
+    page.click("#send")
+    page.get_by_test_id("bot").filter(has_text="what is a fjord").wait_for()
+    page.wait_for_selector("#send")
+    page.click("button[title='Dislike']")
+    page.fill("#feedback-correction textarea", "A drowned valley.")
+    page.click("#feedback-save")
+    page.locator("#lesson-status").get_by_text("waits for the next night").wait_for()
+    page.locator("header.site").get_by_role("link", name="Learning").click()
+    page.locator("#lessons").get_by_text("A drowned valley.").wait_for()
+    page.click("#learn-now")
+    page.locator("#night-progress").get_by_text("Queued").wait_for()
+    assert [night.status for night in site.assistant.ledger.nights()] == ["queued"]
+    name = page.locator("#who summary")
+    name.focus()
+    page.keyboard.press("Enter")
+    page.locator("#who").get_by_text("Ada", exact=True).last.wait_for()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    page.locator("#who a").wait_for(state="hidden")
+    assert page.evaluate("document.activeElement.matches('#who summary')")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/password")
+    page.go_back()
+    page.locator("#who summary").press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/login")
 
 
 def test_an_empty_house_says_what_to_do(site: Site) -> None:
@@ -174,27 +254,43 @@ def test_an_empty_house_says_what_to_do(site: Site) -> None:
         page.close()
 
 
-def test_the_browser_chooses_the_language(site: Site) -> None:
-    """Every page in Chinese where that is what the browser wants: what is laid out, and what the server writes."""
+def test_the_browser_chooses_the_language(site: Site, tmp_path: Path) -> None:
+    """Every page in Chinese where that is what the browser wants: what is laid out, what the server writes, and what
+    comes from deeper down; no two English words stand beside each other but those that people and models wrote, and
+    names for screen readers are Chinese too.
+    """
     exchange = site.told("你好")
     feedback.rate(site.assistant, exchange.id, 1)
-    context = site.context.browser.new_context(locale="zh-CN")
-    site.browsers["zh"] = context
+    site.accounts.add("Ada", site.password, Role.ADMIN, by="Ada")
+    folder = tmp_path / "report"
+    report(folder, 1)
+    written = {"status": "promoted", "adapter": "v1", "reasons": ["4 of 4 earlier lessons kept"]}
+    asked = json.loads((folder / "report.json").read_text("utf-8"))["questions"]
+    (folder / "report.md").write_text(as_markdown({**written, "questions": asked}, {}))
+    site.publish(reason="4 of 4 earlier lessons kept; perplexity on fixed text times 1.010", report=folder)
+    site.browser("Ada", locale="zh-CN")
     for path, ready, texts in (
         ("/", ".ns-tools", ["聊天", "发送", "使用记忆", "这个回答从何而来"]),
         ("/history", ".shelf li", ["历史", "搜索对话", "今天", "重命名", "1 轮"]),
-        ("/memory", "#memory-found table", ["记忆", "对话", "导出全部", "还没有文档"]),
-        ("/learning", "#lessons table", ["现在学习", "等待下一个夜晚", "等待中", "撤销", "还没有版本"]),
-        ("/admin", "#settings table", ["账户", "添加账户", "操作记录"]),
+        ("/memory", "#memory-found table", ["记忆", "对话", "导出全部", "还没有文档", "提问"]),
+        ("/learning", "#versions table", ["现在学习", "等待下一个夜晚", "等待中", "之前的 4 课保留 4 课", "变差"]),
+        ("/admin", "#settings table", ["账户", "添加账户", "操作记录", "最长的回答", "登录", "最多可占"]),
     ):
-        page = context.new_page()
-        page.goto(site.url + path)
-        page.wait_for_selector(ready)
+        page = site.open(path, ready=ready, user="Ada")
         seen = page.inner_text("body")
-        assert [text for text in texts if text not in seen] == []
-        assert "Answer again" not in seen
+        assert [text for text in texts if text not in seen] == [], path
+        assert [line for line in seen.splitlines() if ENGLISH.search(line) and not THEIRS.search(line)] == [], path
+        named = page.evaluate(NAMED)
+        assert [name for name in named if ENGLISH.search(name) and not THEIRS.search(name)] == [], path
+        assert {"Like", "Dislike", "Copy message"}.isdisjoint(named), path
         assert page.evaluate("document.documentElement.lang") == "zh"
         page.close()
+    page = site.open(user="Ada")
+    page.press("#message textarea", "Enter")
+    page.get_by_text("消息是空的").wait_for()
+    assert "Warning" not in page.inner_text("body")
+    page.wait_for_timeout(400)
+    page.screenshot(path=str(ARTIFACTS / "chinese.png"))
 
 
 def test_the_policy_keeps_the_page_at_home(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from assistant import feedback
 from memory.accounts import Role
 from memory.records import Message
 from memory.testing import exchange
@@ -59,10 +61,11 @@ class Visitor:
         ids = {c["props"].get("elem_id"): c["id"] for c in config["components"]}
         calls = {(t[0], t[1]): n for n, d in enumerate(config["dependencies"]) for t in d["targets"]}
         self._send, self._like = calls[ids["send"], "click"], calls[ids["conversation"], "like"]
+        self._born = next(c["props"]["value"] for c in config["components"] if c["id"] == ids["born"])
 
     def say(self, words: str) -> str:
         """One message; everything that was streamed."""
-        return self._call(self._send, [words, None, True, False, None])
+        return self._call(self._send, [words, None, True, False, None, self._born])
 
     def like(self, place: int) -> None:
         """A thumb for the answer at this place among the messages."""
@@ -232,45 +235,194 @@ def test_a_session_that_has_ended_says_so_and_loses_nothing(site: Site) -> None:
     site.box_says(page, "precious words")
 
 
-def test_a_server_that_starts_anew_is_told_and_comes_back(context: Any, tmp_path: Path) -> None:
-    """While it is away the page says so; when it is there again the page is, too, with what was typed."""
+def test_what_was_typed_into_forms_is_there_again_or_offered(site: Site) -> None:
+    """After a reload: a message that was being edited and what it set aside, a lesson's better answer, a search, an
+    account but for its password. Where the lesson is gone the text is offered; what was closed or sent is not.
+    """
     from playwright.sync_api import expect
 
+    forms = "sessionStorage.getItem('nightschool forms')"
+    site.people(Ada=Role.ADMIN)
+    lesson = site.told("where do owls sleep?", user="local")
+    feedback.rate(site.assistant, lesson.id, -1, correction="In trees.")
+    page = site.open(ready=".ns-tools", user="Ada")
+    page.fill("#message textarea", "put aside")
+    page.locator(".ns-tools").get_by_role("button", name="Edit the question").click()
+    page.wait_for_selector("#editing")
+    page.fill("#message textarea", "where do barn owls sleep?")
+    page.reload()
+    page.wait_for_selector("#editing")
+    site.box_says(page, "where do barn owls sleep?")
+    page.click("#edit-cancel")
+    site.box_says(page, "put aside")
+
+    page.goto(f"{site.url}/learning")
+    page.locator("#lessons").get_by_role("button", name="Edit", exact=True).click()
+    page.fill("#edit-dialog textarea", "In barns, mostly.")
+    page.reload()
+    expect(page.locator("#edit-dialog textarea")).to_have_value("In barns, mostly.")
+    feedback.rate(site.assistant, lesson.id, 0)
+    page.reload()
+    expect(page.locator(".ns-kept textarea")).to_have_value("In barns, mostly.")
+    page.locator(".ns-kept").get_by_role("button", name="Discard").click()
+    assert page.evaluate(forms) is None
+
+    page.goto(f"{site.url}/history")
+    page.fill("#search :is(input, textarea)", "owls")
+    page.reload()
+    expect(page.locator("#search :is(input, textarea)")).to_have_value("owls")
+    page.goto(f"{site.url}/admin")
+    page.get_by_role("button", name="Add an account").click()
+    page.fill("#add-dialog input[name=name]", "Grace")
+    page.select_option("#add-dialog select", "teacher")
+    page.fill("#add-dialog input[name=password]", "a long secret of hers")
+    assert "secret" not in page.evaluate("JSON.stringify({...sessionStorage})")
+    page.reload()
+    expect(page.locator("#add-dialog input[name=name]")).to_have_value("Grace")
+    expect(page.locator("#add-dialog select")).to_have_value("teacher")
+    expect(page.locator("#add-dialog input[name=password]")).to_have_value("")
+    page.fill("#add-dialog input[name=password]", "a long secret of hers")
+    page.click("#add-dialog button[value=yes]")
+    page.locator("#accounts").get_by_text("Grace").wait_for()
+    assert "Grace" not in str(page.evaluate(forms))
+    page.get_by_role("button", name="Add an account").click()
+    page.fill("#add-dialog input[name=name]", "Nobody")
+    page.keyboard.press("Escape")
+    site.wait_for(lambda: "Nobody" not in str(page.evaluate(forms)))
+    page.goto(f"{site.url}/")
+    site.box_says(page, "put aside")
+
+
+def test_nobody_sees_what_another_account_has_typed_in_the_same_tab(site: Site) -> None:
+    """Neither after the session ended, nor after logging out."""
+    ada = site.people(Ada=Role.ADMIN, Bob=Role.USER)["Ada"]
+    site.told("where do owls sleep?", user=ada.id)
+    page = site.open(ready=".ns-tools", user="Ada")
+    page.click("button[title='Dislike']")
+    page.fill("#feedback-correction textarea", "my secret answer")
+    page.fill("#message textarea", "my secret message")
+    site.accounts.set_password(ada.id, "another long one", by="test")
+    page.locator("#gone").get_by_role("link").click()
+    page.fill("input[name=name]", "Bob")
+    page.fill("input[name=password]", site.password)
+    page.click("button")
+    page.wait_for_selector("#who summary")
+    page.wait_for_timeout(500)
+    assert "secret" not in page.evaluate("JSON.stringify([{...sessionStorage}, document.body.innerHTML])")
+    assert page.input_value("#message textarea") == ""
+
+
+def _start(home: Path, port: str = "0") -> tuple[subprocess.Popen[str], str]:
+    """The page in a process of its own: it, and its address. What it says of errors goes to `errors.txt`."""
     script = Path(__file__).with_name("page_process.py")
-
-    def start(port: str = "0") -> tuple[subprocess.Popen[str], str]:
+    with (home / "errors.txt").open("a", encoding="utf-8") as errors:
         process = subprocess.Popen(
-            [sys.executable, str(script), str(tmp_path), port], stdout=subprocess.PIPE, text=True, cwd=script.parents[2]
+            [sys.executable, str(script), str(home), port],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            cwd=script.parents[2],
         )
-        assert process.stdout is not None
-        return process, process.stdout.readline().strip()
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
 
-    process, url = start()
-    page = context.new_page()
+
+def test_a_server_that_starts_anew_is_told_and_loses_nothing_that_was_typed(context: Any, tmp_path: Path) -> None:
+    """While it is away the pages say so; when it is there again they are, too, with what was typed, each in its place:
+    a message, what was said of an answer and of a memory, a search. Of a temporary chat nothing is stored, so that one
+    stays to be read.
+    """
+    from playwright.sync_api import expect
+
+    process, url = _start(tmp_path)
+    pages: dict[str, Any] = {}
+
+    def open_(name: str, path: str, ready: str) -> Any:
+        # In a browser of its own: one opens no more than six connections to a server, and each page keeps one.
+        page = pages[name] = context.browser.new_context().new_page()
+        page.goto(url + path)
+        page.wait_for_selector(ready)
+        return page
+
     try:
-        page.goto(url)
-        page.wait_for_selector("#message textarea")
-        page.wait_for_timeout(1000)
-        page.type("#message textarea", "precious words")
+        chat = open_("chat", "/", "#message textarea")
+        chat.wait_for_timeout(1000)
+        for words in ("where do owls sleep?", "and whales?"):
+            chat.fill("#message textarea", words)
+            chat.press("#message textarea", "Enter")
+            chat.get_by_test_id("bot").filter(has_text=words).wait_for()
+            chat.wait_for_selector("#send")
+        chat.locator("button[title='Dislike']").first.click()
+        chat.get_by_label("too long").check()
+        chat.fill("#feedback-correction textarea", "In hollow trees.")
+        chat.locator("#feedback-comment").locator("input, textarea").fill("be brief")
+        chat.fill("#message textarea", "precious words")
+        memory = open_("memory", "/memory", "#memory-found table")
+        memory.click("#memory-chosen input")
+        memory.get_by_role("option", name="and whales?").click()
+        memory.wait_for_selector("#memory-one")
+        memory.fill("#memory-answer textarea", "In the open sea.")
+        memory.locator("#memory-query").locator("input, textarea").fill("half a thought")
+        passing = open_("passing", "/", "#message textarea")
+        passing.wait_for_timeout(500)
+        passing.click("#temporary-chat")
+        passing.wait_for_selector("#passing")
+        passing.fill("#message textarea", "my secret")
+        passing.press("#message textarea", "Enter")
+        passing.get_by_test_id("bot").filter(has_text="my secret").wait_for()
+        passing.wait_for_selector("#send")
+        passing.fill("#message textarea", "another secret")
         process.kill()
+        assert process.stdout is not None
+        assert "secret" not in process.stdout.read() + (tmp_path / "errors.txt").read_text("utf-8")
         process.wait()
-        page.locator("#gone").get_by_text("The server does not answer").wait_for()
-        process, again = start(url.rpartition(":")[2])
+        for page in pages.values():
+            page.bring_to_front()
+            page.locator("#gone").get_by_text("The server does not answer").wait_for()
+        process, again = _start(tmp_path, url.rpartition(":")[2])
         assert again == url
-        page.wait_for_selector("#gone:not([hidden])", state="detached", timeout=30_000)
-        expect(page.locator("#message textarea")).to_have_value("precious words", timeout=30_000)
-        page.press("#message textarea", "Enter")
-        page.get_by_test_id("bot").filter(has_text="precious words").wait_for()
+
+        def says(page: Any, place: str, words: str) -> None:
+            expect(page.locator(place)).to_have_value(words, timeout=30_000)
+
+        passing.bring_to_front()
+        passing.locator("#gone").get_by_text("nothing of this temporary chat").wait_for()
+        passing.press("#message textarea", "Enter")
+        passing.get_by_text("This page is older than the server").wait_for()
+        passing.get_by_test_id("bot").filter(has_text="my secret").wait_for()
+        says(passing, "#message textarea", "another secret")
+        assert "secret" not in passing.evaluate("JSON.stringify({...sessionStorage})")
+        chat.bring_to_front()
+        says(chat, "#feedback-correction textarea", "In hollow trees.")
+        says(chat, "#feedback-comment :is(input, textarea)", "be brief")
+        expect(chat.get_by_label("too long")).to_be_checked()
+        says(chat, "#message textarea", "precious words")
+        chat.click("#feedback-save")
+        chat.wait_for_selector("#feedback-form", state="detached")
+        chat.press("#message textarea", "Enter")
+        chat.get_by_test_id("bot").filter(has_text="precious words").wait_for()
+        chat.reload()
+        chat.wait_for_selector(".ns-tools")
+        assert chat.evaluate("sessionStorage.getItem('nightschool forms')") is None
+        memory.bring_to_front()
+        says(memory, "#memory-answer textarea", "In the open sea.")
+        says(memory, "#memory-query :is(input, textarea)", "half a thought")
+        memory.click("#memory-save")
+        memory.locator("#memory-found").get_by_text("In the open sea.").wait_for()
     finally:
         process.kill()
         process.wait()
-        page.close()
+        for page in pages.values():
+            page.context.close()
 
 
-def test_of_a_temporary_chat_nothing_is_kept(site: Site) -> None:
-    """Not in the ledger, the index, any file of the home, or the browser; it knows what was said in it, and is gone
-    with the page.
+def test_of_a_temporary_chat_nothing_is_kept(
+    site: Site, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not in the ledger, the index, any file of the home, or the browser, nor in anything that the server prints or
+    logs, be it of an engine that breaks; it knows what was said in it, and is gone with the page.
     """
+    caplog.set_level(logging.DEBUG)
     secret = "xyzzy-plugh"  # noqa: S105 - a word to look for
     site.told("hello")
     page = site.open(ready=ANSWERS)
@@ -287,6 +439,19 @@ def test_of_a_temporary_chat_nothing_is_kept(site: Site) -> None:
     page.get_by_text("Of a temporary chat nothing is kept").wait_for()
     page.click("#regenerate")
     page.wait_for_selector("#send")
+
+    def broken(prompt: Any) -> str:
+        raise RuntimeError("the engine broke")
+
+    site.engine.script = broken
+    site.say(page, f"is it {secret}?")
+    page.get_by_text("The answer broke off").wait_for()
+    site.box_says(page, f"is it {secret}?")
+    printed = "".join(capfd.readouterr())
+    assert "the engine broke" in printed
+    assert secret not in printed
+    assert "DEBUG" in caplog.text
+    assert secret not in caplog.text
     site.assistant.memory.save()
     assert site.untitled == []
     assert site.assistant.ledger.count_exchanges() == 1

@@ -86,6 +86,24 @@ def test_the_form_comes_back_with_what_was_said(site: Site) -> None:
     assert (rating.value, rating.reasons, rating.comment, rating.correction) == (1, ["other"], "be polite", "Good day!")
 
 
+def test_the_form_leaves_the_answer_in_sight_that_it_is_about(site: Site) -> None:
+    """On a low screen, too, where it takes most of it."""
+    from playwright.sync_api import expect
+
+    exchange = site.told("hello")
+    for n in range(3):
+        exchange = site.told(f"{'many words ' * 30}, {n}", exchange)
+    page = site.open(ready=".ns-tools", height=700)
+    for answer, thumb in ((3, 3), (1, 1)):  # of the thumbs that are not given yet
+        page.locator("button[title='Dislike']").nth(thumb).click()
+        page.wait_for_selector("#feedback-form")
+        expect(page.locator("#conversation .message-buttons-left").nth(answer)).to_be_in_viewport(ratio=1)
+        box = page.locator("#conversation .message-buttons-left").nth(answer).bounding_box()
+        assert box["y"] + box["height"] <= page.locator("#below").bounding_box()["y"] + 1
+        page.click("#feedback-cancel")
+        page.wait_for_selector("#feedback-form", state="detached")
+
+
 def test_a_tab_that_knows_of_no_rating_loses_none_of_it(site: Site) -> None:
     """The same thumb, given once more in a tab that was opened before the first, keeps what was said with it."""
     exchange = site.told("hello")

@@ -8,7 +8,7 @@ import pytest
 
 from memory import Ledger, NotFound
 from memory.accounts import Deed
-from memory.testing import NOON, exchange
+from memory.testing import NOON, exchange, rating
 
 DEED = Deed(NOON, "test", "deleted")
 
@@ -47,6 +47,44 @@ def test_all_words_must_be_there_in_any_case(ledger: Ledger) -> None:
     assert found(ledger, "100%") == ["c1"]
     assert found(ledger, "1%0") == found(ledger, "_") == []
     assert found(ledger, "你好") == ["c2"]
+
+
+@pytest.mark.parametrize(
+    ("written", "looked_for"),
+    [
+        ("Nach der Straße links", "STRASSE"),
+        ("GROSSE FREUDE", "große"),
+        ("Νά ο ΣΟΦΟΣ γέρος", "σοφος"),
+        ("ο Οδυσσεύς λέει", "ΟΔΥΣΣΕΎΣ"),
+        ("Где живёт СОВА?", "сова"),
+        ("где живёт сова?", "ЖИВЁТ"),
+        ("İstanbul'da", "istanbul"),
+        ("ISPARTA ve İzmir", "ısparta"),
+        ("ısırgan otu", "ISIRGAN"),
+        ("Ærø og ÅRHUS", "århus"),
+    ],
+)
+def test_case_is_nothing_in_any_alphabet(written: str, looked_for: str) -> None:
+    """Found in questions, answers, and titles, and the excerpt is of where it stands."""
+    for place in ("question", "answer"):
+        ledger = Ledger.in_memory()
+        ledger.add_exchange(exchange("e1", **{"question": "first", "answer": "x", place: f"{'ß' * 200} {written}"}))
+        ledger.add_exchange(exchange("e2", conversation_id="c2", question="other"))
+        assert found(ledger, looked_for) == ["c1"]
+        assert written[:20] in ledger.conversations("local", words=[looked_for])[0].found
+        ledger.rename("c2", written, user="local")
+        assert found(ledger, looked_for) == ["c2", "c1"]
+
+
+def test_a_conversation_is_found_by_the_words_of_its_corrections(ledger: Ledger) -> None:
+    """Of those that hold, together with what they correct; the find shows them. What was taken back is none."""
+    ledger.rate(rating("r1", exchange_id="e4", correction="很好，謝謝 Ærlig"), None)
+    assert found(ledger, "ÆRLIG") == found(ledger, "你好", "ærlig") == ["c2"]
+    assert ledger.conversations("local", words=["ærlig"])[0].found.endswith("很好 — 很好，謝謝 Ærlig")
+    ledger.rate(rating("r2", exchange_id="e4", correction="Another"), None)
+    assert (found(ledger, "ærlig"), found(ledger, "another")) == ([], ["c2"])
+    ledger.rate(rating("r3", exchange_id="e4", value=0), None)
+    assert found(ledger, "another") == []
 
 
 def test_a_find_shows_where_it_was(ledger: Ledger) -> None:
