@@ -253,8 +253,8 @@ class LocalEngine:
     ) -> Iterator[tuple[int, str]]:
         """Greedy answers to many prompts: (place in `prompts`, answer), as they come.
 
-        From the decoder, so that what is examined is what serves: each answer is then the same to the bit whatever is
-        asked with it. What it can't compute comes from transformers, in batches of similar length.
+        From the decoder, so that what is examined is what serves: each answer is then the same whatever is asked with
+        it, on a CPU to the bit. What it can't compute comes from transformers, in batches of similar length.
         """
         ids = [self.tokens(prompt) for prompt in prompts]
         left = set(range(len(ids)))

@@ -27,20 +27,44 @@ class Text:
         self._tokenizer: Any = tokenizer
         self._backend = getattr(tokenizer, "backend_tokenizer", None)
         self._stream = DecodeStream(skip_special_tokens=True)
-        self._ids: list[int] = []
+        self._untold: list[int] = []
+        """Since text came last; of a tokenizer in Python, which has no stream, all."""
         self._said = ""
 
     def add(self, token: int) -> str:
         """What `token` makes known; empty while a character is not whole."""
-        if self._backend is not None:
-            return self._stream.step(self._backend, token) or ""
-        # A tokenizer in Python has no stream.
-        self._ids.append(token)
-        text: str = self._tokenizer.decode(self._ids, skip_special_tokens=True)
-        if text.endswith("\ufffd"):
+        self._untold.append(token)
+        if self._backend is None:
+            return self._more(whole=True)
+        try:
+            said = self._stream.step(self._backend, token) or ""
+        except Exception:
+            # Bytes that are no character, in tokenizers that fall back to bytes: it can't go on, and another can.
+            said = self._decoded()
+            self._stream = DecodeStream(skip_special_tokens=True)
+            self._stream.step(self._backend, token)
+        if said:
+            self._untold.clear()
+        return said
+
+    def end(self) -> str:
+        """What is left when no token comes any more: half a character, as its sign."""
+        if self._backend is None:
+            return self._more(whole=False)
+        said = self._decoded()
+        self._untold.clear()
+        return said
+
+    def _more(self, *, whole: bool) -> str:
+        text = self._decoded()
+        if whole and text.endswith("\ufffd"):
             return ""
         new, self._said = text[len(self._said) :], text
         return new
+
+    def _decoded(self) -> str:
+        found: str = self._tokenizer.decode(self._untold, skip_special_tokens=True)
+        return found
 
 
 def pieces(
@@ -58,6 +82,8 @@ def pieces(
         last, count = token, count + 1
         if said := text.add(token):
             yield Piece(said)
+    if said := text.end():
+        yield Piece(said)
     ended = last in ends
     yield Piece("", finish(ended=ended, stopped=stop.is_set()), prompt_tokens, count - ended)
 
@@ -94,6 +120,8 @@ class Stream:
 
     def end(self) -> None:
         """Called by `generate` when the last token has been put."""
+        if said := self._text.end():
+            self._pieces.put(Piece(said))
 
     def should_stop(self, ids: torch.Tensor, _scores: object, **_: Any) -> torch.Tensor:
         """A stopping criterion: (batch,) of bool, true for all once somebody has pressed stop."""

@@ -73,6 +73,9 @@ def train(
     made = _used(rows(engine, dialogues), settings)
     longest = max((len(row.ids) for row in made), default=0)
     with engine.base() as loaded, _attending(_to_train(loaded, settings), longest) as base:
+        if base.device.type == "cuda":
+            # What an exam before it held, keys and values of many answers among it, is no need of training's.
+            torch.cuda.reset_peak_memory_stats()
         anchors = _anchors(base, made, settings)
         model = _with_adapter(base, settings)
         try:

@@ -73,9 +73,15 @@ class Recorded:
             self._pool = torch.cuda.graph_pool_handle()
         try:
             # With steps behind it a size needs no more warming up than the recorder's own stream does.
-            self._graphs[size] = record(
-                _Module(self._model, self._said), given, num_warmup_iters=1, allow_unused_input=True, pool=self._pool
-            )
+            # Broken off, it would leave us on the stream that it records on.
+            with torch.cuda.stream(torch.cuda.current_stream()):
+                self._graphs[size] = record(
+                    _Module(self._model, self._said),
+                    given,
+                    num_warmup_iters=1,
+                    allow_unused_input=True,
+                    pool=self._pool,
+                )
         except RuntimeError as error:
             if out_of_memory(error):
                 raise

@@ -116,10 +116,11 @@ class Batcher:
             self._changed.notify()
 
     def forget(self) -> None:
-        """Give back the memory of what was read, as soon as nothing is under way."""
+        """Give back the memory of what was read: at once where nothing is under way, else as soon as that is."""
         with self._changed:
             self._forgets = True
-            self._changed.notify()
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._forgets or self._running or self._closed)
 
     @property
     def under_way(self) -> tuple[int, int]:
@@ -131,7 +132,7 @@ class Batcher:
         """End the thread; what is under way ends where it is."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
 
     def _work(self) -> None:
@@ -139,15 +140,14 @@ class Batcher:
             with self._changed:
                 while not (self._come or self._waiting or self._running or self._closed or self._forgets):
                     self._changed.wait()
-                if self._forgets and not self._running:
-                    self._blocks = Blocks(self._blocks.count)
-                    self._runner.forget()
-                    self._forgets = False
+                forgets = self._forgets and not self._running
                 self._waiting.extend(self._come)
                 self._come.clear()
                 if self._closed:
                     break
             try:
+                if forgets:
+                    self._forget()
                 self.step()
             except Exception as error:
                 # Whatever it is: those whom it hits are told, and the next ones are answered.
@@ -156,6 +156,15 @@ class Batcher:
                 self._running.clear()
         for request in [*self._running, *self._waiting]:
             self._end(request)
+
+    def _forget(self) -> None:
+        self._blocks = Blocks(self._blocks.count)
+        try:
+            self._runner.forget()
+        finally:
+            with self._changed:
+                self._forgets = False
+                self._changed.notify_all()
 
     def step(self) -> None:
         """One pass over all that is under way."""

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ def _on_a_card(model: Any, alone: Alone) -> Runs:
     packed = read(model)
     free, _ = torch.cuda.mem_get_info(model.device)
     blocks = max(2, min(KEPT_BYTES_OF_A_CARD, free // 2) // CudaRunner.block_bytes(packed))
-    runner = CudaRunner(packed, blocks=blocks)
+    runner = CudaRunner(packed, blocks=blocks, alone=partial(alone, None))
     _compare(runner, lambda rows: runner.logits(rows).cpu().numpy(), alone, np.linalg.norm, LOGITS_OFF_ON_A_CARD)
     return runner
 

@@ -73,7 +73,7 @@ def save_model(folder: Path, template: str | None, *, hidden: int = 64) -> Model
     return ModelFiles("tiny", folder, "0" * 64)
 
 
-def save_adapter(model: Path, folder: Path, seed: int) -> AdapterFiles:
+def save_adapter(model: Path, folder: Path, seed: int, rank: int = 4) -> AdapterFiles:
     """A random LoRA for that model."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -81,7 +81,9 @@ def save_adapter(model: Path, folder: Path, seed: int) -> AdapterFiles:
 
     torch.manual_seed(seed)
     base = AutoModelForCausalLM.from_pretrained(model)
-    config = LoraConfig(r=4, lora_alpha=32, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=rank, lora_alpha=32, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM"
+    )
     get_peft_model(base, config).save_pretrained(folder)
     return AdapterFiles(f"v{seed}", sha256_of(folder / WEIGHTS_FILE), folder)
 

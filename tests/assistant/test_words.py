@@ -45,6 +45,33 @@ def test_characters_come_whole(tokenizer: Any, streams: bool) -> None:
 
 
 @pytest.mark.parametrize("streams", [True, False])
+def test_half_a_character_at_the_end_is_shown_as_such(tokenizer: Any, streams: bool) -> None:
+    """An answer that is cut off in one, with its end behind it and without; as a whole it would be decoded so."""
+    given = tokenizer if streams else InPython(tokenizer)
+    for said, cut in (("caf\u00e9", 1), ("so \U0001f389", 2)):
+        for end in ([], [tokenizer.eos_token_id]):
+            ids = [*tokenizer(said)["input_ids"][:-cut], *end]
+            found = "".join(p.text for p in pieces(iter(ids), given, prompt_tokens=1, ends=end, stop=Event()))  # type: ignore[arg-type]
+            assert found == tokenizer.decode(ids, skip_special_tokens=True)
+            assert found.endswith("\ufffd")
+
+
+def test_bytes_that_are_no_character_stop_no_answer() -> None:
+    """In tokenizers that fall back to bytes, as Llama 2's and Mistral's: what follows is said all the same."""
+    import transformers
+    from tokenizers import Tokenizer, decoders, models
+
+    vocabulary = {f"<0x{byte:02X}>": byte for byte in range(256)} | {"a": 256, "b": 257, "\u2581c": 258}
+    model = Tokenizer(models.BPE(vocabulary, [], byte_fallback=True))
+    model.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    made = transformers.PreTrainedTokenizerFast(tokenizer_object=model)
+    ids = [0xE4, 0xBD, 0xA0, 0xE5, 257, 258, 0x0A, 0xE5, 256]
+    text = Text(made)
+    said = "".join([*(text.add(token) for token in ids), text.end()])
+    assert said == "\u4f60\ufffdb c\n\ufffda"
+
+
+@pytest.mark.parametrize("streams", [True, False])
 def test_an_end_is_counted_and_not_said(tokenizer: Any, streams: bool) -> None:
     """The last piece tells why it ended."""
     end = tokenizer.eos_token_id

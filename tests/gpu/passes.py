@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
+from triton.testing import do_bench
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -78,10 +79,17 @@ def random_adapter(model: CudaModel) -> CudaAdapter:
     return CudaAdapter(tuple(map(tuple, of_layers)), RANK)
 
 
+def copying() -> float:
+    """Terabytes a second, read and written."""
+    one = torch.empty(2**30, dtype=torch.float32, device="cuda")
+    other = torch.empty_like(one)
+    return float(2 * one.numel() * 4 / do_bench(lambda: other.copy_(one)) / 1e9)
+
+
 def main() -> None:
     """A line for each size: milliseconds of the graph, of the call, and of the kernels that take most."""
-    say(torch.cuda.get_device_name())
     model = random_model()
+    say(f"{torch.cuda.get_device_name()}, copies {copying():.2f} TB/s")
     began = time.perf_counter()
     runner = CudaRunner(model, blocks=2048)
     torch.cuda.synchronize()
@@ -113,7 +121,7 @@ def main() -> None:
             torch.cuda.synchronize()
         most = sorted(profiled.key_averages(), key=lambda e: -e.device_time_total)[:8]
         kernels = ", ".join(f"{e.key[:24]} {e.device_time_total / 1e3:.2f}" for e in most)
-        say(f"{size} rows: graph {graph:.2f} ms, call {call:.2f} ms, {each / call * 1e3:.0f} tokens/s; {kernels}")
+        say(f"{size} rows: graph {graph:.2f} ms, call {call:.2f} ms, {size / call * 1e3:.0f} rows/s; {kernels}")
 
 
 if __name__ == "__main__":

@@ -130,11 +130,12 @@ def machine() -> Figures:
 
 def memory_limit(engine: LocalEngine) -> Figures | None:
     """Tokens a second that a card could say at most, were reading the weights once a token all that it did: its
-    bandwidth, as measured in copying, over the bytes of all that is multiplied. None where there is no card.
+    bandwidth, as measured in copying, over the bytes of all that is multiplied, as bitsandbytes holds it. None where
+    there is no card.
     """
     import torch
 
-    with engine.base() as model:
+    with engine.using(None) as model:
         if model.device.type != "cuda":
             return None
         # The input's table is looked up in; where it is the head too it is counted as that.
@@ -142,7 +143,7 @@ def memory_limit(engine: LocalEngine) -> Figures | None:
         held = [p for p in model.parameters() if p is not looked_up]
         scales = [p.quant_state.absmax for p in held if getattr(p, "quant_state", None)]
         read = sum(t.numel() * t.element_size() for t in [*held, *scales])
-    one = torch.empty(2**31, dtype=torch.uint8, device="cuda")
+    one = torch.empty(2**30, dtype=torch.uint8, device="cuda")
     other = torch.empty_like(one)
     times = []
     for _ in range(8):

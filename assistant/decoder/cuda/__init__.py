@@ -10,6 +10,8 @@ runner.py     passes recorded as CUDA graphs, with what they work on
 
 from __future__ import annotations
 
+import os
+import shutil
 from importlib.util import find_spec
 
 
@@ -19,6 +21,8 @@ def why_not() -> str | None:
 
     if find_spec("triton") is None:
         return "the decoder of our own needs Triton, which comes with torch's builds for NVIDIA cards"
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "the decoder of our own needs gcc or clang, with which Triton makes itself ready"
     if torch.version.hip or torch.cuda.get_device_capability() < (8, 0):
         return "the decoder of our own needs an NVIDIA card of the Ampere generation or later"
     return None

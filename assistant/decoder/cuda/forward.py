@@ -226,7 +226,7 @@ def _many(room: Room, rows: int, matrix: Matrix, x: torch.Tensor, low: torch.Ten
     reduced = torch.empty((rows, SLOTS * low.shape[1]), dtype=torch.float32, device=x.device)
     matmul(given, low.view(-1, columns), reduced)
     own = room.slots[:rows, None] == torch.arange(SLOTS, device=x.device)
-    ranks = (reduced.view(rows, SLOTS, -1) * own[..., None]).to(torch.bfloat16)
+    ranks = torch.where(own[..., None], reduced.view(rows, SLOTS, -1), 0.0).to(torch.bfloat16)
     begin, rank = 0, high.shape[2]
     for i, size in enumerate(matrix.parts):
         of_part = ranks[..., i * rank : (i + 1) * rank].reshape(rows, -1)

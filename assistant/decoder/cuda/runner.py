@@ -6,9 +6,8 @@ before each. A graph is recorded for some numbers of rows; a pass takes the smal
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 CONVERSATIONS = 64
 """Whose blocks can be told of at once."""
 
-log = logging.getLogger(__name__)
+Alone = Callable[[], AbstractContextManager[Any]]
 
 
 class CudaRunner:
@@ -41,15 +40,24 @@ class CudaRunner:
         blocks: how many blocks of keys and values there are.
         sizes: rows of the passes, ascending.
         records: whether passes are recorded; where not (on a CPU, in tests), each is computed as it is written.
+        alone: while it lasts nobody else computes on the card: what others draw would break a recording.
     """
 
     ahead = 4
 
-    def __init__(self, model: CudaModel, *, blocks: int, sizes: Sequence[int] = SIZES, records: bool = True) -> None:
+    def __init__(
+        self,
+        model: CudaModel,
+        *,
+        blocks: int,
+        sizes: Sequence[int] = SIZES,
+        records: bool = True,
+        alone: Alone = nullcontext,
+    ) -> None:
         import torch
 
         self.model, self.blocks, self.rows, self._sizes = model, blocks, sizes[-1], tuple(sizes)
-        self._records = records
+        self._records, self._alone = records, alone
         self._device = model.head.device
         stream: Any = torch.cuda.Stream
         self._stream: Any = stream(self._device) if records else None
@@ -57,7 +65,12 @@ class CudaRunner:
         self._slots = Slots(model, LANES)
         self._graphs: dict[int, Any] = {}
         self._room: Room | None = None
+        self._held: tuple[torch.Tensor, torch.Tensor] | None = None
+        """Keys and values, (layers, blocks, kv heads, 16, head size) each; they outlive a room."""
+        self._copied: Any = torch.cuda.Event() if records else None
         self._told: dict[int, tuple[int, list[int]]] = {}
+        if records:
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with self._on_stream():
             self._prepare()
 
@@ -92,24 +105,30 @@ class CudaRunner:
 
     def copy(self, block: int, to: int) -> None:
         """Let block `to` hold what `block` does."""
-        if self._room:
+        if self._held:
             with self._on_stream():
-                for held in (self._room.keys, self._room.values):
+                for held in self._held:
                     held[:, to].copy_(held[:, block])
 
     def forget(self) -> None:
         """Give the memory back, of what was read and of the passes. The next pass records them anew."""
         import torch
 
-        self._graphs.clear()
-        self._room = None
-        self._told.clear()
+        self._drop()
+        self._held = None
         if self._records:
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
 
     def close(self) -> None:
+        """Give all memory back."""
         self.forget()
+
+    def _drop(self) -> None:
+        """What was recorded, and what it works on, but for keys and values."""
+        self._graphs.clear()
+        self._room = None
+        self._told.clear()
 
     # ------------------------------------------------------------------ a pass
 
@@ -151,6 +170,9 @@ class CudaRunner:
         slots = self._slots.hold(adapters)
         of = {id(adapter): slot for adapter, slot in zip(adapters, slots, strict=True)}
         places = self._tell({id(row.blocks): row.blocks for row in rows})
+        if self._copied:
+            # A pass that nobody waited for may not have been given its rows yet.
+            self._copied.synchronize()
         told = self._told_numpy
         told[:] = 0
         # Rows that fill a pass up write into the last table's block, which nobody has.
@@ -164,6 +186,8 @@ class CudaRunner:
         told[4, : len(wanted)] = wanted
         told[5, : 1 + len(slots)] = [len(slots), *slots]
         self._given.copy_(self._given_host, non_blocking=True)
+        if self._copied:
+            self._copied.record()
         self._play(self._size_of(many))
         assert self._room is not None  # noqa: S101 - prepared above
         return self._room
@@ -198,26 +222,33 @@ class CudaRunner:
     def _fit(self, ranks: Sequence[int]) -> None:
         """Room for adapters of such ranks; what was recorded for smaller ones is recorded anew."""
         if max(ranks, default=0) > self._slots.rank:
+            self._drop()
             self._slots = Slots(self.model, max(ranks))
-            self._graphs.clear()
-            self._room = None
-            self._told.clear()
 
     def _prepare(self) -> None:
-        """Make the room, and record the passes: the largest first, whose memory the others share."""
+        """Make the room, and record the passes: the largest first, whose memory the others share. All, or nothing."""
+        try:
+            self._room = room = self._make_room()
+            if not self._records:
+                return
+            for size in reversed(self._sizes):
+                # Once as it is: kernels are compiled, and libraries take what memory they want.
+                forward(self.model, self._slots, room, size)
+            self._stream.synchronize()
+            with self._alone():
+                self._record(room)
+        except BaseException:
+            self.forget()
+            raise
+
+    def _record(self, room: Room) -> None:
         import torch
 
-        self._room = self._make_room()
-        if not self._records:
-            return
         pool = None
         for size in reversed(self._sizes):
-            # Once as it is: kernels are compiled, and libraries take what memory they want.
-            forward(self.model, self._slots, self._room, size)
-            self._stream.synchronize()
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"):
-                forward(self.model, self._slots, self._room, size)
+                forward(self.model, self._slots, room, size)
             self._graphs[size] = graph
             pool = pool or graph.pool()
 
@@ -243,6 +274,9 @@ class CudaRunner:
         splits = max(size * splits_of(m, size, processors) for size in self._sizes)
         ranks = max(len(matrix.parts) for matrix in matrices) * self._slots.rank
         held = (m.depth, self.blocks + 1, m.kv_heads, TOKENS, m.head_size)
+        if self._held is None:
+            self._held = room(*held, dtype=torch.bfloat16), room(*held, dtype=torch.bfloat16)
+        keys, values = self._held
         codes = torch.tensor(kernels.CODES, dtype=torch.int32).to(torch.int16).view(torch.bfloat16).to(device)
         self._given = torch.zeros((6, max(rows, WANTED)), dtype=torch.int32, device=device)
         self._given_host = torch.zeros_like(self._given, device="cpu", pin_memory=self._records)
@@ -260,8 +294,8 @@ class CudaRunner:
             wanted=wanted,
             used=used,
             tables=tables,
-            keys=room(*held, dtype=bfloat16),
-            values=room(*held, dtype=bfloat16),
+            keys=keys,
+            values=values,
             residual=room(rows, m.hidden),
             normed=room(rows, m.hidden, dtype=bfloat16),
             queries=room(rows, heads, dtype=bfloat16),

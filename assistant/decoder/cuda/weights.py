@@ -123,7 +123,7 @@ def _fuse(parts: list[Any]) -> Matrix:
     digits, scales = [], []
     for layer in parts:
         state = getattr(layer.weight, "quant_state", None)
-        if state is None or state.quant_type != "nf4" or state.blocksize != BLOCK:
+        if state is None or state.quant_type != "nf4" or state.blocksize != BLOCK or layer.weight.dtype != torch.uint8:
             raise NotPacked("its weights are not NF4 in blocks of 64")
         digits.append(layer.weight.data.reshape(layer.out_features, layer.in_features // 2))
         scales.append(_scales(state).reshape(layer.out_features, layer.in_features // BLOCK))

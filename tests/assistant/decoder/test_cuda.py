@@ -266,3 +266,28 @@ def test_the_engine_answers_by_it(case: Case) -> None:
             requests = [decoder.begin(engine.tokens(p), Sampling(20), version, Event()) for p in asked]
             together = [engine.tokenizer.decode(list(r), skip_special_tokens=True).strip() for r in requests]
             assert sum(a != b for a, b in zip(alone, together, strict=True)) <= 1
+
+
+def test_an_adapter_of_a_higher_rank_takes_nothing_from_others(case: Case, tmp_path: Path) -> None:
+    """What was read before it came is read no more: others go on from there."""
+    from assistant.decoder.rows import Row
+
+    case.runner.logits(rows(case, 0, 0, 12, [5, 2]))
+    case.runner.logits(rows(case, 0, 12, 16, [5, 2]))
+    higher = save_adapter(case.engine.files.path, tmp_path, 3, rank=20)
+    case.runner.logits([Row(7, 0, [8, 9], case.runner.adapter(higher.path), True)])
+    found = case.runner.logits(rows(case, 0, 16, 24, [5, 2])).cpu().numpy()
+    assert off(found, case.expected[0][16:]) <= OFF
+
+
+def test_a_room_that_finds_no_memory_is_made_anew(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks then is told, and the next one is answered."""
+    from assistant.decoder.cuda import runner
+
+    before = case.runner.logits(rows(case, None, 0, 4, [5, 2])).cpu().numpy().copy()
+    case.runner.forget()
+    with monkeypatch.context() as broken:
+        broken.setattr(runner, "Room", lambda **_: [][0])
+        with pytest.raises(IndexError):
+            case.runner.logits(rows(case, None, 0, 4, [5, 2]))
+    assert np.array_equal(case.runner.logits(rows(case, None, 0, 4, [5, 2])).cpu().numpy(), before)
