@@ -59,18 +59,18 @@ class CudaRunner:
         self.model, self.blocks, self.rows, self._sizes = model, blocks, sizes[-1], tuple(sizes)
         self._records, self._alone = records, alone
         self._device = model.head.device
-        stream: Any = torch.cuda.Stream
-        self._stream: Any = stream(self._device) if records else None
-        self._beside: Any = stream(self._device) if records else None
+        cuda: Any = torch.cuda
+        self._stream: Any = cuda.Stream(self._device) if records else None
+        self._beside: Any = cuda.Stream(self._device) if records else None
         self._slots = Slots(model, LANES)
         self._graphs: dict[int, Any] = {}
         self._room: Room | None = None
         self._held: tuple[torch.Tensor, torch.Tensor] | None = None
         """Keys and values, (layers, blocks, kv heads, 16, head size) each; they outlive a room."""
-        self._copied: Any = torch.cuda.Event() if records else None
+        self._copied: Any = cuda.Event() if records else None
         self._told: dict[int, tuple[int, list[int]]] = {}
-        if records:
-            self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        if self._stream:
+            self._stream.wait_stream(cuda.current_stream(self._device))
         with self._on_stream():
             self._prepare()
 
