@@ -40,7 +40,8 @@ class CudaRunner:
         blocks: how many blocks of keys and values there are.
         sizes: rows of the passes, ascending.
         records: whether passes are recorded; where not (on a CPU, in tests), each is computed as it is written.
-        alone: while it lasts nobody else computes on the card: what others draw would break a recording.
+        alone: while it lasts nobody else computes on the card: what others draw would break the first recording. (Of
+            later ones nobody is beside it: all who can be are answered by it.)
     """
 
     ahead = 4
@@ -57,7 +58,7 @@ class CudaRunner:
         import torch
 
         self.model, self.blocks, self.rows, self._sizes = model, blocks, sizes[-1], tuple(sizes)
-        self._records, self._alone = records, alone
+        self._records = records
         self._device = model.head.device
         cuda: Any = torch.cuda
         self._stream: Any = cuda.Stream(self._device) if records else None
@@ -72,7 +73,7 @@ class CudaRunner:
         if self._stream:
             self._stream.wait_stream(cuda.current_stream(self._device))
         with self._on_stream():
-            self._prepare()
+            self._prepare(alone)
 
     @staticmethod
     def block_bytes(model: CudaModel) -> int:
@@ -225,7 +226,7 @@ class CudaRunner:
             self._drop()
             self._slots = Slots(self.model, max(ranks))
 
-    def _prepare(self) -> None:
+    def _prepare(self, alone: Alone = nullcontext) -> None:
         """Make the room, and record the passes: the largest first, whose memory the others share. All, or nothing."""
         try:
             self._room = room = self._make_room()
@@ -235,7 +236,7 @@ class CudaRunner:
                 # Once as it is: kernels are compiled, and libraries take what memory they want.
                 forward(self.model, self._slots, room, size)
             self._stream.synchronize()
-            with self._alone():
+            with alone():
                 self._record(room)
         except BaseException:
             self.forget()
