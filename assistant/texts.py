@@ -146,8 +146,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "chat.before": ("{before} before you…", "您前面还有 {before} 个…"),
     "chat.broke": ("The answer broke off. The server's log says why.", "回答中断了。原因见服务器日志。"),
     "chat.older": (
-        "This page is older than the server, which knows nothing of it: reload it. What you have typed was not sent.",
-        "这个页面比服务器旧，服务器已不认识它：请刷新页面。输入的内容没有发送。",
+        "The server knows nothing of this page any more: reload it. What you have typed was not sent.",
+        "服务器已不认识这个页面：请刷新页面。输入的内容没有发送。",
     ),
     "edit.about": (
         "You are editing an earlier message. What you send opens a new branch; the old one stays.",

@@ -26,10 +26,10 @@ from memory.records import BASE, Exchange
 AGAIN_TEMPERATURE = 0.7
 SECONDS_BETWEEN_UPDATES = 0.1
 
-AT_ONCE = 16
+AT_ONCE = 32
 """Answers that may be under way on all pages: the engine takes turns or batches, and who waits can still press stop."""
 
-OF_ONE_USER = AT_ONCE // 2
+OF_ONE_USER = AT_ONCE // 8
 """Of these, so that whoever has many pages open leaves room for the others."""
 
 
@@ -54,8 +54,10 @@ class Answers:
         request: gr.Request,
     ) -> Iterator[Updates]:
         """What was written, after the conversation or, where an earlier message is edited, in its place."""
-        if born != self._stage.start:
-            # Of a page that another start of the server laid out nothing is known: not even that its chat is temporary.
+        start, _, account = (born or "").partition(" ")
+        if start != self._stage.start or (account and talk.user != account):
+            # Of a page that another start of the server laid out nothing is known, nor of one whose line has been
+            # broken for an hour, when Gradio forgets what it holds: not even that its chat is temporary.
             gr.Warning(text("chat.older", lang(request)))
             yield gr.skip()
             return
@@ -119,10 +121,15 @@ class Answers:
             if list(self._asking.values()).count(who.id) >= OF_ONE_USER:
                 raise BadInput(f"{OF_ONE_USER} answers are under way for you already: wait for one of them, or stop it")
             self._asking[session] = who.id
-            if talk.user != who.id:
-                # A session that is not this account's.
+            if not talk.user:
+                # Asked before the page was laid out.
                 talk = Talk(user=who.id)
                 attempt = (talk, None)
+            if talk.user != who.id:
+                # Another account has logged in beside this page: what is on it is not for that one to go on with.
+                gr.Warning(text("chat.older", lang(request)))
+                yield gr.skip()
+                return
             # What was forgotten since in another tab must not come back from this one.
             talk = talk.only(self._house.assistant.ledger.known([s.exchange_id for s in talk.said if s.exchange_id]))
             question = clean(ask.question, limit=self._house.now.settings.message_chars)

@@ -46,7 +46,7 @@ class Chat:
         generating = {**HIDDEN, "concurrency_id": "generate", "concurrency_limit": AT_ONCE}
         view = on.view_widgets
 
-        pages.load(self.on_load, None, [on.talk, on.blind, *view], **HIDDEN)
+        pages.load(self.on_load, None, [on.talk, on.blind, on.born, *view], **HIDDEN)
         pages.unload(answers.on_stop)
         sent = [on.message, on.talk, on.memory, on.blind, on.editing, on.born]
         answering = [
@@ -88,6 +88,7 @@ class Chat:
             **self.stage.view(talk, lang(request)),
             **self.stage.warning(why),
             self.stage.blind: gr.Checkbox(value=on and can, visible=can),
+            self.stage.born: f"{self.stage.start} {who.id}",
         }
 
     @told

@@ -337,7 +337,7 @@
     // What somebody else typed in this tab is not theirs to see.
     if (!kept || (kept.who && kept.who !== me)) return keep();
     // What was being answered may have been stored with what was said by then.
-    const stored = (kept.asked || "").trim().slice(0, 200) === laid.last;
+    const stored = [...(kept.asked || "").trim()].slice(0, 200).join("") === laid.last;
     const before = typed();
     const at = kept.edited ? page.placeOf(kept.edited) : -1;
     if (at < 0) return write(together(stored ? "" : kept.asked, kept.aside, kept.typed, before));
@@ -359,7 +359,10 @@
         edited = null;
       }
       sending = null;
-      if (location.search) history.replaceState(null, "", "./");
+    }
+    // What is on the page is what a reload shows, whatever was begun in another tab since.
+    if (taken || before.answering) {
+      history.replaceState(null, "", laid.conversation ? `./?c=${encodeURIComponent(laid.conversation)}` : "./?new");
     }
     if (laid.failed && asked) {
       const back = asked;
@@ -380,8 +383,9 @@
     if (event.target.closest("#send")) sending = typed();
     if (event.target.closest("#regenerate")) sending = null;
     if (event.target.closest("#edit-cancel")) { edited = null; const back = aside; aside = ""; write(back); }
-    // The address names a conversation until something is said, or a new one is begun.
     if (event.target.closest("#new-chat, #temporary-chat")) history.replaceState(null, "", "./?new");
+    // What was typed before it belongs to it now.
+    if (event.target.closest("#temporary-chat")) whenThere("#passing", keep);
   }, true);
   whenThere("#composer", (node) => {
     let busy = false;
@@ -435,10 +439,13 @@
   const look = async () => {
     if (document.hidden) return;
     try {
-      const response = await fetch("./whoami", { headers: { accept: "application/json" } });
+      const response = await fetch("./whoami", { headers: { accept: "application/json" }, signal: AbortSignal.timeout(5000) });
       if (response.status === 401) {
         page.leaving();
-        gone(say("Your session has ended. What you have typed is kept in this tab.", "登录已过期。已输入的内容保留在此标签页。"),
+        gone(find("#passing")
+          ? say("Your session has ended, and nothing of this temporary chat is kept. Take along what you want to keep.",
+            "登录已过期，临时对话不会保留。请先保存需要的内容。")
+          : say("Your session has ended. What you have typed is kept in this tab.", "登录已过期。已输入的内容保留在此标签页。"),
           say("Log in again", "重新登录"), `./login?next=${encodeURIComponent(here().slice(1))}`);
       } else if (response.ok) {
         const who = await response.json();
@@ -450,6 +457,8 @@
             "服务器已重新启动，已不再知道这个临时对话。请先保存需要的内容。"), say("Begin anew", "重新开始"), "./?new");
           return;
         }
+        // Another account logged in beside this tab: what is on it is not theirs to see.
+        if (me && me !== who.id) { page.leaving(); location.replace(find("#conversation") ? "./" : location.pathname); return; }
         start = who.start;
         gone("");
         me = who.id;

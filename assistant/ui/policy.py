@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 INLINE = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
@@ -36,6 +37,10 @@ def policy(scripts: Sequence[bytes] = ()) -> str:
     )
 
 
+DRAWS = "/assets/mermaid"
+"""Gradio draws diagrams with labels of HTML: what a model writes would be forms and buttons. They are shown as text."""
+
+
 class StayHome:
     """Middleware: the browser is told to load nothing from elsewhere, and to tell nobody where it has been.
 
@@ -47,6 +52,9 @@ class StayHome:
         self._app, self._script = app, script.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and DRAWS in scope["path"]:
+            await Response(status_code=404)(scope, receive, send)
+            return
         start: Message | None = None
         page = bytearray()
 

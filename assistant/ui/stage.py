@@ -45,7 +45,8 @@ class Stage:
         self.talk = gr.State(Talk())
         self.attempt = gr.State((Talk(), None))
         self.editing = gr.State(None)
-        # The browser has it, and sends it: a `State` would be of the server that is asked.
+        # Which start of the server laid the page out, and then for whom. The browser has it, and sends it: a `State`
+        # would be of the server that is asked.
         self.born = gr.Textbox(self.start, visible=False, elem_id="born")
         self.banner = gr.Markdown(visible=False, elem_id="banner")
         self.passing = gr.HTML(f"<p role='status'>{both('chat.temporary.about')}</p>", visible=False, elem_id="passing")

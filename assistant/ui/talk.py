@@ -46,6 +46,9 @@ FENCE = re.compile(
 )
 """Code between fences that nothing else can hold, since the first one stands at the very left."""
 
+DIAGRAM = re.compile(r"(?P<mark>`{3,}|~{3,})(?P<space>[ \t]*)mermaid\b")
+"""Where Gradio would draw one, labels of HTML and all: with another word it is code like any other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -188,6 +191,7 @@ def literal(text: str) -> str:
         formulas.append(found[0].replace("<", FORMULA_SIGN))
         return f"\ufdd1{len(formulas) - 1}\ufdd1"
 
+    text = DIAGRAM.sub(r"\g<mark>\g<space>Mermaid", text)
     text = FENCE.sub(lambda fence: fence[0].replace("\t", TAB), text)
     for left, right in LATEX:
         text = re.sub(rf"{re.escape(left)}[\s\S]+?{re.escape(right)}", formula, text)

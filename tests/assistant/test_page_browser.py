@@ -304,6 +304,21 @@ def test_nothing_that_is_written_runs(site: Site) -> None:
     # The fixture fails on a request that left the browser, and on a dialog.
 
 
+@pytest.mark.parametrize("before", ["", "- see\n\n  ", "> ", "$$x$$\n\n"])
+def test_a_diagram_is_no_way_to_bring_forms(site: Site, before: str) -> None:
+    """Gradio would draw it, with labels of HTML: it is shown as it was written."""
+    drawn = ["graph TD", "A[\"<form action='/logout' method=post><button>Read more</button></form>\"]"]
+    lines = ["```mermaid", *drawn, "```"]
+    inside = "> " if before == "> " else "  " if before.startswith("-") else ""
+    site.engine.script = lambda prompt: before + f"\n{inside}".join(lines)
+    page = site.open()
+    ask(page, "draw", "graph TD")
+    page.wait_for_timeout(300)
+    answer = page.get_by_test_id("bot").last
+    assert answer.locator("form, svg.flowchart, .mermaid").count() == 0
+    assert "<form action='/logout'" in answer.inner_text()
+
+
 def test_formulas_are_set_and_code_is_copied(site: Site) -> None:
     """LaTeX as formulas, in each of its delimiters; code with colours and a button that copies it as it was written."""
     code = "print('<b>')\nx = 1 < 2"

@@ -83,6 +83,30 @@ class Visitor:
         return told
 
 
+def test_a_page_of_which_the_server_has_forgotten_all_stores_nothing(site: Site) -> None:
+    """An hour after its line broke Gradio has forgotten what it holds, and so whether its chat is temporary: what is sent
+    from it is refused, and told to be.
+    """
+    people = site.people(Ada=Role.ADMIN, Bob=Role.USER)
+    page = Visitor(site, "Bob")
+    page._born += f" {people['Bob'].id}"
+    assert "knows nothing of this page" in page.say("my secret")
+    assert site.assistant.ledger.newest_exchanges(user=None, limit=10) == []
+
+
+def test_what_is_on_a_page_is_not_gone_on_with_by_another_account(site: Site) -> None:
+    """Who logged in beside it, in another tab of the browser."""
+    site.people(Ada=Role.ADMIN, Bob=Role.USER, Eve=Role.USER)
+    page = Visitor(site, "Bob")
+    page.say("of Bob")
+    assert page._http.post("/login", data={"name": "Eve", "password": site.password}).status_code == 303
+    page.say("of Eve")
+    # Answers are handed out in the order in which they were asked for.
+    Visitor(site, "Ada").say("of Ada")
+    kept = site.assistant.ledger.newest_exchanges(user=None, limit=10)
+    assert [found.question for found, _ in kept] == ["of Ada", "of Bob"]
+
+
 def test_twenty_users_at_once_get_only_their_own(site: Site) -> None:
     """Some in browsers of their own, the others as their browsers would speak, all at the same time: what streams to
     them, what is stored, rated and recalled is their own. BROWSERS=20 gives each a browser; that takes minutes.
@@ -372,6 +396,8 @@ def test_a_server_that_starts_anew_is_told_and_loses_nothing_that_was_typed(cont
         passing.get_by_test_id("bot").filter(has_text="my secret").wait_for()
         passing.wait_for_selector("#send")
         passing.fill("#message textarea", "another secret")
+        for page in pages.values():
+            page.evaluate("document.documentElement.dataset.before = 1")
         process.kill()
         assert process.stdout is not None
         assert "secret" not in process.stdout.read() + (tmp_path / "errors.txt").read_text("utf-8")
@@ -382,17 +408,22 @@ def test_a_server_that_starts_anew_is_told_and_loses_nothing_that_was_typed(cont
         process, again = _start(tmp_path, url.rpartition(":")[2])
         assert again == url
 
+        def comes_back(page: Any) -> None:
+            # Until it does, what was typed stands on the page that the server knows nothing of.
+            page.bring_to_front()
+            page.wait_for_selector("html:not([data-before])", state="attached")
+
         def says(page: Any, place: str, words: str) -> None:
             expect(page.locator(place)).to_have_value(words, timeout=30_000)
 
         passing.bring_to_front()
         passing.locator("#gone").get_by_text("nothing of this temporary chat").wait_for()
         passing.press("#message textarea", "Enter")
-        passing.get_by_text("This page is older than the server").wait_for()
+        passing.get_by_text("The server knows nothing of this page any more").wait_for()
         passing.get_by_test_id("bot").filter(has_text="my secret").wait_for()
         says(passing, "#message textarea", "another secret")
         assert "secret" not in passing.evaluate("JSON.stringify({...sessionStorage})")
-        chat.bring_to_front()
+        comes_back(chat)
         says(chat, "#feedback-correction textarea", "In hollow trees.")
         says(chat, "#feedback-comment :is(input, textarea)", "be brief")
         expect(chat.get_by_label("too long")).to_be_checked()
@@ -404,7 +435,7 @@ def test_a_server_that_starts_anew_is_told_and_loses_nothing_that_was_typed(cont
         chat.reload()
         chat.wait_for_selector(".ns-tools")
         assert chat.evaluate("sessionStorage.getItem('nightschool forms')") is None
-        memory.bring_to_front()
+        comes_back(memory)
         says(memory, "#memory-answer textarea", "In the open sea.")
         says(memory, "#memory-query :is(input, textarea)", "half a thought")
         memory.click("#memory-save")
