@@ -84,8 +84,8 @@ class Visitor:
 
 
 def test_a_page_of_which_the_server_has_forgotten_all_stores_nothing(site: Site) -> None:
-    """An hour after its line broke Gradio has forgotten what it holds, and so whether its chat is temporary: what is sent
-    from it is refused, and told to be.
+    """An hour after its line broke Gradio has forgotten what it holds, and so whether its chat is temporary: what is
+    sent from it is refused, and told to be.
     """
     people = site.people(Ada=Role.ADMIN, Bob=Role.USER)
     page = Visitor(site, "Bob")
