@@ -292,6 +292,8 @@ def test_what_was_typed_into_forms_is_there_again_or_offered(site: Site) -> None
     assert page.evaluate(forms) is None
 
     page.goto(f"{site.url}/history")
+    # The page is there, and not only its boxes.
+    page.wait_for_selector("#who summary")
     page.fill("#search :is(input, textarea)", "owls")
     page.reload()
     expect(page.locator("#search :is(input, textarea)")).to_have_value("owls")
