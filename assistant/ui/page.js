@@ -337,7 +337,7 @@
     // What somebody else typed in this tab is not theirs to see.
     if (!kept || (kept.who && kept.who !== me)) return keep();
     // What was being answered may have been stored with what was said by then.
-    const stored = [...(kept.asked || "").trim()].slice(0, 200).join("") === laid.last;
+    const stored = first(kept.asked || "") === laid.last;
     const before = typed();
     const at = kept.edited ? page.placeOf(kept.edited) : -1;
     if (at < 0) return write(together(stored ? "" : kept.asked, kept.aside, kept.typed, before));
@@ -346,19 +346,23 @@
     page.onAct("select", { act: "edit", at });
     whenThere("#editing", () => page.put(find("#message textarea"), kept.typed));
   };
+  // As the server tells the last question.
+  const first = (text) => [...text.trim()].slice(0, 200).join("");
   const settle = (before) => {
     // Not before now: Gradio listens to the box once it has opened the page.
     if (draft) known.then(giveBack);
     const taken = laid.asked === before.asked + 1;
     if (taken) {
       asked = null;
-      if (sending !== null && typed().startsWith(sending)) {
+      // The last question asked again, while another is on its way: that one has not been taken.
+      const again = sending !== null && laid.last === before.last && first(sending) !== laid.last;
+      if (!again && sending !== null && typed().startsWith(sending)) {
         asked = sending;
         write(together(aside, typed().slice(sending.length)));
         aside = "";
         edited = null;
       }
-      sending = null;
+      if (!again) sending = null;
     }
     // What is on the page is what a reload shows, whatever was begun in another tab since.
     if (taken || before.answering) {

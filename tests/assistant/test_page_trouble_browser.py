@@ -470,7 +470,10 @@ def test_of_a_temporary_chat_nothing_is_kept(
     assert secret in str(site.engine.calls[-1][0])
     page.locator("button[title='Like']").last.click()
     page.get_by_text("Of a temporary chat nothing is kept").wait_for()
+    said = len(site.engine.calls)
     page.click("#regenerate")
+    # The button to send is there before that is begun, too.
+    site.wait_for(lambda: len(site.engine.calls) > said)
     page.wait_for_selector("#send")
 
     def broken(prompt: Any) -> str:
