@@ -18,7 +18,7 @@ from assistant.turn import Answered, Ask, Waiting, Words, clean, turn
 from assistant.ui.duel import contenders
 from assistant.ui.shell import House, Updates, lang, warn
 from assistant.ui.stage import Attempt, Stage
-from assistant.ui.talk import USES, Said, Talk
+from assistant.ui.talk import USES, Said, Talk, Use
 from assistant.versions import previous_version
 from memory.errors import BadInput, NightschoolError
 from memory.records import BASE, Exchange
@@ -48,6 +48,7 @@ class Answers:
         message: str,
         talk: Talk,
         memory: bool,
+        use: Use,
         blind: bool,
         editing: str | None,
         born: str | None,
@@ -61,6 +62,8 @@ class Answers:
             gr.Warning(text("chat.older", lang(request)))
             yield gr.skip()
             return
+        if talk.conversation_id is None:
+            talk = replace(talk, use=use)
         after = talk
         edited = next((said for said in talk.said if editing and said.exchange_id == editing), None)
         attempt = (talk, editing if edited else None)

@@ -20,7 +20,7 @@ from assistant.ui.duel import contenders
 from assistant.ui.shell import HIDDEN, House, Updates, header, lang, told, warn
 from assistant.ui.stage import Stage
 from assistant.ui.talk import USES, Talk, Use
-from memory.errors import BadInput, NightschoolError, NotRemembered
+from memory.errors import NightschoolError, NotRemembered
 
 
 def build(pages: gr.Blocks, house: House) -> None:
@@ -48,7 +48,7 @@ class Chat:
 
         pages.load(self.on_load, None, [on.talk, on.blind, on.born, *view], **HIDDEN)
         pages.unload(answers.on_stop)
-        sent = [on.message, on.talk, on.memory, on.blind, on.editing, on.born]
+        sent = [on.message, on.talk, on.memory, on.use, on.blind, on.editing, on.born]
         answering = [
             gr.on([on.message.submit, on.send.click], answers.on_send, sent, on.turning, **generating),
             on.regenerate.click(answers.on_regenerate, [on.talk, on.memory], on.turning, **generating),
@@ -116,18 +116,17 @@ class Chat:
 
     @told
     def on_use(self, use: Use, talk: Talk, request: gr.Request) -> Any:
-        """What the conversation may be used for: at once, or from its first message on."""
-        if talk.user != self._house.who(request).id:
+        """What the conversation may be used for, at once. One that has no message yet takes it from the widget with its
+        first: this handler could come later than that.
+        """
+        if talk.user != self._house.who(request).id or talk.conversation_id is None:
             return gr.skip()
-        if use not in USES:
-            raise BadInput(f"a conversation can't be used for {str(use)[:40]!r}")
-        if talk.conversation_id is not None:
-            remember, train = USES[use]
-            try:
-                self._house.assistant.ledger.set_use(talk.conversation_id, remember=remember, train=train)
-            except NightschoolError as error:
-                warn(error, lang(request))
-                return {self.stage.use: talk.use}
+        remember, train = USES[use]
+        try:
+            self._house.assistant.ledger.set_use(talk.conversation_id, remember=remember, train=train)
+        except NightschoolError as error:
+            warn(error, lang(request))
+            return {self.stage.use: talk.use}
         return {self.stage.talk: replace(talk, use=use)}
 
     # ------------------------------------------------------------------ what is pressed beneath an answer

@@ -97,6 +97,7 @@ class Stage:
             self.send = gr.Button(i18n("chat.send"), variant="primary", elem_id="send")
             self.stop = gr.Button(i18n("chat.stop"), variant="secondary", visible=False, elem_id="stop")
         with gr.Row(elem_id="tools"):
+            # What the layout sets anew can't be chosen before it: it would be as if it had not been.
             self.memory = gr.Checkbox(value=True, label=i18n("chat.memory"), container=False, elem_id="use-memory")
             self.use = gr.Dropdown(
                 [(i18n(f"use.{use}"), use) for use in USES],
@@ -105,14 +106,15 @@ class Stage:
                 show_label=False,
                 container=False,
                 filterable=False,
+                interactive=False,
                 elem_id="use",
             )
             self.blind = gr.Checkbox(
                 value=False, label=i18n("duel.switch"), container=False, visible=False, elem_id="blind"
             )
             self.regenerate = gr.Button(i18n("chat.again"), size="sm", visible=False, elem_id="regenerate")
-            self.temporary = gr.Button(i18n("chat.temporary"), size="sm", elem_id="temporary-chat")
-            self.new_chat = gr.Button(i18n("chat.new"), size="sm", elem_id="new-chat")
+            self.temporary = gr.Button(i18n("chat.temporary"), size="sm", interactive=False, elem_id="temporary-chat")
+            self.new_chat = gr.Button(i18n("chat.new"), size="sm", interactive=False, elem_id="new-chat")
 
     @property
     def view_widgets(self) -> list[Any]:

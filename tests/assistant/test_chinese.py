@@ -35,7 +35,7 @@ REFUSING = (
     *(MEMORY / "sql" / name for name in ("accounts.py", "lessons.py", "nights.py", "adapters.py")),
 )
 DECIDING = [TRAINING / f"{name}.py" for name in ("clean", "doubts", "outcome", "nightly", "watch", "bisect", "drift")]
-FORGED = ("there is no button", "there is no role", "a conversation can't be used for", "unknown reason", "a rating is")
+FORGED = ("there is no button", "there is no role", "unknown reason", "a rating is")
 """What no page can send: whoever forges it gets English."""
 BY_PIECES = ("only 7 7 may do that", "night 7 has ended: 7", "7 can't be read: 7", "7 is no file that can be read")
 """Made of pieces that have samples below, or about files that no browser sends."""

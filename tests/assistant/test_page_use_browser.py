@@ -28,12 +28,17 @@ def choose_use(page: Any, name: str) -> None:
 
 
 def test_a_conversation_is_used_for_what_was_chosen(site: Site) -> None:
-    """Chosen before the first word, it holds from the first exchange on; changed later, at once; a reload shows it.
+    """Chosen before the first word, it holds from the first exchange on, however late the server hears of the choice;
+    changed later, at once; a reload shows it.
     Neither recall nor the night has any of a conversation that is for neither.
     """
     page, ledger = site.open(), site.assistant.ledger
+    page.wait_for_selector("#use input:enabled")
+    late: list[Any] = []
+    page.route("**/queue/join*", lambda sent: sent.continue_() if late else late.append(sent))
     choose_use(page, "Neither")
     site.ask(page, "my owl is called Athena", "Athena")
+    late[0].continue_()
     ((exchange, _),) = ledger.newest_exchanges(user="local", limit=5)
     assert ledger.use(exchange.conversation_id) == (False, False)
     page.click(LIKE)
