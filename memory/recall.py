@@ -205,7 +205,7 @@ class Memory:
 
     def _add_near(self, found: Hits, look: Look, keeper: Keeper, vector: Vectors, *, k: int, user: str | None) -> None:
         """Look further and further away, until the `k` nearest are among what was found."""
-        wanted, among, others_too = max(BATCH, 8 * k), look.among() if look.among else None, user is not None
+        wanted, among, anybodys = max(BATCH, 8 * k), look.among() if look.among else None, True
         while True:
             hits = keeper.near(vector, wanted, among)
             near = [(place, score) for place, score in hits if score >= look.least]
@@ -213,12 +213,15 @@ class Memory:
             nearest = found.by_meaning()
             # Beyond the last hit there may be a better one of the same question, until that is out of reach.
             complete = len(nearest) >= k and hits and hits[-1][1] < (nearest[k - 1].dense or 0.0) - ALIKE
-            if complete or len(near) < len(hits) or len(hits) < wanted or wanted >= LOOKED_AT:
+            if complete or len(near) < len(hits) or len(hits) < wanted:
                 return
-            if others_too and user is not None:
+            if anybodys and user is not None:
                 # What others said is not read at all from here on, however much nearer it is.
-                among, others_too = self._among.of(user, within=among), False
-            wanted *= 4
+                among, anybodys = self._among.of(user, within=among), False
+            elif wanted >= LOOKED_AT:
+                return
+            else:
+                wanted *= 4
 
     def _reranked(self, query: str, fused: list[tuple[Hit, float]]) -> list[tuple[Hit, float]]:
         if self._reranker is None or not fused:

@@ -282,6 +282,7 @@ def crowd() -> Memory:
         (lambda memory: memory.recall(CAPITAL, k=3), ["e1"]),
         (lambda memory: memory.search(CAPITAL, k=3, kind="correction"), ["e1"]),
         (lambda memory: memory.search(CAPITAL, k=3, user="bob"), ["b1", "b2"]),
+        (lambda memory: memory.search(CAPITAL, k=100, user="bob"), ["b1", "b2"]),
         (lambda memory: memory.search(CAPITAL, k=3, user="bob", kind="correction"), []),
         (lambda memory: memory.search(CAPITAL, k=3, user="nobody"), []),
         (lambda memory: memory.search(CAPITAL, k=3, kind="document"), []),
