@@ -193,6 +193,23 @@ def test_a_correction_that_fits_best_is_handed_over_as_the_answer() -> None:
     assert f"{best.question} {best.answer}" in user["content"]
 
 
+def test_a_long_correction_is_handed_over_without_being_shown_first() -> None:
+    """What has room once has it; one that has none even so gives way, and the next is shown as ever."""
+    huge, long, short = (
+        replace(recollection(name, length), corrected=True) for name, length in (("r0", 200), ("r1", 60), ("r2", 10))
+    )
+
+    def built(*found: Recollection) -> tuple[list[str], int]:
+        prompt = build("now", count=words, budget=200, recollections=found, recall_share=0.4)
+        return [str(r.exchange_id) for r in prompt.used], len(prompt.messages)
+
+    assert built(huge) == ([], 1)
+    assert built(long) == (["r1"], 1)
+    assert built(huge, long) == (["r1"], 1)
+    assert built(huge, short) == (["r2"], 3)
+    assert built(short, long) == (["r2"], 3)
+
+
 def test_what_the_dialogue_says_is_not_recalled_beside_it() -> None:
     """Once is enough for what found room; what did not, and what was corrected since, is recalled."""
     one = recollection("owl")
