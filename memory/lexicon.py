@@ -31,6 +31,9 @@ ENDINGS = re.compile("[\u3040-\u309f]+")
 SHARED = 0.2
 """Pairs of characters that two questions after one thing have in common at least, as a share of the shorter one's."""
 
+FORM = 3
+"""Words that tell something which two texts begin with at least, if that is a form."""
+
 RUN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]+")
 """Characters of Chinese and Japanese."""
 
@@ -79,6 +82,23 @@ def about_another(one: str, other: str) -> bool:
         return True
     ours, theirs = _telling_pairs(one), _telling_pairs(other)
     return bool(ours and theirs) and len(ours & theirs) < SHARED * min(len(ours), len(theirs))
+
+
+def filled_in(one: str, other: str) -> tuple[str, str] | None:
+    """What two texts say after a form that both begin with, where there is one: "Is this review positive or negative?"
+    makes any two of them near to an embedder. None where they share too little for a form, or one says nothing more.
+    """
+    ours, theirs = one.split(), other.split()
+    shared = 0
+    for mine, yours in zip(ours, theirs, strict=False):
+        if mine.casefold() != yours.casefold():
+            break
+        shared += 1
+    form = re.findall(r"\w+", " ".join(ours[:shared]).lower())
+    ours, theirs = ours[shared:], theirs[shared:]
+    if len(set(form) - COMMON) < FORM or not (ours and theirs):
+        return None
+    return " ".join(ours), " ".join(theirs)
 
 
 def _telling_pairs(text: str) -> frozenset[str]:

@@ -160,7 +160,18 @@ class Memory:
         found = self._find(question, k=k, user=user, looks=looks, fits=fits, version=version) if k > 0 else None
         if found is None:
             return []
-        return [one.recollection(user, one.dense or 0.0) for one in found.by_meaning(alike=ALIKE)[:k]]
+        near = self._but_for_forms(question, found.by_meaning(alike=ALIKE)[: 4 * k])
+        return [one.recollection(user, one.dense or 0.0) for one in near[:k]]
+
+    def _but_for_forms(self, question: str, near: Sequence[Hit]) -> Sequence[Hit]:
+        """Without what is near for its form alone: what is said behind that must be near by itself."""
+        pairs = {one.key: pair for one in near if (pair := lexicon.filled_in(question, one.question))}
+        if not pairs:
+            return near
+        texts = list(dict.fromkeys(text for pair in pairs.values() for text in pair))
+        vectors = dict(zip(texts, self._keeper().embed(texts), strict=True))
+        far = {key for key, (ours, theirs) in pairs.items() if vectors[ours] @ vectors[theirs] < self._near.plain}
+        return [one for one in near if one.key not in far]
 
     def found(self, query: str, *, depth: int, user: str | None = None, kind: Kind | None = None) -> Hits:
         """Both rankings of a search before they are fused, `depth` deep at least: for whoever measures them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memory import Ledger
-from memory.lexicon import TERMS, about_another, names, spaced, terms
+from memory.lexicon import TERMS, about_another, filled_in, names, spaced, terms
 from memory.places import Part, place
 from memory.records import Document, Passage
 from memory.testing import NOON, exchange, lesson, rating
@@ -137,3 +137,23 @@ def test_what_is_rolled_back_leaves_no_words() -> None:
     with pytest.raises(Exception, match="UNIQUE"):
         ledger.add_exchange(exchange("e1", question="Where do herons nest?"))
     assert found(ledger, "herons") == []
+
+
+REVIEW = "Is this review positive or negative?"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (f"{REVIEW} a dull film", f"{REVIEW}  one that moves", ("a dull film", "one that moves")),
+        (f"{REVIEW}\n\na dull film", "is this Review positive or negative? fun", ("a dull film", "fun")),
+        (REVIEW, f"{REVIEW} a dull film", None),
+        ("How do I reset my PIN abroad?", "How do I reset my PIN at home?", None),
+        ("What is the capital of Peru?", "What is the capital of Chile?", None),
+        ("", "", None),
+    ],
+)
+def test_what_is_filled_in(one: str, other: str, expected: tuple[str, str] | None) -> None:
+    """Behind a form of three telling words at least, whatever the case and the spacing."""
+    assert filled_in(one, other) == expected
+    assert filled_in(other, one) == (expected and expected[::-1])

@@ -562,7 +562,20 @@ def test_a_correction_stands_alone_for_its_question_in_any_words(ledger: Ledger,
     assert [r.answer for r in memory.recall(asked[2], k=3)] == ["Lima."]
     verified = LessonEvent(NOON, LessonState.VERIFIED, "v1 answers it right", adapter="v1")
     ledger.advance_lessons({"l1": verified})
-    assert memory.recall(asked[0], k=3, version="v1") == []
+    assert memory.recall(asked[1], k=3, version="v1") == []
+
+
+@pytest.mark.model
+def test_a_form_alone_recalls_nothing(ledger: Ledger, embedder_path: Path) -> None:
+    """Two reviews are near each other for the question that both are behind; the very same one comes back."""
+    form = "Is this review positive or negative?"
+    reviews = ["a bodice ripper for intellectuals", "ear splitting exercise in formula crash and bash action"]
+    for n, review in enumerate(reviews):
+        ledger.add_exchange(exchange(f"e{n}", question=f"{form} {review}", answer="No idea."))
+        ledger.rate(rating(f"r{n}", f"e{n}", correction="positive"), None)
+    memory = memory_of(ledger, embedder=SentenceEmbedder(embedder_path), min_score=0.7, min_score_corrected=0.49)
+    assert memory.recall(f"{form} a puzzle whose pieces do not fit", k=3) == []
+    assert [one.exchange_id for one in memory.recall(f"{form} {reviews[0]}!", k=3)] == ["e0"]
 
 
 @pytest.mark.model
