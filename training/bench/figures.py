@@ -12,6 +12,7 @@ from statistics import mean
 from typing import Any, Literal
 
 from training.bench import metrics
+from training.statistics import gain_at_least
 
 Column = Literal["weights", "memory"]
 COLUMNS: tuple[Column, ...] = ("weights", "memory")
@@ -108,6 +109,26 @@ def figures(
         "perplexity_ratio": perplexity_ratio(records),
         "night_seconds": _of_nights(records, mean, "seconds"),
         "peak_mb": _of_nights(records, max, "peak_mb"),
+    }
+
+
+def gain(records: Sequence[Record], manifest: Mapping[str, Any], column: Column, stream: str) -> dict[str, Any] | None:
+    """How many of a stream's probes were right before the first night and after the last: {asked, before, after, low,
+    high}, the last two the bounds of the net gain as a share of them, at 95 %, paired. None for a stream without any.
+    """
+    marks = [
+        (asked_right(records[0], column, item_id), asked_right(records[-1], column, item_id))
+        for item_id in items_of(manifest, stream, "probe")
+    ]
+    if not marks:
+        return None
+    gained, lost = marks.count((False, True)), marks.count((True, False))
+    return {
+        "asked": len(marks),
+        "before": sum(before for before, _ in marks),
+        "after": sum(after for _, after in marks),
+        "low": gain_at_least(gained, lost, len(marks), chance=0.025),
+        "high": -gain_at_least(lost, gained, len(marks), chance=0.025),
     }
 
 

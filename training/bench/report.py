@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training.bench.arms import ARMS
-from training.bench.figures import COLUMNS
+from training.bench.figures import COLUMNS, gain
 from training.public_sets import LOST_MAX, QUESTIONS
 from training.stages import write_text
 
@@ -50,6 +50,10 @@ def as_markdown(results: Mapping[str, Any], plots: Sequence[str] = ()) -> str:
     ]
     for stream in days:
         parts += [f"## {stream}", _table(["arm", "asked of", *HEADS.values()], _rows(results["summary"], stream))]
+    gained = _gains(runs, manifest, list(days))
+    if gained:
+        head = ["stream", "arm", "seed", "asked of", "before", "after", "points, with 95 % paired"]
+        parts += ["## Probes, before the first night and after the last", _table(head, gained)]
     parts += ["## The arms", _table(["arm", "what it is"], [[arm, ARMS[arm].about] for arm in runs])]
     ended = _ended(runs)
     if ended:
@@ -90,6 +94,20 @@ def _told(name: str, value: Mapping[str, float | None]) -> str:
     digits = 0 if name in WHOLE else 3 if name == "perplexity_ratio" else 2
     spread = f" [{low:.{digits}f}, {high:.{digits}f}]" if high > low else ""
     return f"{mean:.{digits}f}{spread}"
+
+
+def _gains(runs: Mapping[str, Any], manifest: Mapping[str, Any], streams: Sequence[str]) -> list[list[str]]:
+    rows = []
+    for stream in streams:
+        for arm, seed, column in ((a, s, c) for a, seeds in runs.items() for s in seeds for c in COLUMNS):
+            run = runs[arm][seed]
+            one = gain(run["nights"], manifest, column, stream) if run["finished"] else None
+            if one:
+                change = 100 * (one["after"] - one["before"]) / one["asked"]
+                points = f"{change:+.0f} [{100 * one['low']:+.0f}, {100 * one['high']:+.0f}]"
+                counts = [f"{one[when]} of {one['asked']}" for when in ("before", "after")]
+                rows.append([stream, arm, seed, column, *counts, points])
+    return rows
 
 
 def _ended(runs: Mapping[str, Any]) -> list[list[str]]:

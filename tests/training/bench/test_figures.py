@@ -87,3 +87,18 @@ def test_figures() -> None:
 def test_perplexity_of_what_serves_in_the_end(nights: list[dict[str, Any]], ratio: float) -> None:
     """Over the base's, whatever each night was compared with."""
     assert figures.perplexity_ratio([record({}), *nights]) == pytest.approx(ratio)
+
+
+def test_a_gain_has_its_interval() -> None:
+    """Four of five probes gained, none lost: (2π - 1)·4/5 with π = 0.025^(1/4), the exact lower bound for 4 of 4."""
+    probes = [f"p{n}" for n in range(5)]
+    manifest = MANIFEST | {"items": {name: {"stream": "s", "split": "probe", "day": None} for name in probes}}
+    run = [record({name: [name == "p0"] for name in probes}), record({name: [True] for name in probes})]
+    assert figures.gain(run, manifest, "weights", "s") == {
+        "asked": 5,
+        "before": 1,
+        "after": 5,
+        "low": pytest.approx((2 * 0.025**0.25 - 1) * 4 / 5),
+        "high": pytest.approx(0.8),
+    }
+    assert figures.gain(RUN, MANIFEST, "weights", "t") is None

@@ -36,6 +36,8 @@ def test_report_and_plots(drawing: World, tmp_path: Path) -> None:
         ]
     assert "| joint | 1 | 3 | 3 promoted |  | 0 |" in text
     assert "trees (2 days), then stars (1 day)" in text
+    gains = text.split("## Probes, before the first night and after the last\n\n")[1].split("\n\n")[0]
+    assert len(gains.splitlines()) == 2 + 2 * 2 * 2
 
 
 def figures(**given: tuple[float | None, float | None, float | None]) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def test_cells() -> None:
     told = figures(acc=(0.5, 0.25, 0.75), bwt=(-0.125, -0.125, -0.125), night_seconds=(61.4, 61.4, 61.4))
     nothing = figures()
     results = {
-        "manifest": {"model": {"id": "m", "sha256": "0" * 64}, "days": [{"stream": "s", "session": 1}]},
+        "manifest": {"model": {"id": "m", "sha256": "0" * 64}, "days": [{"stream": "s", "session": 1}], "items": {}},
         "summary": {"joint": {"weights": {"s": told}, "memory": {"s": nothing}}},
         "runs": {"joint": {"0": {"finished": True, "nights": []}}},
     }
