@@ -114,7 +114,8 @@ def figures(
 
 def gain(records: Sequence[Record], manifest: Mapping[str, Any], column: Column, stream: str) -> dict[str, Any] | None:
     """How many of a stream's probes were right before the first night and after the last: {asked, before, after, low,
-    high}, the last two the bounds of the net gain as a share of them, at 95 %, paired. None for a stream without any.
+    high}, the last two the bounds of the net gain as a share of them, at 95 %: exact, of the share of gains among those
+    that changed. None for a stream without any.
     """
     marks = [
         (asked_right(records[0], column, item_id), asked_right(records[-1], column, item_id))
@@ -128,7 +129,7 @@ def gain(records: Sequence[Record], manifest: Mapping[str, Any], column: Column,
         "before": sum(before for before, _ in marks),
         "after": sum(after for _, after in marks),
         "low": gain_at_least(gained, lost, len(marks), chance=0.025),
-        "high": -gain_at_least(lost, gained, len(marks), chance=0.025),
+        "high": -gain_at_least(lost, gained, len(marks), chance=0.025) + 0.0,
     }
 
 
