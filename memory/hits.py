@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from memory.ledger import Ledger
-from memory.lexicon import about_another
+from memory.lexicon import about_another, filled_in
 from memory.places import Part, place, seq_of
 from memory.records import Document, Exchange, Kind, Marks, Passage, Rating, Recollection
 
@@ -212,18 +212,17 @@ def fuse(
 
 
 def _overruled(one: Hit, by: Hit) -> bool:
-    """Whether an answer that nobody rated says what a correction has corrected, or answers the same question in other
-    words: it must not stand beside the correction, nor in its place once the weights have that.
+    """Whether a correction says otherwise of the same: what nobody rated, if it is the answer that was corrected, too,
+    or asked in other words; what somebody said, if that was before. It must not stand beside the correction, nor in its
+    place once the weights have that.
     """
-    if (
-        one.exchange is None
-        or one.rating is not None
-        or by.exchange is None
-        or about_another(by.question, one.question)
-    ):
+    if one.exchange is None or by.exchange is None or about_another(by.question, one.question):
         return False
-    same = (one.dense or 0) >= SAME and (by.dense or 0) >= SAME
-    return same or _words(one.answer) == _words(by.exchange.answer)
+    # What two questions begin alike with makes them near, not the same.
+    same = min(one.dense or 0, by.dense or 0) >= SAME and not filled_in(by.question, one.question)
+    if one.rating is None:
+        return same or _words(one.answer) == _words(by.exchange.answer)
+    return same and by.newest < one.newest and _words(one.answer) != _words(by.answer)
 
 
 def _words(text: str) -> list[str]:

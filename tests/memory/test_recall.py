@@ -566,6 +566,23 @@ def test_a_correction_stands_alone_for_its_question_in_any_words(ledger: Ledger,
 
 
 @pytest.mark.model
+def test_of_two_corrections_in_other_words_the_newer_holds(ledger: Ledger, embedder_path: Path) -> None:
+    """Whichever wording is asked; what says the same stands beside it, and so does what is about another thing."""
+    asked = ["What is the capital of Kazakhstan?", "Which city is the capital of Kazakhstan?"]
+    add(ledger, *asked, "What is the capital of Kyrgyzstan?")
+    ledger.rate(rating("r1", "e1", correction="Astana."), None)
+    ledger.rate(rating("r3", "e3", correction="Bishkek."), None)
+    later = NOON + timedelta(days=1)
+    ledger.rate(rating("r2", "e2", correction="Nur-Sultan.", created_at=later), None)
+    memory = memory_of(ledger, embedder=SentenceEmbedder(embedder_path))
+    assert [[r.answer for r in memory.recall(question, k=3)] for question in asked] == [["Nur-Sultan."]] * 2
+    ledger.rate(rating("r4", "e1", correction="Astana!", created_at=later + timedelta(days=1)), None)
+    assert [[r.answer for r in memory.recall(question, k=3)] for question in asked] == [["Astana!"]] * 2
+    ledger.rate(rating("r5", "e2", correction="astana", created_at=later + timedelta(days=2)), None)
+    assert sorted(r.answer for r in memory.recall(asked[0], k=3)) == ["Astana!", "astana"]
+
+
+@pytest.mark.model
 def test_a_form_alone_recalls_nothing(ledger: Ledger, embedder_path: Path) -> None:
     """Two reviews are near each other for the question that both are behind; the very same one comes back."""
     form = "Is this review positive or negative?"
