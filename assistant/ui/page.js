@@ -24,6 +24,12 @@
       const pressed = event.target.closest("[data-act]");
       if (pressed) press(pressed, (act) => trigger("select", act));
     }),
+    // What became of what was typed and sent.
+    outcome: ({ props, watch }) => {
+      const take = () => { if (props.value) page.became(JSON.parse(props.value)); };
+      watch("value", take);
+      take();
+    },
     // What the chat page tells this script, and what this script tells it.
     desk: ({ props, trigger, watch }) => {
       const take = () => page.lay(props.value);
@@ -278,30 +284,76 @@
 
   // ------------------------------------------------------------------ boards: buttons that tell, and ask first
 
-  const press = (pressed, tell) => {
-    const { ask, ...data } = pressed.dataset;
+  const refusals = new Map(); // What a dialog has sent, until the server has said what became of it → asks once more.
+
+  /* Opens the dialog, about `data`, with `given` in its fields, and `why` that was refused before. */
+  const ask = (box, data, tell, given = data, why = "") => {
+    const open = find("dialog[open]");
+    if (open) { open.addEventListener("close", () => ask(box, data, tell, given, why), { once: true }); return; }
     if (zh) for (const one of document.querySelectorAll("option[data-zh]")) one.textContent = one.dataset.zh;
-    page.opening(pressed.dataset);
-    const box = ask && document.getElementById(ask);
-    if (!box) return tell(data);
-    const form = box.querySelector("form");
+    page.opening({ ...data, ask: box.id });
+    const form = box.querySelector("form"), refused = box.querySelector(".refused");
     form.reset();
     for (const place of box.querySelectorAll("[data-fill]")) place.innerText = data[place.dataset.fill] || "";
-    for (const input of form.elements) if (input.name && input.name in data) input.value = data[input.name];
+    const fields = [...form.elements].filter((field) => field.name);
+    for (const field of fields) if (field.name in given) field.value = given[field.name];
+    refused.innerText = why;
+    refused.hidden = !why;
     box.querySelector("[data-close]").onclick = () => box.close("");
     box.onclose = () => {
-      if (box.returnValue === "yes") tell({ ...data, ...Object.fromEntries(new FormData(form)) });
+      const yes = box.returnValue === "yes";
       box.returnValue = "";
+      if (!yes) return;
+      const values = Object.fromEntries(new FormData(form));
+      if (!fields.length) return tell(data);
+      // Only what was typed can be lost: it stays until the server has taken it, and is asked for anew where it has not.
+      const typed = crypto.getRandomValues(new Uint32Array(2)).join("-");
+      page.sent(box, typed);
+      refusals.set(typed, (because) => ask(box, data, tell, values, because));
+      tell({ ...data, ...values, typed });
     };
     box.showModal();
   };
 
+  const press = (pressed, tell) => {
+    const { ask: dialog, ...data } = pressed.dataset;
+    const box = dialog && document.getElementById(dialog);
+    if (box) ask(box, data, tell); else tell(data);
+  };
+
+  // Buttons of Gradio's bear nothing: the dialog names the one that it stands before, and where on the page lies what it
+  // is about. Where that is nothing yet, the server says so.
+  let sure = false;
+  document.addEventListener("click", (event) => {
+    const button = !sure && event.target instanceof Element && event.target.closest("button[id]");
+    const box = button && find(`dialog[data-before="${button.id}"]`);
+    const about = box && find(box.dataset.from);
+    const data = about instanceof HTMLInputElement ? { name: about.value } : { ...about?.dataset };
+    if (!Object.values(data).some(Boolean)) return;
+    event.stopImmediatePropagation();
+    ask(box, data, () => {
+      const again = document.getElementById(button.id);
+      sure = true;
+      again?.click();
+      sure = false;
+    });
+  }, true);
+
   const page = window.nightschool = {
     say, find, make, whenThere, press,
     onAct: () => {},
+    /* What was sent under these names was taken, or was refused, and why. */
+    became: ({ of, refused }) => {
+      for (const name of of) {
+        const again = refusals.get(name);
+        refusals.delete(name);
+        if (!refused) page.done(name); else if (again) again(refused);
+      }
+    },
     /* Where on the page the answer of this exchange is, or -1. */
     placeOf: (exchange) => laid.answers.findIndex((answer) => answer.id === exchange),
     isLaid: () => "asked" in laid,
+    conversation: () => laid.conversation,
     lay: (value) => {
       const before = laid;
       try { laid = JSON.parse(value); } catch { laid = { answers: [] }; }

@@ -123,6 +123,7 @@ def test_a_plain_users_lesson_waits_for_approval_where_that_is_wanted(site: Site
     assert page.locator("#lessons .act").all_inner_texts() == ["Undo"]
     assert page.locator("#learn-now, #rollback, #versions .act").count() == 0
     press(page, "#lessons", "whales", "Undo")
+    page.click("#undo-dialog button[value=yes]")
     page.locator("#lessons .badge.undone").wait_for()
 
 
@@ -224,6 +225,23 @@ def test_an_admin_changes_roles_keys_and_settings(site: Site) -> None:
     press(page, "#accounts", "Ada", "Remove")
     page.click("#remove-dialog button[value=yes]")
     page.get_by_text("this is the last admin").wait_for()
+    # What is refused of what was typed is there again, with why; what is put right is taken.
+    page.get_by_role("button", name="Add an account").click()
+    page.fill("#add-dialog input[name=name]", "Bob")
+    page.fill("#add-dialog input[name=password]", PASSWORD)
+    page.click("#add-dialog button[value=yes]")
+    page.locator("#add-dialog .refused").get_by_text("there is an account 'Bob' already").wait_for()
+    assert page.input_value("#add-dialog input[name=name]") == "Bob"
+    assert page.input_value("#add-dialog input[name=password]") == PASSWORD
+    assert "Bob" in page.evaluate("sessionStorage.getItem('nightschool forms')")
+    page.fill("#add-dialog input[name=name]", "Grace")
+    page.click("#add-dialog button[value=yes]")
+    row(page, "#accounts", "Grace").wait_for()
+    site.wait_for(lambda: page.evaluate("sessionStorage.getItem('nightschool forms')") is None)
+    page.get_by_role("button", name="Add an account").click()
+    assert page.locator("#add-dialog .refused").is_hidden()
+    assert page.input_value("#add-dialog input[name=name]") == ""
+    page.keyboard.press("Escape")
     press(page, "#accounts", "Bob", "Make a key")
     page.fill("#key-dialog input", "a script")
     page.click("#key-dialog button[value=yes]")
@@ -238,6 +256,9 @@ def test_an_admin_changes_roles_keys_and_settings(site: Site) -> None:
     assert live(site.assistant).settings.temperature == 0.5
     assert page.locator("#secret code").count() == 0
     press(page, "#keys", "a script", "Revoke")
+    page.locator("#revoke-dialog").get_by_text("a script").wait_for()
+    assert len(site.accounts.keys()) == 1
+    page.click("#revoke-dialog button[value=yes]")
     page.get_by_text("No keys yet").wait_for()
     for deed in ("role changed", "API key made", "settings changed", "API key revoked"):
         row(page, "#audit", deed).first.wait_for()

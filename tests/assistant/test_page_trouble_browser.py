@@ -65,7 +65,7 @@ class Visitor:
 
     def say(self, words: str) -> str:
         """One message; everything that was streamed."""
-        return self._call(self._send, [words, None, True, False, None, self._born])
+        return self._call(self._send, [words, None, True, "both", False, None, self._born])
 
     def like(self, place: int) -> None:
         """A thumb for the answer at this place among the messages."""
@@ -310,7 +310,7 @@ def test_what_was_typed_into_forms_is_there_again_or_offered(site: Site) -> None
     page.fill("#add-dialog input[name=password]", "a long secret of hers")
     page.click("#add-dialog button[value=yes]")
     page.locator("#accounts").get_by_text("Grace").wait_for()
-    assert "Grace" not in str(page.evaluate(forms))
+    site.wait_for(lambda: "Grace" not in str(page.evaluate(forms)))
     page.get_by_role("button", name="Add an account").click()
     page.fill("#add-dialog input[name=name]", "Nobody")
     page.keyboard.press("Escape")
@@ -447,6 +447,28 @@ def test_a_server_that_starts_anew_is_told_and_loses_nothing_that_was_typed(cont
         process.wait()
         for page in pages.values():
             page.context.close()
+
+
+def test_a_seventh_tab_works(site: Site) -> None:
+    """A browser keeps six connections to one server: what tells the server that a page is there is none of them. Each
+    page has it all the same, and when one is closed its answer ends.
+    """
+    opened: list[str] = []
+    site.context.on("page", lambda page: page.on("websocket", lambda line: opened.append(line.url)))
+    pages = [site.open() for _ in range(7)]
+    site.wait_for(lambda: len(opened) == 7)
+    for page in (pages[6], pages[0]):
+        page.bring_to_front()
+        site.ask(page, "hello", "You asked: hello")
+    site.engine.pause = 0.05
+    site.engine.script = lambda prompt: " ".join(str(n) for n in range(400))
+    pages[6].bring_to_front()
+    site.say(pages[6], "count")
+    pages[6].get_by_test_id("bot").filter(has_text="0 1 2 3").wait_for()
+    pages[6].close()
+    site.wait_for(lambda: site.assistant.ledger.count_exchanges() == 3)
+    ((last, _),) = site.assistant.ledger.newest_exchanges(user="local", limit=1)
+    assert last.finish_reason == "stopped"
 
 
 def test_of_a_temporary_chat_nothing_is_kept(
