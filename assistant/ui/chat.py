@@ -17,6 +17,7 @@ from assistant.texts import Language
 from assistant.ui import branches
 from assistant.ui.answers import AT_ONCE, Answers
 from assistant.ui.duel import contenders
+from assistant.ui.markup import both
 from assistant.ui.shell import HIDDEN, House, Updates, header, lang, told, warn
 from assistant.ui.stage import Stage
 from assistant.ui.talk import USES, Talk, Use
@@ -27,7 +28,7 @@ def build(pages: gr.Blocks, house: House) -> None:
     """Lay the page out in the open Blocks, and wire it."""
     chat = Chat(house)
     with gr.Column(elem_id="chat-page", elem_classes="page"):
-        gr.HTML(header("chat"))
+        gr.HTML(f"{header('chat')}<h1 class='ns-unseen'>{both('nav.chat')}</h1>")
         chat.stage.lay_out()
     chat.wire(pages)
 

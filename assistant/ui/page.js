@@ -146,13 +146,16 @@
   document.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
     const control = event.ctrlKey || event.metaKey;
-    const press = (selector) => { const node = find(selector); if (node) { event.preventDefault(); node.click(); } };
+    const press = (selector) => { const node = selector && find(selector); if (node) { event.preventDefault(); node.click(); } };
     if (event.key === "Escape" && !find("dialog[open]")) {
-      if (find("#stop")) press("#stop"); else if (find("#edit-cancel")) press("#edit-cancel");
+      const ways = ["#stop", "#edit-cancel", "#feedback-cancel"];
+      if (find("#feedback-form")?.contains(event.target)) ways.splice(1, 0, ways.pop());
+      press(ways.find(find));
     } else if (control && !event.shiftKey && event.key.toLowerCase() === "k") {
       event.preventDefault();
       const search = find("#search input, #search textarea");
-      if (search) search.focus(); else location.href = "./history";
+      // An answer that is being written would end with the page, and of a temporary chat nothing would be left.
+      if (search) search.focus(); else if (find("#stop, #passing")) window.open("./history"); else location.href = "./history";
     } else if (control && event.shiftKey && event.key.toLowerCase() === "o") {
       event.preventDefault();
       if (find("#new-chat")) press("#new-chat"); else location.href = "./?new";
@@ -185,16 +188,25 @@
       page.onAct("submit", { act: "again", at, how });
     }));
     const box = make("div", { className: "ns-menu" }, ...items);
-    items.forEach((item) => item.setAttribute("role", "menuitem"));
+    for (const item of items) { item.setAttribute("role", "menuitem"); item.tabIndex = -1; }
     box.setAttribute("role", "menu");
+    box.addEventListener("keydown", (event) => {
+      const at = items.indexOf(document.activeElement), last = items.length - 1;
+      const to = { ArrowDown: at < last ? at + 1 : 0, ArrowUp: at > 0 ? at - 1 : last, Home: 0, End: last }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      items[to].focus();
+    });
     const close = (event) => {
-      if (event.type === "keydown" && event.key !== "Escape") return;
+      if (event.type === "keydown" && !["Escape", "Tab"].includes(event.key)) return;
       if (event.type === "click" && (box.contains(event.target) || event.target === tool)) return;
       box.remove();
       tool.setAttribute("aria-expanded", "false");
       document.removeEventListener("click", close, true);
       document.removeEventListener("keydown", close, true);
-      if (event.type === "keydown") { event.stopPropagation(); tool.focus(); }
+      // With Tab one goes on from the button.
+      if (event.type === "keydown") tool.focus();
+      if (event.key === "Escape") event.stopPropagation();
     };
     document.addEventListener("click", close, true);
     document.addEventListener("keydown", close, true);
@@ -272,14 +284,19 @@
     soon();
   });
 
-  // The form takes half of the window: what it is about stays in sight above it.
+  // The form takes half of the window: what it is about stays in sight above it. Who opens it is in it, and is back at
+  // the thumb when it is gone.
+  const GIVEN = "button[title$='iked'], button[title='已赞'], button[title='已踩']";
+  const rowOf = (exchange) => document.querySelectorAll("#conversation .message-buttons-left")[page.placeOf(exchange)];
   let about = null;
   whenThere("#below", (node) => new MutationObserver(() => {
     const now = find("#feedback-form #feedback-about [data-about]")?.dataset.about || null;
     if (now === about) return;
+    const row = rowOf(now || about);
     about = now;
-    const row = now && document.querySelectorAll("#conversation .message-buttons-left")[page.placeOf(now)];
-    if (row) setTimeout(() => row.scrollIntoView({ block: "end" }), 50);
+    if (now && row) setTimeout(() => row.scrollIntoView({ block: "end" }), 50);
+    if (now) whenThere("#feedback-form :is(input, textarea)", (field) => field.focus({ preventScroll: true }));
+    else if (row && [document.body, null].includes(document.activeElement)) (row.querySelector(GIVEN) || row.querySelector("button"))?.focus();
   }).observe(node, { childList: true, subtree: true }));
 
   // ------------------------------------------------------------------ boards: buttons that tell, and ask first

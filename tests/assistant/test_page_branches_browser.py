@@ -150,6 +150,44 @@ def test_keys_do_what_they_do_elsewhere(site: Site) -> None:
     assert shown(page) == []
 
 
+def test_the_menu_of_an_answer_is_used_with_keys(site: Site) -> None:
+    """Arrows, Home and End go through it, Escape leads back to its button, and Tab on from there."""
+    from playwright.sync_api import expect
+
+    site.told("hello")
+    page = site.open(ready=".ns-tools")
+    again, items = tool(page, 0, "Answer again …"), page.get_by_role("menuitem")
+    again.focus()
+    page.keyboard.press("Enter")
+    expect(items.first).to_be_focused()
+    for key, place in (("ArrowDown", 1), ("ArrowDown", 0), ("ArrowUp", 1), ("Home", 0), ("End", 1)):
+        page.keyboard.press(key)
+        expect(items.nth(place)).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(again).to_be_focused()
+    expect(page.get_by_role("menu")).to_have_count(0)
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("menu")).to_have_count(0)
+    expect(tool(page, 0, "Edit the question")).to_be_focused()
+
+
+def test_searching_lets_an_answer_go_on(site: Site) -> None:
+    """The search opens beside a page on which an answer is being written, or a temporary chat."""
+    site.engine.pause = 0.05
+    site.engine.script = lambda prompt: " ".join(str(n) for n in range(60))
+    page = site.open()
+    site.say(page, "count")
+    page.get_by_test_id("bot").filter(has_text="0 1 2 3").wait_for()
+    with site.context.expect_page() as opened:
+        page.keyboard.press("Control+KeyK")
+    opened.value.wait_for_selector("#search")
+    page.get_by_test_id("bot").filter(has_text="58 59").wait_for()
+    site.wait_for(lambda: site.assistant.ledger.count_exchanges() == 1)
+    ((exchange, _),) = site.assistant.ledger.newest_exchanges(user="local", limit=1)
+    assert exchange.finish_reason == "stop"
+
+
 def test_what_was_typed_outlives_a_reload(site: Site) -> None:
     """In this tab alone; nothing of it is left once it was answered."""
     page = site.open()

@@ -170,3 +170,24 @@ def test_a_half_written_better_answer_waits_for_who_comes_back_to_it(site: Site)
     page.locator("button[title='Liked']").click()
     page.get_by_text("Rating taken back").wait_for()
     site.wait_for(lambda: page.evaluate(forms) is None)
+
+
+def test_the_form_is_used_with_keys(site: Site) -> None:
+    """A thumb leads into it, Escape back to the thumb, whatever is half written; so do Close and Save."""
+    from playwright.sync_api import expect
+
+    site.told("hello")
+    page = site.open(ready=".ns-tools")
+    page.locator(DISLIKE).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("inaccurate")).to_be_focused()
+    page.fill("#feedback-correction textarea", "Good eve")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#feedback-form", state="detached")
+    expect(page.locator("button[title='Disliked']")).to_be_focused()
+    page.get_by_role("button", name=SAID_OF_IT).click()
+    expect(page.locator("#feedback-correction textarea")).to_have_value("Good eve")
+    page.fill("#feedback-correction textarea", "Good evening!")
+    page.click("#feedback-save")
+    page.wait_for_selector("#feedback-form", state="detached")
+    expect(page.locator("button[title='Disliked']")).to_be_focused()
