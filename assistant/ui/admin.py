@@ -13,7 +13,7 @@ import gradio as gr
 
 from assistant import doctor
 from assistant.accounts import LOCAL
-from assistant.chinese import said
+from assistant.chinese import detail, said
 from assistant.live import CHANGEABLE, HOUSE, OFF, change
 from assistant.settings import Settings
 from assistant.texts import Language, text
@@ -276,7 +276,7 @@ def audit_table(found: Sequence[Deed], language: Language) -> str:
             tables.time(d.at),
             escape(d.by),
             escape(said(d.action, language)),
-            escape(tables.short(said(d.detail, language), 200)),
+            escape(tables.short(detail(d.action, d.detail, language), 200)),
         ]
         for d in found
     ]

@@ -69,6 +69,7 @@
       const name = one.firstChild?.data?.trim();
       if (name in CHINESE) one.firstChild.data = CHINESE[name];
     }
+    if (zh) node.querySelectorAll(TOLD).forEach(refused);
     for (const one of [node, ...node.querySelectorAll(NAMES.map((name) => `[${name}]`).join())]) NAMES.forEach((name) => rename(one, name));
   };
   // What Gradio says in English alone.
@@ -76,6 +77,18 @@
     Like: "赞", Liked: "已赞", Dislike: "踩", Disliked: "已踩", "Copy message": "复制消息", "Message copied": "已复制",
     "Click to upload or drop files": "点击上传文件，或拖放到这里", Close: "关闭",
     Warning: "注意", Info: "提示", Error: "错误", Success: "完成",
+  };
+  const REFUSED = [
+    [/^Invalid file types?: (.*?)(?: and (\d+) more)?\. Only (.*) allowed\.$/s, (_, files, more, known) =>
+      `不能添加这种文件：${files}${more ? ` 等，另有 ${more} 个` : ""}。可以添加的是 ${known}。`],
+    [/^Invalid file type\. Please upload a file that is one of these formats: \[(.*)\]$/, "不能添加这种文件。可以添加的是 $1。"],
+    [/^File\(s\) exceed the maximum allowed size of (.*?): (.*)$/s, "文件超过大小上限 $1：$2"],
+  ];
+  const TOLD = "[data-testid=toast-text]";
+  const refused = (one) => {
+    const told = one.textContent.trim();
+    const now = REFUSED.reduce((text, [english, chinese]) => text.replace(english, chinese), told);
+    if (now !== told) one.textContent = now;
   };
   const NAMES = ["alt", "title", "href", "aria-label"];
   const rename = (one, name) => {
@@ -89,7 +102,11 @@
     for (const { type, target, attributeName, addedNodes } of records)
       if (type === "characterData") unsign(target);
       else if (type === "attributes") rename(target, attributeName);
-      else addedNodes.forEach(unsign);
+      else {
+        addedNodes.forEach(unsign);
+        const told = zh && addedNodes.length && target.closest?.(TOLD);
+        if (told) refused(told);
+      }
   }).observe(document.documentElement, { childList: true, characterData: true, subtree: true, attributeFilter: NAMES });
   if (navigator.clipboard) {
     const write = navigator.clipboard.writeText.bind(navigator.clipboard);
