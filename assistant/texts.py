@@ -257,6 +257,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "history.today": ("Today", "今天"),
     "history.yesterday": ("Yesterday", "昨天"),
     "history.week": ("The last seven days", "最近七天"),
+    # the list beside the chat
+    "beside.title": ("Conversations", "对话"),
+    "beside.none": ("What you talk about is found here again.", "聊过的内容会出现在这里。"),
+    "beside.all": ("All of them, and search", "全部对话与搜索"),
+    "beside.hide": ("Hide the conversations", "隐藏对话列表"),
+    "beside.show": ("Show the conversations", "显示对话列表"),
     # learning
     "learning.about": (
         "Ratings become lessons; a night trains them; an exam decides what serves.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from html import escape
 from itertools import groupby
 
@@ -11,7 +11,7 @@ import gradio as gr
 
 from assistant.forgetting import forget
 from assistant.texts import Language, text
-from assistant.ui.markup import act_button, asked, both, dialog, field
+from assistant.ui.markup import act_button, asked, both, dialog, field, when
 from assistant.ui.shell import HIDDEN, House, Updates, acting, became, board, header, i18n, lang, outcome, pressed, told
 from memory.errors import NotFound
 from memory.history import Conversation
@@ -95,9 +95,9 @@ def shelf(found: Sequence[Conversation], now: datetime, language: Language, *, s
     if not found:
         return f"<p class='card empty'>{text('history.none.found' if searched else 'history.none', language)}</p>"
     parts = []
-    for when, of_then in groupby(found, key=lambda one: _when(one.last_at, now, language)):
+    for then, of_then in groupby(found, key=lambda one: when(one.last_at, now, language)):
         rows = "".join(_row(one, language) for one in of_then)
-        parts.append(f"<h2>{escape(when)}</h2><ul class='card shelf'>{rows}</ul>")
+        parts.append(f"<h2>{escape(then)}</h2><ul class='card shelf'>{rows}</ul>")
     if len(found) >= MOST:
         parts.append(f"<p class='older'>{text('history.more', language)}</p>")
     return "".join(parts)
@@ -119,14 +119,3 @@ def _row(one: Conversation, language: Language) -> str:
         f"<span class='quiet'><time datetime='{at.isoformat()}'>{at:%Y-%m-%d %H:%M}</time> · {count}</span>{excerpt}"
         f"</div><div class='acts'>{rename}{export}{delete}</div></li>"
     )
-
-
-def _when(at: datetime, now: datetime, language: Language) -> str:
-    today, day = now.astimezone().date(), at.astimezone().date()
-    if day >= today:
-        return text("history.today", language)
-    if day == today - timedelta(days=1):
-        return text("history.yesterday", language)
-    if day > today - timedelta(days=7):
-        return text("history.week", language)
-    return f"{day:%Y-%m}"

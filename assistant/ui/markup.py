@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from html import escape
 
-from assistant.texts import TEXTS
+from assistant.texts import TEXTS, Language, text
 
 
 def dialog(
@@ -55,3 +56,15 @@ def asked(what: str, means: str) -> str:
     happens to it.
     """
     return f"<p class='about'><b data-fill='{what}'></b></p><p>{both(means)}</p>"
+
+
+def when(at: datetime, now: datetime, language: Language) -> str:
+    """The heading under which a conversation stands that was last written to at `at`."""
+    today, day = now.astimezone().date(), at.astimezone().date()
+    if day >= today:
+        return text("history.today", language)
+    if day == today - timedelta(days=1):
+        return text("history.yesterday", language)
+    if day > today - timedelta(days=7):
+        return text("history.week", language)
+    return f"{day:%Y-%m}"

@@ -1,6 +1,6 @@
 /* What the pages do in the browser beyond Gradio: keys, what stands beneath an answer, drafts, and telling when the
    server or the session has gone. It asks this server alone, and keeps nothing but what is typed, in this tab (what is
-   typed into forms: kept.js). */
+   typed into forms: kept.js), and whether the list beside the chat is hidden. */
 (() => {
   const zh = navigator.language.toLowerCase().startsWith("zh");
   document.documentElement.lang = zh ? "zh" : "en";
@@ -176,6 +176,26 @@
     } else if (control && event.shiftKey && event.key.toLowerCase() === "o") {
       event.preventDefault();
       if (find("#new-chat")) press("#new-chat"); else location.href = "./?new";
+    }
+  });
+
+  // ------------------------------------------------------------------ the list beside the chat
+
+  const LIST = "nightschool list";
+  const list = (to) => { document.documentElement.dataset.list = to; };
+  list(localStorage.getItem(LIST) || "open");
+  document.addEventListener("click", (event) => {
+    const beside = event.target instanceof Element && event.target.closest("#beside :is(a, button)");
+    if (!beside) return;
+    const to = beside.dataset.list;
+    if (to) {
+      if (to === "open") localStorage.removeItem(LIST); else localStorage.setItem(LIST, to);
+      list(to);
+      find(`#beside [data-list]:not([data-list="${to}"])`).focus();
+    } else if (find("#stop, #passing")) {
+      // As with the search: what would end with the page stays on it.
+      event.preventDefault();
+      window.open(beside.href);
     }
   });
 

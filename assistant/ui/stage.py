@@ -18,6 +18,7 @@ from assistant.texts import Language, text
 from assistant.turn import Answered
 from assistant.ui import branches
 from assistant.ui import talk as talks
+from assistant.ui.beside import MOST, beside
 from assistant.ui.duel import Duel
 from assistant.ui.markup import both
 from assistant.ui.shell import House, Updates, i18n
@@ -76,6 +77,7 @@ class Stage:
             self.duel = Duel(self._house)
             self.duel.lay_out()
             self._lay_out_composer()
+        self.beside = gr.HTML(elem_id="beside")
 
     def _lay_out_composer(self) -> None:
         with gr.Row(visible=False, elem_id="editing") as self.edit_row:
@@ -129,6 +131,7 @@ class Stage:
             self.editing,
             self.edit_row,
             self.edit_text,
+            self.beside,
         ]
 
     @property
@@ -170,6 +173,7 @@ class Stage:
             self.temporary: gr.Button(interactive=True, visible=not talk.temporary),
             self.passing: gr.HTML(visible=talk.temporary),
             self.earlier: gr.Button(visible=talk.hides),
+            self.beside: self._beside(talk, language),
             **self.not_editing(),
         }
 
@@ -271,6 +275,10 @@ class Stage:
         last = talk.said[-1].question[:200] if talk.said else None
         known = {"answers": talks.tools(talk), "conversation": talk.conversation_id}
         return json.dumps({**known, "asked": talk.asked, "last": last, **versions, **now})
+
+    def _beside(self, talk: Talk, language: Language) -> str:
+        found = self._house.assistant.ledger.conversations(talk.user, limit=MOST)
+        return beside(found, talk.conversation_id, self._house.assistant.clock(), language)
 
     def _last(self, talk: Talk) -> Exchange | None:
         last = talk.said[-1].exchange_id if talk.said else None

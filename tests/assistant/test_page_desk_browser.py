@@ -83,6 +83,45 @@ def test_a_deleted_conversation_is_gone_from_everywhere(site: Site) -> None:
     page.get_by_text("No conversation has all of these words").wait_for()
 
 
+def test_conversations_stand_beside_the_chat(site: Site) -> None:
+    """Where there is room: the newest, with the one on the page marked; what has just begun is there at once. Hidden,
+    the list stays so; while an answer is being written another conversation opens beside it.
+    """
+    from playwright.sync_api import expect
+
+    owls = site.told("Where do owls sleep?")
+    page = site.open(f"/?c={owls.conversation_id}", ready=".ns-tools", width=1100)
+    links = page.locator("#beside li a")
+    expect(page.locator("#beside [aria-current]")).to_have_text("Where do owls sleep?")
+    assert page.locator("#beside").bounding_box()["width"] <= page.locator("#chat-page").bounding_box()["x"]
+    page.click("#new-chat")
+    expect(page.locator("#beside [aria-current]")).to_have_count(0)
+    site.ask(page, "And whales?", "And whales?")
+    expect(links).to_have_text(["And whales?", "Where do owls sleep?"])
+    expect(page.locator("#beside [aria-current]")).to_have_text("And whales?")
+    links.last.click()
+    page.get_by_test_id("bot").filter(has_text="owls").wait_for()
+    page.get_by_role("button", name="Hide the conversations").click()
+    expect(links.first).to_be_hidden()
+    page.reload()
+    page.wait_for_selector(".ns-tools")
+    expect(links.first).to_be_hidden()
+    page.get_by_role("button", name="Show the conversations").click()
+    expect(links.first).to_be_visible()
+    page.set_viewport_size({"width": 1000, "height": 700})
+    expect(links.first).to_be_hidden()
+    page.set_viewport_size({"width": 1280, "height": 800})
+    site.engine.pause = 0.05
+    site.engine.script = lambda prompt: " ".join(str(n) for n in range(400))
+    site.say(page, "count")
+    page.get_by_test_id("bot").filter(has_text="0 1 2 3").wait_for()
+    with site.context.expect_page() as opened:
+        links.first.click()
+    opened.value.get_by_test_id("bot").filter(has_text="And whales?").wait_for()
+    page.click("#stop")
+    page.wait_for_selector("#send")
+
+
 # ---------------------------------------------------------------------- learning
 
 
