@@ -24,7 +24,7 @@
   /* By what a field is known when its form is shown again, perhaps with other boxes to tick. */
   const named = (fields) => {
     let texts = 0;
-    return fields.map((field) => [isTick(field) ? `tick ${field.closest("label").textContent.trim()}` : `text ${texts++}`, field]);
+    return fields.map((field) => [isTick(field) ? `tick ${field.closest("label")?.textContent.trim()}` : `text ${texts++}`, field]);
   };
   const valueOf = (field) => (field.type === "password" ? "" : isTick(field) ? field.checked : field.value);
 
