@@ -18,7 +18,6 @@ from assistant.accounts import Accounts
 from assistant.door import identify
 from assistant.forgetting import sweep_uploads
 from assistant.turn import Assistant
-from assistant.ui.lines import Lines
 from assistant.ui.policy import StayHome
 
 if TYPE_CHECKING:
@@ -55,8 +54,7 @@ def mount(
         found = identify(accounts, request.headers)
         return found.id if found else None
 
-    app.add_middleware(StayHome, script=theme.SCRIPT, first=theme.FIRST)
-    app.add_middleware(Lines)
+    app.add_middleware(StayHome, script=theme.SCRIPT)
     with warnings.catch_warnings():
         # It says that rendering on the server, which is switched off, is switched off.
         warnings.filterwarnings("ignore", message="SSR mode is not supported")

@@ -46,12 +46,10 @@ class StayHome:
 
     Args:
         script: what pages put into their head once they run.
-        first: a script that is put into their text, before all others.
     """
 
-    def __init__(self, app: ASGIApp, script: str = "", first: str = "") -> None:
+    def __init__(self, app: ASGIApp, script: str = "") -> None:
         self._app, self._script = app, script.encode()
-        self._head = f"<head><script>{first}</script>".encode() if first else b"<head>"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and DRAWS in scope["path"]:
@@ -61,7 +59,7 @@ class StayHome:
         page = bytearray()
 
         async def send_with_policy(message: Message) -> None:
-            nonlocal start, page
+            nonlocal start
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["Content-Security-Policy"] = policy()
@@ -76,10 +74,6 @@ class StayHome:
                 if message.get("more_body"):
                     return
                 headers = MutableHeaders(scope=start)
-                # Of what is asked for its headers alone there is none.
-                if page:
-                    page = page.replace(b"<head>", self._head, 1)
-                    headers["Content-Length"] = str(len(page))
                 headers["Content-Security-Policy"] = policy([*INLINE.findall(page), self._script])
                 await send(start)
                 start, message = None, {**message, "body": bytes(page)}

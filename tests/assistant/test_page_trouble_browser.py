@@ -449,28 +449,6 @@ def test_a_server_that_starts_anew_is_told_and_loses_nothing_that_was_typed(cont
             page.context.close()
 
 
-def test_a_seventh_tab_works(site: Site) -> None:
-    """A browser keeps six connections to one server: what tells the server that a page is there is none of them. Each
-    page has it all the same, and when one is closed its answer ends.
-    """
-    opened: list[str] = []
-    site.context.on("page", lambda page: page.on("websocket", lambda line: opened.append(line.url)))
-    pages = [site.open() for _ in range(7)]
-    site.wait_for(lambda: len(opened) == 7)
-    for page in (pages[6], pages[0]):
-        page.bring_to_front()
-        site.ask(page, "hello", "You asked: hello")
-    site.engine.pause = 0.05
-    site.engine.script = lambda prompt: " ".join(str(n) for n in range(400))
-    pages[6].bring_to_front()
-    site.say(pages[6], "count")
-    pages[6].get_by_test_id("bot").filter(has_text="0 1 2 3").wait_for()
-    pages[6].close()
-    site.wait_for(lambda: site.assistant.ledger.count_exchanges() == 3)
-    ((last, _),) = site.assistant.ledger.newest_exchanges(user="local", limit=1)
-    assert last.finish_reason == "stopped"
-
-
 def test_of_a_temporary_chat_nothing_is_kept(
     site: Site, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
