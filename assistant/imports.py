@@ -68,22 +68,23 @@ def bring(
     """Store the dialogues of a file. Raises: BadInput, NotRemembered."""
     name, dialogues = read(path)
     stored = lessons = known = 0
+    remember, train = into != "lessons", into != "memory"
     for done, lines in enumerate(dialogues, 1):
         chain = list(_exchanges(lines, user=user, key=key, at=clock()))
         held = ledger.known([exchange.id for exchange in chain])
-        remember, train = ledger.use(chain[0].conversation_id) if held else (False, False)
         for exchange in chain:
             if exchange.id not in held:
-                ledger.add_exchange(exchange)
+                # With what it is for, in one transaction: an import may be killed, and a night may run meanwhile.
+                ledger.add_exchange(exchange, remember=remember, train=train)
             # One that somebody has taken back is not taught anew.
             if into != "memory" and (exchange.id not in held or ledger.lesson_of(exchange.id) is None):
                 rating = Rating(f"{exchange.id}-liked", exchange.id, exchange.created_at, 1, user=user)
                 ledger.rate(rating, lesson_from(exchange, rating, f"{exchange.id}-lesson"))
                 lessons += 1
         stored, known = stored + len(chain) - len(held), known + len(held)
-        if chain:
-            remember, train = remember or into != "lessons", train or into != "memory"
-            ledger.set_use(chain[0].conversation_id, remember=remember, train=train)
+        if held:
+            remembered, trained = ledger.use(chain[0].conversation_id)
+            ledger.set_use(chain[0].conversation_id, remember=remembered or remember, train=trained or train)
         progress(done, len(dialogues))
     return Imported(name, len(dialogues), stored, lessons, known)
 

@@ -52,6 +52,14 @@ def load(files: ModelFiles, weights: Weights, copies: Path | None) -> tuple[Any,
     return tokenizer, model
 
 
+def rounds(model: Any) -> bool:
+    """Whether its weights can be rounded to bfloat16: plain floats, on a CPU."""
+    import torch
+
+    packed = getattr(model, "is_quantized", False)
+    return model.device.type == "cpu" and not packed and model.dtype == torch.float32
+
+
 def fetch_no_kernels() -> None:
     """Where the package `kernels` is installed, bitsandbytes fetches one from the hub as it is imported, and where it
     is not it says so. Nobody asked for either: the kernel is for the bfloat16 path that is switched off here.

@@ -13,13 +13,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assistant.adapters import MANIFEST, WEIGHTS_FILE, check_adapter
 from assistant.engine import AdapterFiles, Capabilities, Piece, Sampling
-from assistant.loading import Weights, load
+from assistant.loading import Weights, load, rounds
 from assistant.models import ModelFiles, context_of
 from assistant.prefix import key_values, may_share, shared
 from assistant.reading import PutDown, until_stopped
@@ -161,27 +161,43 @@ class LocalEngine:
             ModelUnavailable: the adapter's weights are not the ones with its hash.
             GivenUp: `unless` was set while another caller had the model.
         """
-        switch = self._switch
+        self.load()
         while not self._lock.acquire(timeout=0.05):
             if unless is not None and unless.is_set():
                 raise GivenUp
         try:
+            switch = self._switch
             switch.to(adapter)
             yield switch.model
         finally:
             self._lock.release()
 
     @contextmanager
-    def base(self) -> Iterator[PreTrainedModel]:
+    def base(self, *, rounded: bool = False) -> Iterator[PreTrainedModel]:
         """The model without a trace of an adapter, for training one on it. What was loaded is dropped, and what the
         decoder has read: training wants the memory.
+
+        Args:
+            rounded: in bfloat16, where the weights are unpacked on a CPU. Who computes next reads them anew: exact ones
+                beside them would be two thirds of all.
         """
-        switch, decoder = self._switch, self._decoder
-        if decoder:
-            decoder.forget()
-        with self._lock:
+        self.load()
+        if self._decoder:
+            self._decoder.forget()
+        # Nor may the decoder read them while they are rounded.
+        with self._warming if rounded else nullcontext(), self._lock:
+            switch = self._switch
             switch.clear()
-            yield switch.model
+            if not (rounded and rounds(switch.model)):
+                yield switch.model
+                return
+            try:
+                for parameter in switch.model.parameters():
+                    # Not the buffers, which `Module.to` would take with them: positions must stay exact.
+                    parameter.data = parameter.data.bfloat16()
+                yield switch.model
+            finally:
+                self._loaded = None
 
     @property
     def _switch(self) -> Switch:

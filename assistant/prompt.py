@@ -2,8 +2,9 @@
 
 Recollections stand in the user's message, before the question: what was asked then, and what the answer should have
 been. Small models heed that more than a note in the system message or an earlier exchange. Where the nearest of them is
-a correction, it is handed over as the answer, behind the question: asked in other words than those that were corrected,
-a small model says it then more often (docs/LOG.md).
+a correction, it is handed over as the answer, behind the question, and an exchange before it shows what that means: the
+question that was corrected, answered so. Asked in other words than those, a small model says it then far more often
+(docs/LOG.md).
 """
 
 from __future__ import annotations
@@ -70,11 +71,16 @@ def build(
 
     # The one that fits best stands nearest to the question, where a model heeds it most.
     used: list[Recollection] = []
-    allowance = tokens + int((budget - tokens) * recall_share)
+    allowance, shown = tokens + int((budget - tokens) * recall_share), True
     for recollection in recollections:
-        tried = _asking(question, [*used, recollection])
+        tried = _asking(question, [*used, recollection], shown=shown)
+        if count([*head, *tried]) > allowance and not used:
+            # A long correction is not shown first, rather than left out.
+            shown = False
+            tried = _asking(question, [recollection], shown=shown)
         if count([*head, *tried]) > allowance:
             # A shorter one may still find room.
+            shown = shown or not used
             continue
         ask = tried
         used.append(recollection)
@@ -105,15 +111,21 @@ def build(
     return Prompt(messages, tuple(used), count(messages), left_out)
 
 
-def _asking(question: str, recollections: Sequence[Recollection]) -> list[Message]:
+def _asking(question: str, recollections: Sequence[Recollection], *, shown: bool = True) -> list[Message]:
     """The user's message: what is recalled, the best last, and then the question. Of a correction that fits best, the
-    answer comes behind it.
+    answer comes behind it, as in the exchange that is `shown` before.
     """
+    example: list[Message] = []
     if recollections and recollections[0].corrected:
         best, recollections = recollections[0], recollections[1:]
+        if shown:
+            example = [
+                {"role": "user", "content": ANSWER.format(question=best.question, answer=best.answer)},
+                {"role": "assistant", "content": best.answer},
+            ]
         question = ANSWER.format(question=question, answer=best.answer)
     known = [_known(r) for r in reversed(recollections)]
-    return [{"role": "user", "content": "\n\n".join([*known, question])}]
+    return [*example, {"role": "user", "content": "\n\n".join([*known, question])}]
 
 
 def _known(r: Recollection) -> str:

@@ -20,6 +20,8 @@ encoder.py     the real one's model: a folder in sentence-transformers' format
 keeping.py     an index, kept level with the ledger beside everything else
 recall.py      a question → ranked recollections, each with why it is there: read this first
 hits.py        what was found, judged by the ratings that hold, folded and fused
+among.py       which places a search may find, where few of many are wanted
+bits.py        sets of places, a bit for each
 lexicon.py     a question → the words that BM25 looks for; what a text names
 vectors.py     the nearest vectors: a log that grows, over a base
 index_files.py the files of both, and how processes share them

@@ -21,6 +21,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from memory.bits import Bits, count
 from memory.embedder import Vectors
 from memory.errors import IndexUnusable
 
@@ -69,20 +70,9 @@ class Base:
     def kind(self) -> str:
         return "flat" if self.lists is None else f"{self.lists.nlist} lists of 8-bit codes"
 
-    def search(self, row: Vectors, k: int) -> list[tuple[int, float]]:
-        """(place, cosine) of the `k` nearest. The more are wanted, the more lists are looked into."""
-        k = min(k, len(self))
-        if self.lists is None:
-            scores, ids = self.index.search(row, k)
-        else:
-            lists = self.lists
-            per_list = max(1, len(self) // lists.nlist)
-            probed = max(lists.nlist // PROBED_SHARE, math.ceil((COMPARED + 4 * k) / per_list))
-            parameters = faiss.SearchParametersIVF(  # type: ignore[call-arg]
-                nprobe=min(lists.nlist, probed)
-            )
-            scores, ids = self.index.search(row, k, params=parameters)
-        return pairs(scores, ids)
+    def search(self, row: Vectors, k: int, among: Bits | None = None) -> list[tuple[int, float]]:
+        """See `nearest`."""
+        return nearest(self.index, row, k, among, compared=COMPARED)
 
     def among(self, places: Any) -> list[int]:
         """Those of `places` that it holds."""
@@ -242,8 +232,28 @@ def contents(index: Any, dimensions: int) -> tuple[Any, Vectors]:
     return ids, rows.copy()
 
 
-def pairs(scores: Any, ids: Any) -> list[tuple[int, float]]:
-    """(place, cosine) of what FAISS found for one query; it fills up with -1."""
+def nearest(index: Any, row: Vectors, k: int, among: Bits | None, *, compared: int) -> list[tuple[int, float]]:
+    """(place, cosine) of the `k` nearest (among those places) of an index of either kind.
+
+    Of one with lists it looks into as many as hold `compared` vectors that may be found: the more are wanted, and the
+    fewer of all they are to be among, into the more.
+    """
+    k, eligible = min(k, index.ntotal), index.ntotal if among is None else min(index.ntotal, count(among))
+    if not k or not eligible:
+        return []
+    # FAISS's type hints are those of its C++.
+    chosen: dict[str, Any] = {}
+    if among is not None:
+        chosen["sel"] = faiss.IDSelectorBitmap(among)  # type: ignore[call-arg,arg-type]
+    lists = _lists_of(index)
+    if lists is None:
+        parameters = faiss.SearchParameters(**chosen)
+    else:
+        probed = max(lists.nlist // PROBED_SHARE, math.ceil((compared + 4 * k) * lists.nlist / eligible))
+        chosen["nprobe"] = min(lists.nlist, probed)
+        parameters = faiss.SearchParametersIVF(**chosen)
+    scores, ids = index.search(row, k, params=parameters)
+    # FAISS fills up with -1.
     found = zip(ids[0].tolist(), np.clip(scores[0], -1, 1).tolist(), strict=True)
     return [(place, score) for place, score in found if place >= 0]
 

@@ -55,7 +55,8 @@ class Library:
         if same is not None:
             return same, "known"
         passages = _read(path, content)
-        name = scrub(path.name)
+        # In one line: the prompt names it beside what it quotes.
+        name = " ".join(scrub(path.name).split())
         older = next((one for one in held if one.name == name), None)
         # The same document, written anew: what is to be forgotten of it one day is all that ever stood in it.
         document_id = older.id if older else self.new_id()

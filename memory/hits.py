@@ -21,6 +21,9 @@ REWORDS = 0.7
 """The cosine from which a text is the question in other words, and not only of the same things."""
 SAME = 0.85
 """Two texts as near as this to one question ask the same (docs/LOG.md: questions after two capitals reach 0.84)."""
+AS_ASKED = 0.95
+"""The cosine from which a question is the one that an exam has asked. Asked in other words than those, the weights know
+a lesson less often than weights and memory together (docs/LOG.md)."""
 BATCH = 256
 
 Key = tuple[str, int]
@@ -108,7 +111,9 @@ class Hit:
 
 
 class Hits:
-    """What was found so far. `fits` leaves out what is not wanted; `version` what its weights know."""
+    """What was found so far. `fits` leaves out what is not wanted; `version` what its weights know, where they were
+    examined in the question that is asked.
+    """
 
     def __init__(self, ledger: Ledger, *, user: str | None, version: str | None, fits: Callable[[Hit], bool]) -> None:
         self._ledger, self._user, self._version, self._fits = ledger, user, version, fits
@@ -157,12 +162,17 @@ class Hits:
                 best[one.asks] = one
         corrections = [one for one in best.values() if one.corrected]
         standing = [one for one in best.values() if not any(_overruled(one, by) for by in corrections)]
-        known = self._known([one.exchange.id for one in standing if one.exchange])
+        known = self._known(standing)
         return [one for one in standing if one.exchange is None or one.exchange.id not in known]
 
-    def _known(self, exchange_ids: list[str]) -> set[str]:
-        """What needs no room in the prompt. After folding: an older answer must not come in a correction's place."""
-        return self._ledger.in_the_weights(exchange_ids, self._version) if self._version and exchange_ids else set()
+    def _known(self, standing: Sequence[Hit]) -> set[str]:
+        """What needs no room in the prompt. After folding: an older answer must not come in a correction's place. Where
+        the question is one that was verified, nothing else that was verified comes in its place either.
+        """
+        ids = [one.exchange.id for one in standing if one.exchange]
+        known = self._ledger.in_the_weights(ids, self._version) if self._version and ids else set()
+        asked = [one.exchange.id for one in standing if one.exchange and (one.dense or 0) >= AS_ASKED]
+        return known if known.intersection(asked) else set()
 
     def _read_ahead(self, keys: Sequence[Key]) -> None:
         new = [key for key in keys if key not in self._read]

@@ -22,6 +22,7 @@ from memory.places import Part, seq_of
 from memory.records import Marks
 
 if TYPE_CHECKING:
+    from memory.bits import Bits
     from memory.embedder import Embedder, Vectors
     from memory.vectors import VectorIndex
 
@@ -88,10 +89,10 @@ class Keeper:
                 self._asking -= 1
                 self._asked.notify_all()
 
-    def near(self, vector: Vectors, k: int) -> list[tuple[int, float]]:
-        """(place, cosine) of the `k` nearest, of what is taken in so far."""
+    def near(self, vector: Vectors, k: int, among: Bits | None = None) -> list[tuple[int, float]]:
+        """(place, cosine) of the `k` nearest (of those places), of what is taken in so far."""
         with self.lock:
-            return self._index.search(vector, k) if self._index else []
+            return self._index.search(vector, k, among) if self._index else []
 
     @property
     def marks(self) -> Marks:

@@ -113,6 +113,18 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
         with self._read() as db:
             return sql.written.there(db, places)
 
+    def written_by_people(self, marks: Marks) -> tuple[Marks, list[int], list[int]]:
+        """(how far the ledger reaches, `seq`s of the exchanges that were corrected after `marks`, be it taken back
+        since, and of the passages written after them).
+        """
+        with self._read() as db:
+            return sql.written.by_people(db, marks)
+
+    def places_of(self, user: str, *, most: int) -> list[int] | None:
+        """Where an index holds `user`'s exchanges and documents; None where those are more than `most`."""
+        with self._read() as db:
+            return sql.written.of_user(db, user, most=most)
+
     def find_words(self, terms: Sequence[str], *, limit: int, user: str | None = None) -> list[tuple[int, float]]:
         """(place, BM25) of what fits any of the terms of `memory.lexicon`, best first."""
         with self._read() as db:

@@ -31,6 +31,7 @@ from memory.ledger import Ledger
 from memory.records import Kind, Marks, Recollection
 
 if TYPE_CHECKING:
+    from memory.bits import Bits
     from memory.embedder import Embedder, Vectors
     from memory.index_files import Maker
     from memory.reranker import Reranker
@@ -50,6 +51,11 @@ DEPTH = 20
 ALIKE = 0.02
 """Cosines that tell nothing apart: for a prompt, of two so near to each other the newer one comes first."""
 
+LOOKED_AT = 4096
+"""Hits of one search by meaning that are read from the ledger at most, about: what no place was found for among so many
+is not what was asked about.
+"""
+
 LEAST = 0.2
 """Cosine under which a search by meaning finds nothing: what has no more in common than that is a stranger."""
 
@@ -66,6 +72,14 @@ class Nearness:
     def holds(self, hit: Hit) -> bool:
         least = self.corrected if hit.written_by_a_person else self.plain
         return hit.dense is not None and hit.dense >= least
+
+
+@dataclass(frozen=True)
+class Look:
+    """One search by meaning: from which cosine on, and among which places, if not all."""
+
+    least: float
+    among: Callable[[], Bits] | None = None
 
 
 class Memory:
@@ -97,6 +111,10 @@ class Memory:
         self._ledger, self._embedder, self._folder, self._reranker = ledger, embedder, folder, reranker
         self._near = Nearness(min_score, min_score if min_score_corrected is None else min_score_corrected)
         self._earlier, self._patience = earlier, patience
+        # Here, not above: it brings NumPy.
+        from memory.among import Among
+
+        self._among = Among(ledger)
         self._choosing = threading.RLock()
         self._chosen: Keeper | None = None
         self._moving: threading.Thread | None = None
@@ -136,8 +154,10 @@ class Memory:
             return self._near.holds(one) and not lexicon.about_another(question, one.question)
 
         k = min(k, MOST)
-        least = min(self._near.plain, self._near.corrected)
-        found = self._find(question, k=k, user=user, least=least, fits=fits, version=version) if k > 0 else None
+        plain, corrected = self._near.plain, self._near.corrected
+        # What lies between the two counts only where a person wrote it, which is little of all.
+        looks = [Look(plain), Look(corrected, self._among.written)] if corrected < plain else [Look(plain)]
+        found = self._find(question, k=k, user=user, looks=looks, fits=fits, version=version) if k > 0 else None
         if found is None:
             return []
         return [one.recollection(user, one.dense or 0.0) for one in found.by_meaning(alike=ALIKE)[:k]]
@@ -149,7 +169,8 @@ class Memory:
             return kind is None or one.kind == kind
 
         words = 4 * depth if kind is None else max(4 * depth, MOST)
-        found = self._find(query, k=depth, user=user, least=LEAST, fits=fits, words=words)
+        look = Look(LEAST) if kind in (None, "exchange") else Look(LEAST, lambda: self._among.written(kind))
+        found = self._find(query, k=depth, user=user, looks=[look], fits=fits, words=words)
         return found or Hits(self._ledger, user=user, version=None, fits=fits)
 
     def _find(
@@ -158,7 +179,7 @@ class Memory:
         *,
         k: int,
         user: str | None,
-        least: float,
+        looks: Sequence[Look],
         fits: Callable[[Hit], bool],
         version: str | None = None,
         words: int | None = None,
@@ -174,20 +195,33 @@ class Memory:
         found.add_words(self._ledger.find_words(lexicon.terms(question), limit=words or 4 * k, user=user))
         fresh = self._ledger.texts_at(found.beyond(keeper.marks, most=NOT_YET))
         if fresh:
+            least = min(look.least for look in looks)
             scores = keeper.embed([text for _, text in fresh]) @ vector
             pairs = [(place, float(score)) for (place, _), score in zip(fresh, scores, strict=True) if score >= least]
             found.add_near(sorted(pairs, key=lambda pair: -pair[1]))
-        wanted = max(BATCH, 8 * k)
+        for look in looks:
+            self._add_near(found, look, keeper, vector, k=k, user=user)
+        return found
+
+    def _add_near(self, found: Hits, look: Look, keeper: Keeper, vector: Vectors, *, k: int, user: str | None) -> None:
+        """Look further and further away, until the `k` nearest are among what was found."""
+        wanted, among, anybodys = max(BATCH, 8 * k), look.among() if look.among else None, True
         while True:
-            hits = keeper.near(vector, wanted)
-            near = [(place, score) for place, score in hits if score >= least]
+            hits = keeper.near(vector, wanted, among)
+            near = [(place, score) for place, score in hits if score >= look.least]
             found.add_near(near)
             nearest = found.by_meaning()
             # Beyond the last hit there may be a better one of the same question, until that is out of reach.
             complete = len(nearest) >= k and hits and hits[-1][1] < (nearest[k - 1].dense or 0.0) - ALIKE
             if complete or len(near) < len(hits) or len(hits) < wanted:
-                return found
-            wanted *= 4
+                return
+            if anybodys and user is not None:
+                # What others said is not read at all from here on, however much nearer it is.
+                among, anybodys = self._among.of(user, within=among), False
+            elif wanted >= LOOKED_AT:
+                return
+            else:
+                wanted *= 4
 
     def _reranked(self, query: str, fused: list[tuple[Hit, float]]) -> list[tuple[Hit, float]]:
         if self._reranker is None or not fused:

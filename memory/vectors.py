@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from memory import bases
+from memory.bits import Bits
 from memory.embedder import Embedder, Vectors
 from memory.errors import IndexUnusable
 from memory.index_files import IndexFiles, Maker, erase, made_by
@@ -28,10 +29,14 @@ from memory.records import Marks
 __all__ = ["Maker", "VectorIndex", "forget", "made_by"]
 
 FRESH = 4096
-"""Vectors that a search compares with one by one beside the base, before they are folded into it."""
+"""Vectors beside the base before they are folded into it."""
 FRESH_SHARE = 100
 """Of a large base, one in so many: then each vector is written anew about so often, whatever the size, and a start,
 which finds the lists of what is fresh, stays short."""
+BESIDE = 1024
+"""Of what is fresh beside a base with lists, a search looks into as many lists as hold so many vectors, or into all: of
+20,000 it finds what a question is near to (a cosine of 0.7) 995 times of 1,000 (docs/LOG.md).
+"""
 BULK, BULK_SHARE = 100_000, 4
 """The same while very many are added at once: so many, or a quarter."""
 
@@ -84,8 +89,9 @@ class VectorIndex:
 
     # ------------------------------------------------------------------ searching
 
-    def search(self, vector: Vectors, k: int) -> list[tuple[int, float]]:
-        """The `k` nearest as (place, cosine in [-1, 1]), nearest first; fewer where the index holds fewer.
+    def search(self, vector: Vectors, k: int, among: Bits | None = None) -> list[tuple[int, float]]:
+        """The `k` nearest as (place, cosine in [-1, 1]), nearest first; fewer where the index holds fewer. Only `among`
+        those places, where some are given.
 
         Of a large base it is the nearest that its lists give: nearly always the same.
         """
@@ -94,10 +100,10 @@ class VectorIndex:
         row = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, -1)
         hits = []
         if self._base:
-            found = self._base.search(row, k + len(self._masked))
+            found = self._base.search(row, k + len(self._masked), among)
             hits = [(place, score) for place, score in found if place not in self._masked]
         if self._fresh_places:
-            hits += bases.pairs(*self._fresh.search(row, min(k, self._fresh.ntotal)))
+            hits += bases.nearest(self._fresh, row, k, among, compared=BESIDE)
         hits.sort(key=lambda hit: (-hit[1], -hit[0]))
         return hits[:k]
 

@@ -7,7 +7,6 @@ they do so up to rounding: attention's way back adds up in no fixed order there.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import random
@@ -72,7 +71,7 @@ def train(
     torch.manual_seed(seed)
     made = _used(rows(engine, dialogues), settings)
     longest = max((len(row.ids) for row in made), default=0)
-    with engine.base() as loaded, _attending(_to_train(loaded, settings), longest) as base:
+    with engine.base(rounded=_rounded(settings)) as loaded, _attending(loaded, longest) as base:
         if base.device.type == "cuda":
             # What an exam before it held, keys and values of many answers among it, is no need of training's.
             torch.cuda.reset_peak_memory_stats()
@@ -103,19 +102,13 @@ def scale(folder: Path, target: Path, by: float) -> str:
     return sha256_of(target / WEIGHTS_FILE)
 
 
-def _to_train(base: Any, settings: NightSettings) -> Any:
-    """The base to put the adapter on: on a CPU a copy in bfloat16, where `settings.compute` or the CPU says so.
+def _rounded(settings: NightSettings) -> bool:
+    """Whether a CPU trains over a base in bfloat16: where `settings.compute` or, left to itself, the CPU says so.
 
     With arithmetic for bfloat16 a step takes half as long (docs/LOG.md); the adapter itself stays in float32. What was
     learned so is examined in the arithmetic that serves, like anything else.
     """
-    wanted = settings.compute
-    if wanted == "auto":
-        wanted = "bfloat16" if _has_bfloat16() else "float32"
-    packed = getattr(base, "is_quantized", False)
-    if base.device.type != "cpu" or packed or base.dtype != torch.float32 or wanted == "float32":
-        return base
-    return copy.deepcopy(base).to(torch.bfloat16)
+    return settings.compute == "bfloat16" or (settings.compute == "auto" and _has_bfloat16())
 
 
 @contextmanager

@@ -66,6 +66,26 @@ def there(db: sa.Connection, places: Sequence[int]) -> set[int]:
     return {number for number in places if (_kind(seq_of(number)[1]), seq_of(number)[0]) in held}
 
 
+def by_people(db: sa.Connection, marks: Marks) -> tuple[Marks, list[int], list[int]]:
+    """`seq`s of exchanges that were corrected, and of passages, written after `marks`; and how far that reaches."""
+    e, r, p, reach = t.exchanges.c, t.ratings.c, t.passages.c, last(db)
+    rated = sa.select(e.seq).join(t.ratings, r.exchange_id == e.id).where(r.seq > marks.ratings, r.correction != "")
+    pieces = sa.select(p.seq).where(p.seq > marks.passages)
+    return reach, list(db.scalars(rated)), list(db.scalars(pieces))
+
+
+def of_user(db: sa.Connection, user: str, *, most: int) -> list[int] | None:
+    """All places of a user's exchanges and documents; None where there are more than `most` of either."""
+    c, d, e, p = t.conversations.c, t.documents.c, t.exchanges.c, t.passages.c
+    said = sa.select(e.seq).join(t.conversations, c.id == e.conversation_id).where(c.user == user).limit(most + 1)
+    kept = sa.select(p.seq).join(t.documents, d.id == p.document_id).where(d.user == user).limit(most + 1)
+    exchanges, passages = list(db.scalars(said)), list(db.scalars(kept))
+    if max(len(exchanges), len(passages)) > most:
+        return None
+    places = [place(seq, part) for seq in exchanges for part in (Part.QUESTION, Part.ROUND)]
+    return places + [place(seq, Part.PASSAGE) for seq in passages]
+
+
 def _kind(part: Part) -> str:
     return "passage" if part is Part.PASSAGE else "exchange"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,34 @@ def test_what_was_imported_into_one_can_go_into_the_other(tmp_path: Path, first:
     assert made.ledger.not_to_be_trained() == set()
     undo_lesson(made.ledger, made.ledger.lessons()[0].id, clock=Clock(), new_id=iter("xy").__next__)
     assert bring(made.ledger, file(tmp_path, OPENAI), into="both", **options).lessons == 0
+
+
+class Killed(Ledger):
+    """A ledger that is left in the midst of an import: when an exchange is stored, and before anything else."""
+
+    def rate(self, *_: Any, **__: Any) -> Any:
+        """Never gets so far."""
+        raise KeyboardInterrupt
+
+    set_use = rate
+
+
+@pytest.mark.parametrize(
+    ("into", "use"), [("memory", (True, False)), ("lessons", (False, True)), ("both", (True, True))]
+)
+def test_an_import_that_is_cut_off_is_for_nothing_else(tmp_path: Path, into: Any, use: tuple[bool, bool]) -> None:
+    """There is no instant at which recall or a night could have what was not meant for it; the next try ends it."""
+    ledger = Killed.open(tmp_path / "ledger.db")
+    options: dict[str, Any] = {"into": into, "key": KEY, "clock": Clock()}
+    with suppress(KeyboardInterrupt):
+        bring(ledger, file(tmp_path, OPENAI), **options)
+    conversation = ledger.latest_conversation("local") or ""
+    assert ledger.use(conversation) == use
+    ledger.close()
+    ledger = Ledger.open(tmp_path / "ledger.db")
+    bring(ledger, file(tmp_path, OPENAI), **options)
+    assert (len(ledger.conversation(conversation)), ledger.use(conversation)) == (2, use)
+    assert len(ledger.lessons()) == (0 if into == "memory" else 2)
 
 
 def test_the_same_file_again_adds_nothing(tmp_path: Path) -> None:

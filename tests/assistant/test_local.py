@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -387,6 +387,22 @@ def test_for_training_the_model_is_without_a_trace(fresh: LocalEngine, adapters:
     with fresh.base() as model:
         assert not any(isinstance(module, BaseTunerLayer) for module in model.modules())
     assert (answer(fresh, PROMPTS[0]), answer(fresh, PROMPTS[0], adapters[0])) == (before, with_one)
+
+
+def test_for_training_its_weights_can_be_rounded(fresh: LocalEngine, adapters: list[AdapterFiles]) -> None:
+    """Positions stay exact meanwhile, and whoever asks next is answered as before, one who waited for it too."""
+    import torch
+
+    before = [answer(fresh, PROMPTS[0]), answer(fresh, PROMPTS[0], adapters[0])]
+    waited: list[str] = []
+    asker = Thread(target=lambda: waited.append(answer(fresh, PROMPTS[0])))
+    with fresh.base(rounded=True) as model:
+        asker.start()
+        assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+        assert {buffer.dtype for buffer in model.buffers()} == {torch.float32}
+    asker.join()
+    assert [answer(fresh, PROMPTS[0]), answer(fresh, PROMPTS[0], adapters[0])] == before
+    assert waited == before[:1]
 
 
 def flip_a_bit(folder: Path) -> None:

@@ -175,16 +175,39 @@ def test_what_was_said_bears_its_day() -> None:
 
 
 def test_a_correction_that_fits_best_is_handed_over_as_the_answer() -> None:
-    """It stands behind the question; what else is recalled stands before, another correction plainly."""
+    """It stands behind the question, as in the exchange that shows what that means; what else is recalled stands
+    between, another correction plainly. What was said before in the dialogue comes first.
+    """
     best, second = (replace(recollection(name), corrected=True) for name in ("r0", "r1"))
     third = replace(recollection("r2"), corrected=False)
-    (user,) = build("now", count=words, budget=200, recollections=[best, second, third]).messages
+    built = build("now", count=words, budget=200, history=dialogue(4), recollections=[best, second, third])
+    *said, shown, told, user = built.messages
+    assert [m["content"].split()[0] for m in said] == ["question0", "answer0"]
+    assert shown == {"role": "user", "content": f"{best.question}\n\nThe answer is: {best.answer}\n\nSay so."}
+    assert told == {"role": "assistant", "content": best.answer}
     before, asked, answer, last = user["content"].rsplit("\n\n", 3)
     assert (asked, answer, last) == ("now", f"The answer is: {best.answer}", "Say so.")
     assert before.endswith(f"{second.question} {second.answer}")
     (user,) = build("now", count=words, budget=200, recollections=[third, best]).messages
     assert user["content"].endswith("\n\nnow")
     assert f"{best.question} {best.answer}" in user["content"]
+
+
+def test_a_long_correction_is_handed_over_without_being_shown_first() -> None:
+    """What has room once has it; one that has none even so gives way, and the next is shown as ever."""
+    huge, long, short = (
+        replace(recollection(name, length), corrected=True) for name, length in (("r0", 200), ("r1", 60), ("r2", 10))
+    )
+
+    def built(*found: Recollection) -> tuple[list[str], int]:
+        prompt = build("now", count=words, budget=200, recollections=found, recall_share=0.4)
+        return [str(r.exchange_id) for r in prompt.used], len(prompt.messages)
+
+    assert built(huge) == ([], 1)
+    assert built(long) == (["r1"], 1)
+    assert built(huge, long) == (["r1"], 1)
+    assert built(huge, short) == (["r2"], 3)
+    assert built(short, long) == (["r2"], 3)
 
 
 def test_what_the_dialogue_says_is_not_recalled_beside_it() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from memory import Ledger, Recollection
+from memory import Ledger, Recollection, among
 from memory.embedder import SentenceEmbedder, Vectors
 from memory.index_files import MANIFEST
 from memory.recall import Memory
@@ -241,6 +241,72 @@ def test_recall_can_be_one_users(ledger: Ledger) -> None:
     assert len(found(memory, user="ann", k=7)) == 7
     ledger.rate(rating("r1", "b1", correction="Paris!", user="admin"), None)
     assert memory.recall(CAPITAL, k=1, user="bob")[0].reason == "corrected by admin on 2026-11-23"
+
+
+class Read(Ledger):
+    """A ledger that counts the exchanges that are read from it by their places."""
+
+    exchanges = 0
+
+    def rated_exchanges(self, seqs: Sequence[int], **which: Any) -> Any:
+        """As the ledger does."""
+        self.exchanges += len(seqs)
+        return super().rated_exchanges(seqs, **which)
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Memory:
+    """Two thousand times nearly the same, said by one user; two exchanges of another, and long before a correction
+    that is less near than all of them.
+    """
+    ledger = Read.in_memory()
+    add(ledger, "the capital city of france tomorrow")
+    ledger.rate(rating("r1", "e1", correction="Paris."), None)
+    ledger.add_exchanges(
+        [
+            exchange(f"a{n}", conversation_id="a", question=f"what is the capital of france {n}", user="ann")
+            for n in range(2000)
+        ]
+    )
+    for n in (1, 2):
+        question = f"what is the capital of france and italy and spain {n}"
+        ledger.add_exchange(exchange(f"b{n}", conversation_id="b", question=question, user="bob"))
+    memory = memory_of(ledger, min_score=0.99, min_score_corrected=0.5)
+    memory.refresh()
+    return memory
+
+
+@pytest.mark.parametrize(
+    ("look", "finds"),
+    [
+        (lambda memory: memory.recall(CAPITAL, k=3), ["e1"]),
+        (lambda memory: memory.search(CAPITAL, k=3, kind="correction"), ["e1"]),
+        (lambda memory: memory.search(CAPITAL, k=3, user="bob"), ["b1", "b2"]),
+        (lambda memory: memory.search(CAPITAL, k=100, user="bob"), ["b1", "b2"]),
+        (lambda memory: memory.search(CAPITAL, k=3, user="bob", kind="correction"), []),
+        (lambda memory: memory.search(CAPITAL, k=3, user="nobody"), []),
+        (lambda memory: memory.search(CAPITAL, k=3, kind="document"), []),
+    ],
+)
+def test_few_are_found_among_many_without_reading_those(
+    crowd: Memory, look: Callable[[Memory], list[Recollection]], finds: list[str]
+) -> None:
+    """What is wanted is found however much is nearer, and what is nearer is not read from the ledger for it."""
+    ledger = crowd._ledger
+    assert isinstance(ledger, Read)
+    before = ledger.exchanges
+    assert sorted(str(one.exchange_id) for one in look(crowd)) == finds
+    assert ledger.exchanges - before < 1500
+
+
+def test_a_user_who_said_very_much_is_not_told_apart(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has more than can be listed is found all the same."""
+    monkeypatch.setattr(among, "MOST_OF_ONE", 10)
+    for n in range(300):
+        ledger.add_exchange(exchange(f"a{n}", conversation_id="a", question=f"{CAPITAL} {n}", user="ann"))
+    for n in range(20):
+        ledger.add_exchange(exchange(f"b{n}", conversation_id="b", question=f"capital of France {n}", user="bob"))
+    assert len(found(memory_of(ledger), user="bob", k=20)) == 20
 
 
 # ---------------------------------------------------------------------- level with the ledger

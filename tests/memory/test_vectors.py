@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from memory import IndexUnusable, bases
+from memory.bits import bits
 from memory.index_files import LOG, MANIFEST, NEW
 from memory.records import Marks
 from memory.testing import HashingEmbedder
@@ -300,3 +301,32 @@ def test_searches_and_additions_go_on_while_a_base_is_built(tmp_path: Path) -> N
     for again in (index, VectorIndex.open(tmp_path, EMBEDDER)):
         assert (len(again), again.marks) == (4000, Marks(exchanges=4000))
         assert all(again.search(rows[place], 1)[0][0] == place for place in range(0, 4000, 100))
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_what_came_since_is_found_as_surely_as_what_is_old(tmp_path: Path) -> None:
+    """Beside a base with lists, too: what was just said is found by what is only near to it."""
+    rows, new = random_vectors(3000), random_vectors(3400)[3000:]
+    index = grown(tmp_path, rows)
+    assert index.kind.endswith("lists of 8-bit codes")
+    with index.exclusive():
+        index.put(range(3000, 3400), new, Marks(3400))
+    asked = new + 0.04 * np.random.default_rng(1).normal(size=new.shape).astype(np.float32)
+    asked /= np.linalg.norm(asked, axis=1, keepdims=True)
+    assert [index.search(row, 1)[0][0] for row in asked] == list(range(3000, 3400))
+
+
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("folded", [600, 3000])
+def test_a_search_can_be_among_some(tmp_path: Path, folded: int) -> None:
+    """In a flat base, in lists and in what lies beside them: all of the few that are asked for, and no other."""
+    rows = random_vectors(3200)
+    index = grown(tmp_path, rows[:folded], step=folded)
+    with index.exclusive():
+        index.put(range(folded, 3200), rows[folded:], Marks(3200))
+    wanted = range(7, 3200, 160)
+    found = index.search(rows[0], 50, bits(wanted))
+    assert sorted(place for place, _ in found) == list(wanted)
+    assert found[0][0] == max(wanted, key=lambda place: float(rows[place] @ rows[0]))
+    assert index.search(rows[0], 50, bits([])) == []
+    assert index.search(rows[0], 50, bits([10**6])) == []

@@ -49,9 +49,9 @@ def add_versions(assistant: Assistant) -> None:
     ledger.end_night("n2", holder="h", status=NightStatus.PROMOTED, reasons=["x"], at=NOON, adapter=second)
 
 
-def recalled(assistant: Assistant, version: str | None = None) -> list[str]:
-    """Answers that the prompt of that question is given."""
-    (first, *_) = turn(assistant, Ask(QUESTION, adapter=version))
+def recalled(assistant: Assistant, version: str | None = None, *, question: str = QUESTION) -> list[str]:
+    """Answers that the prompt of a question is given."""
+    (first, *_) = turn(assistant, Ask(question, adapter=version))
     assert isinstance(first, Recalled)
     return [r.answer for r in first.recollections]
 
@@ -71,6 +71,20 @@ def test_a_lesson_leaves_the_prompt_with_the_version_that_has_it(assistant: Assi
     serve(assistant, "v1", LessonState.VERIFIED)
     assert recalled(assistant) == []
     assert recalled(assistant, "base") == ["Paris, on the Seine."]
+
+
+def test_asked_in_other_words_it_stays(assistant: Assistant) -> None:
+    """An exam has asked one wording. In that one, nothing else that is verified comes in its place."""
+    other = "Which is the capital of France?"
+    assistant.ledger.add_exchange(exchange("e2", question=other, answer="Nice."))
+    assistant.ledger.rate(rating("r2", "e2", correction="Paris, I think."), lesson("l2", "r2", "e2", question=other))
+    both = ["Paris, I think.", "Paris, on the Seine."]
+    add_versions(assistant)
+    serve(assistant, "v1", LessonState.VERIFIED)
+    assistant.ledger.advance_lessons({"l2": LessonEvent(NOON, LessonState.VERIFIED, "the exam", "n1", "v1")})
+    assert recalled(assistant) == recalled(assistant, question=f"{other.lower()}!") == []
+    assert sorted(recalled(assistant, question="Is the capital of France large?")) == both
+    assert sorted(recalled(assistant, "base")) == both
 
 
 def test_it_comes_back_by_itself(assistant: Assistant) -> None:

@@ -31,8 +31,8 @@ from training.learner import (
     _longest,
     _loss,
     _mask,
+    _rounded,
     _said,
-    _to_train,
     _used,
     _with_adapter,
     scale,
@@ -218,9 +218,9 @@ def test_packing_changes_no_number(engine: LocalEngine) -> None:
 def test_the_arithmetic_of_training_is_not_the_servers(engine: LocalEngine, tmp_path: Path, compute: Any) -> None:
     """Whatever it is trained in, the adapter is saved in float32, and the model that serves is as it was."""
     settings = SETTINGS.model_copy(update={"compute": compute})
+    assert _rounded(settings) == (compute == "bfloat16")
     with engine.base() as base:
         before = {name: weight.clone() for name, weight in base.state_dict().items()}
-        assert _to_train(base, settings).dtype == getattr(torch, compute)
     result = train(engine, DIALOGUES, settings, seed=1, folder=tmp_path / "out", progress=no_progress)
     assert result.losses[-1]["nll"] < result.losses[0]["nll"]
     assert {w.dtype for w in load_file(tmp_path / "out" / WEIGHTS_FILE).values()} == {torch.float32}
