@@ -204,6 +204,7 @@
   let laid = { answers: [] };
   let sending = null; // What was in the message box when it was sent, until the server has taken it.
   let asked = null; // The question that is being answered.
+  let after = null; // The last exchange that was stored when that was sent.
   let aside = ""; // What was in the box before an earlier message was put there to be edited.
   let edited = null; // The exchange whose question that is.
   let draft = JSON.parse(sessionStorage.getItem(DRAFT)); // What this tab has kept, until it is in the box again.
@@ -433,7 +434,7 @@
   const known = new Promise((resolve) => { arrived = resolve; });
   const keep = () => {
     if (draft) return;
-    const kept = { who: me, asked, typed: typed(), aside, edited: find("#editing") ? edited : null };
+    const kept = { who: me, asked, sending, after, typed: typed(), aside, edited: find("#editing") ? edited : null };
     if ((kept.asked || kept.typed || aside) && !find("#passing")) sessionStorage.setItem(DRAFT, JSON.stringify(kept));
     else sessionStorage.removeItem(DRAFT);
   };
@@ -442,11 +443,14 @@
     draft = null;
     // What somebody else typed in this tab is not theirs to see.
     if (!kept || (kept.who && kept.who !== me)) return keep();
-    // What was being answered may have been stored with what was said by then.
-    const stored = first(kept.asked || "") === laid.last;
+    // What was being answered may have been stored with what was said by then; what was sent, too, though the page was
+    // left before it knew that it was taken.
+    const isStored = (text) => Boolean(text) && first(text) === laid.last && lastStored() !== kept.after;
+    const sent = isStored(kept.sending) && kept.typed.startsWith(kept.sending);
+    if (sent) kept.typed = kept.typed.slice(kept.sending.length);
     const before = typed();
-    const at = kept.edited ? page.placeOf(kept.edited) : -1;
-    if (at < 0) return write(together(stored ? "" : kept.asked, kept.aside, kept.typed, before));
+    const at = kept.edited && !sent ? page.placeOf(kept.edited) : -1;
+    if (at < 0) return write(together(isStored(kept.asked) ? "" : kept.asked, kept.aside, kept.typed, before));
     aside = together(kept.aside, before);
     edited = kept.edited;
     page.onAct("select", { act: "edit", at });
@@ -454,6 +458,12 @@
   };
   // As the server tells the last question.
   const first = (text) => [...text.trim()].slice(0, 200).join("");
+  const lastStored = () => laid.answers.filter((answer) => answer.stored).at(-1)?.id ?? null;
+  const send = () => {
+    sending = typed();
+    after = lastStored();
+    keep();
+  };
   const settle = (before) => {
     // Not before now: Gradio listens to the box once it has opened the page.
     if (draft) known.then(giveBack);
@@ -487,10 +497,10 @@
   document.addEventListener("input", (event) => { if (event.target.matches("#message textarea")) keep(); });
   document.addEventListener("keydown", (event) => {
     const sends = event.key === "Enter" && !event.shiftKey && !event.isComposing;
-    if (sends && event.target.matches("#message textarea")) sending = typed();
+    if (sends && event.target.matches("#message textarea")) send();
   }, true);
   document.addEventListener("click", (event) => {
-    if (event.target.closest("#send")) sending = typed();
+    if (event.target.closest("#send")) send();
     if (event.target.closest("#regenerate")) sending = null;
     if (event.target.closest("#edit-cancel")) { edited = null; const back = aside; aside = ""; write(back); }
     if (event.target.closest("#new-chat, #temporary-chat")) history.replaceState(null, "", "./?new");

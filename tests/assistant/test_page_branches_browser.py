@@ -245,11 +245,18 @@ def test_editing_sets_what_was_typed_aside(site: Site) -> None:
     site.box_says(page, "half a thought")
 
 
-def test_a_question_that_a_reload_interrupts_is_stored_or_given_back(site: Site) -> None:
-    """Stored with what was said by then, it is not in the box, too; forgotten by a server that died, it is."""
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_question_that_a_reload_interrupts_is_stored_or_given_back(site: Site, seen: bool) -> None:
+    """Stored with what was said by then, it is not in the box, too, even if the page was left before it had `seen` that
+    the server took it; forgotten by a server that died, it is.
+    """
     site.engine.go_on.clear()
     page = site.open()
+    if not seen:
+        page.evaluate("nightschool.lay = () => {}")
     site.say(page, "one two three")
+    if seen:
+        site.box_says(page, "")
     page.get_by_test_id("bot").filter(has_text="You").wait_for()
     kept = page.evaluate("sessionStorage.getItem('nightschool typed')")
     page.goto("about:blank")
@@ -262,6 +269,19 @@ def test_a_question_that_a_reload_interrupts_is_stored_or_given_back(site: Site)
     other.evaluate("kept => sessionStorage.setItem('nightschool typed', kept)", kept)
     other.reload()
     site.box_says(other, "one two three")
+
+
+def test_a_question_that_never_arrived_is_given_back(site: Site) -> None:
+    """Though the last one that was stored said the same; with what was typed after it was sent."""
+    site.told("go on")
+    page = site.open(ready=".ns-tools")
+    page.route("**/queue/join*", lambda route: route.abort())
+    site.say(page, "go on")
+    page.keyboard.type(" please")
+    page.unroute_all()
+    page.reload()
+    page.wait_for_selector(".ns-tools")
+    site.box_says(page, "go on please")
 
 
 def test_a_rating_survives_answering_again_and_another_branch(site: Site) -> None:
