@@ -177,13 +177,13 @@ class Stage:
             **self.not_editing(),
         }
 
-    def begun(self, talk: Talk, attempt: Attempt, language: Language) -> Updates:
-        """With the question on the page, and an answer to come."""
+    def begun(self, talk: Talk, within: str | None, attempt: Attempt, language: Language) -> Updates:
+        """With the question on the page, and an answer to come, to be stored `within` that conversation."""
         return {
             self.talk: talk,
             self.attempt: attempt,
             self.conversation: self._conversation(talk, language, unfinished=True),
-            self.desk: self._tools(talk, answering=True),
+            self.desk: self._tools(replace(talk, conversation_id=within), answering=True),
             self.send: gr.Button(visible=False),
             self.stop: gr.Button(visible=True),
             self.where: gr.Accordion(visible=True),

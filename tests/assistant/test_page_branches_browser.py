@@ -271,6 +271,23 @@ def test_a_question_that_a_reload_interrupts_is_stored_or_given_back(site: Site,
     site.box_says(other, "one two three")
 
 
+def test_a_reload_amid_the_first_answer_of_a_chat_shows_that_chat(site: Site) -> None:
+    """With what was said by then; the box is empty."""
+    site.told("another chat")
+    site.engine.pause = 0.1
+    site.engine.script = lambda prompt: " ".join(str(n) for n in range(600))
+    page = site.open("/?new")
+    site.say(page, "one two three")
+    page.get_by_test_id("bot").filter(has_text="0 1 2").wait_for()
+    site.box_says(page, "")
+    page.goto("about:blank")
+    site.wait_for(lambda: site.assistant.ledger.count_exchanges() == 2)
+    page.go_back()
+    page.wait_for_selector(".ns-tools")
+    assert page.get_by_test_id("user").all_inner_texts() == ["one two three"]
+    site.box_says(page, "")
+
+
 def test_a_question_that_never_arrived_is_given_back(site: Site) -> None:
     """Though the last one that was stored said the same; with what was typed after it was sent."""
     site.told("go on")
