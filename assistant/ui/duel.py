@@ -98,8 +98,8 @@ class Duel:
         return {self.pair: None, self.panel: gr.Column(visible=False), self.verdict: gr.HTML(visible=False)}
 
     def fight(self, ask: Ask, versions: tuple[str, str]) -> Generator[Updates, None, tuple[str, Updates]]:
-        """Both versions answer within the conversation that `ask` names, one after the other, in an order and on sides that
-        nobody knows.
+        """Both versions answer within the conversation that `ask` names, one after the other, in an order and on sides
+        that nobody knows.
 
         Returns the exchange that the conversation goes on with as long as nobody has chosen, and how the page stands
         then: all of it, since of updates that follow each other at once a browser may show the last alone. Where it
