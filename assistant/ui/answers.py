@@ -180,6 +180,10 @@ class Answers:
         if self._house.titles:
             self._house.titles.want(opening.conversation_id, opening.question)
 
+    def under_way(self, request: gr.Request) -> bool:
+        """Whether this session is being given an answer."""
+        return str(request.session_hash) in self._asking
+
     def on_stop(self, request: gr.Request) -> None:
         """End this session's answer. It ends with its next word, and what was said by then stays."""
         stop = self._stops.get(str(request.session_hash))

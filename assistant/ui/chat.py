@@ -85,8 +85,10 @@ class Chat:
         why = said(str(NotRemembered(ledger.read_only)), lang(request)) if ledger.read_only else None
         on = bool(ledger.choices(who.id).get("blind")) if not ledger.read_only else False
         can = contenders(self._house.assistant) is not None
+        # What was asked before the page was laid out is on it.
+        view = {} if self.answers.under_way(request) else self.stage.view(talk, lang(request))
         return {
-            **self.stage.view(talk, lang(request)),
+            **view,
             **self.stage.warning(why),
             self.stage.blind: gr.Checkbox(value=on and can, visible=can),
             self.stage.born: f"{self.stage.start} {who.id}",

@@ -467,7 +467,8 @@
   const settle = (before) => {
     // Not before now: Gradio listens to the box once it has opened the page.
     if (draft) known.then(giveBack);
-    const taken = laid.asked === before.asked + 1;
+    // Of a question that is asked before the page is laid out nothing was laid before.
+    const taken = laid.asked === (before.asked ?? 0) + 1;
     if (taken) {
       asked = null;
       // The last question asked again, while another is on its way: that one has not been taken.

@@ -288,6 +288,30 @@ def test_a_reload_amid_the_first_answer_of_a_chat_shows_that_chat(site: Site) ->
     site.box_says(page, "")
 
 
+def test_what_is_asked_before_the_page_is_laid_out_stays_on_it(site: Site) -> None:
+    """The box is emptied when the server has taken it, and the layout that comes late leaves it alone."""
+    site.told("hello")
+    site.publish()
+    page = site.open(ready="#blind")
+    held: list[Any] = []
+    page.route("**/queue/join*", lambda route: route.continue_() if held else held.append(route))
+    page.reload()
+    page.wait_for_selector("#message textarea")
+    while not held:
+        page.wait_for_timeout(20)
+    site.engine.go_on.clear()
+    site.say(page, "one two three")
+    page.get_by_test_id("bot").filter(has_text="You").wait_for()
+    site.box_says(page, "")
+    held[0].continue_()
+    page.wait_for_selector("#blind")
+    assert page.get_by_test_id("user").all_inner_texts() == ["one two three"]
+    site.engine.go_on.set()
+    page.wait_for_selector(".ns-tools")
+    site.ask(page, "four", "You asked: four")
+    assert page.get_by_test_id("user").all_inner_texts() == ["one two three", "four"]
+
+
 def test_a_question_that_never_arrived_is_given_back(site: Site) -> None:
     """Though the last one that was stored said the same; with what was typed after it was sent."""
     site.told("go on")
