@@ -86,7 +86,7 @@ class Chat:
         on = bool(ledger.choices(who.id).get("blind")) if not ledger.read_only else False
         can = contenders(self._house.assistant) is not None
         # What was asked before the page was laid out is on it.
-        view = {} if self.answers.under_way(request) else self.stage.view(talk, lang(request))
+        view = {} if self.answers.under_way(request) else self.stage.view(talk, lang(request), opening=True)
         return {
             **view,
             **self.stage.warning(why),

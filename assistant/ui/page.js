@@ -412,6 +412,8 @@
     lay: (value) => {
       const before = laid;
       try { laid = JSON.parse(value); } catch { laid = { answers: [] }; }
+      // The page's first layout, come after what was asked before it.
+      if (laid.opening && before.answering) { laid = before; return; }
       if ("asked" in laid) settle(before);
       soon();
     },
@@ -520,6 +522,7 @@
   // ------------------------------------------------------------------ who is here, and is anybody there?
 
   let start = null;
+  let unlocked = false; // Whether there were no accounts when the server was asked last.
   /* This page again, with the conversation that is on it. */
   const here = () => {
     const chat = find("#conversation") && laid.conversation;
@@ -563,6 +566,8 @@
       const response = await fetch("./whoami", { headers: { accept: "application/json" }, signal: AbortSignal.timeout(5000) });
       if (response.status === 401) {
         page.leaving();
+        // The first account locks out the page that made it before that page hears that it was made.
+        if (unlocked) for (const name of refusals.keys()) page.done(name);
         gone(find("#passing")
           ? say("Your session has ended, and nothing of this temporary chat is kept. Take along what you want to keep.",
             "登录已过期，临时对话不会保留。请先保存需要的内容。")
@@ -581,6 +586,7 @@
         // Another account logged in beside this tab: what is on it is not theirs to see.
         if (me && me !== who.id) { page.leaving(); location.replace(find("#conversation") ? "./" : location.pathname); return; }
         start = who.start;
+        unlocked = !who.accounts;
         gone("");
         me = who.id;
         arrived();

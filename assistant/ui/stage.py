@@ -158,13 +158,15 @@ class Stage:
 
     # ------------------------------------------------------------------ how it stands
 
-    def view(self, talk: Talk, language: Language, *, failed: bool = False) -> Updates:
-        """With a conversation, and nothing going on; `failed`: no longer, and the script gives back what was sent."""
+    def view(self, talk: Talk, language: Language, *, failed: bool = False, opening: bool = False) -> Updates:
+        """With a conversation, and nothing going on; `failed`: no longer, and the script gives back what was sent;
+        `opening`: not yet, but that may have changed since.
+        """
         last = self._last(talk)
         return {
             self.talk: talk,
             self.conversation: self._conversation(talk, language),
-            self.desk: self._tools(talk, failed=failed),
+            self.desk: self._tools(talk, failed=failed, opening=opening),
             self.where: gr.Accordion(visible=last is not None),
             self.where_text: talks.where_from(last, self._recollections(last, language), language) if last else "",
             self.regenerate: gr.Button(visible=bool(talk.said)),
