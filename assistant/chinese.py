@@ -12,6 +12,11 @@ from functools import lru_cache
 
 from assistant.texts import Language
 
+LONGEST = 8_000
+"""Characters of a line of ours, and more than any has: what is longer somebody else wrote."""
+MARKS = 8
+"""Pieces that one of several reasons on a line may be in, where it has the mark in it that stands between them."""
+
 NESTED = frozenset({"why", "what", "chance", "state", "role", "tries"})
 """Names under which a template holds what is itself to be said in Chinese."""
 
@@ -440,7 +445,17 @@ ERRORS = (
         "{version} 是为模型 {model} 训练的，而配置的是 {other}：请选择其他版本或基础模型",
     ),
     ("{version} was rejected by its exam: {why}", "{version} 没有通过考试：{why}"),
-    ("{name} can't be {value}: {error}", "{name} 不能是 {value}：{error}"),
+    ("{name} can't be {value}: {why}", "{name} 不能是 {value}：{why}"),
+    ("input should be a valid number, unable to parse string as a number", "应为数字"),
+    ("input should be a valid integer, unable to parse string as an integer", "应为整数"),
+    ("input should be a valid integer, got a number with a fractional part", "应为整数，不能有小数部分"),
+    ("unable to parse input string as an integer, exceeded maximum size", "数字太长"),
+    ("input should be a finite number", "应为有限的数字"),
+    ("input should be a valid boolean, unable to interpret input", "应为 true 或 false"),
+    ("input should be greater than {n}", "应大于 {n}"),
+    ("input should be greater than or equal to {n}", "应大于或等于 {n}"),
+    ("input should be less than or equal to {n}", "应小于或等于 {n}"),
+    ("string should match pattern '{pattern}'", "应符合格式 {pattern}"),
     (
         "the answer was not finished within {s} s (answer_seconds)",
         "回答没有在 {s} 秒内完成（answer_seconds）",
@@ -503,11 +518,21 @@ DEEDS = (
     ("lesson undone", "撤销课程"),
     ("version promoted", "启用版本"),
     ("forgotten", "忘记"),
-    ("from {address}", "来自 {address}"),
-    ("{n} exchanges, {m} passages", "{n} 条问答，{m} 段文档"),
-    ("{label}, for {name}", "{label}，用于 {name}"),
 )
-"""What the audit log names, and the details that have words of ours."""
+"""What the audit log names."""
+
+DETAILS = {
+    "log-in refused": ("from {address}", "来自 {address}"),
+    "logged in": ("from {address}", "来自 {address}"),
+    "account added": ("{name}, {role}", "{name}，{role}"),
+    "role changed": ("{name}: {role}", "{name}：{role}"),
+    "API key made": ("{label}, for {name}", "{label}，用于 {name}"),
+    "lesson reviewed": ("{id}: {why}", "{id}：{why}"),
+    "forgotten": ("{n} exchanges, {m} passages", "{n} 条问答，{m} 段文档"),
+}
+"""Deed → what the log says of it in words of ours. All else there is somebody's: an account may be called as a state
+is.
+"""
 
 SETTINGS = (
     ("0 is greedy: the same question gets the same answer", "0 为贪心：同样的问题得到同样的回答"),
@@ -628,15 +653,24 @@ def said(line: str, language: Language) -> str:
     return line if language == "en" else _in_chinese(line)
 
 
+def detail(action: str, told: str, language: Language) -> str:
+    """What the audit log says of a deed, in `language`."""
+    if language == "en" or action not in DETAILS or len(told) > LONGEST:
+        return told
+    return _filled(_template(*DETAILS[action]), told) or told
+
+
 @lru_cache(maxsize=4096)
 def _in_chinese(line: str) -> str:
+    if len(line) > LONGEST:
+        return line
     known = _known(line)
     if known is not None:
         return known
     # Several reasons on one line; one of them may have the mark in it.
     parts, told, begins = line.split("; "), list[str](), 0
     while begins < len(parts):
-        for ends in range(begins + 1, len(parts) + 1):
+        for ends in range(begins + 1, min(begins + MARKS, len(parts)) + 1):
             known = _known("; ".join(parts[begins:ends]))
             if known is not None:
                 break
@@ -648,9 +682,17 @@ def _in_chinese(line: str) -> str:
 def _known(line: str) -> str | None:
     if line in EXACT:
         return EXACT[line]
-    for pattern, chinese in TEMPLATES:
-        found = pattern.fullmatch(line)
-        if found:
-            values = {k: _in_chinese(v) if k in NESTED else v for k, v in found.groupdict().items()}
-            return chinese.format(**values)
+    for template in TEMPLATES:
+        known = _filled(template, line)
+        if known is not None:
+            return known
     return None
+
+
+def _filled(template: Template, line: str) -> str | None:
+    pattern, chinese = template
+    found = pattern.fullmatch(line)
+    if found is None:
+        return None
+    values = {k: _in_chinese(v) if k in NESTED else v for k, v in found.groupdict().items()}
+    return chinese.format(**values)

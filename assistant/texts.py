@@ -73,6 +73,13 @@ TEXTS: dict[str, tuple[str, str]] = {
     "memory.train": ("Let nights train on it", "允许夜间训练"),
     "memory.forget": ("Forget this", "忘记这一条"),
     "memory.forget.conversation": ("Forget its conversation", "忘记整个对话"),
+    "memory.forget.title": ("Forget this?", "忘记这一条？"),
+    "memory.forget.means": (
+        "The question, its answer, their ratings and lessons are deleted for good. What was learned from them is still"
+        " in the weights until the next night, which trains without them.",
+        "这个问题、它的回答以及相应的评分和课程会永久删除。已经学进权重的内容要到下一个夜晚才会忘掉，届时训练不再包含它们。",
+    ),
+    "memory.forget.conversation.title": ("Forget its whole conversation?", "忘记整个对话？"),
     "memory.forgotten": (
         "Forgotten: {exchanges} exchanges, {passages} passages.",
         "已忘记：{exchanges} 条对话，{passages} 段文档。",
@@ -104,6 +111,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "memory.document.which": ("Document to remove", "要删除的文档"),
     "memory.remove": ("Remove", "删除"),
+    "memory.remove.title": ("Remove this document?", "删除这个文档？"),
+    "memory.remove.means": (
+        "Nothing of it is recalled any more. To have it again, add the file again.",
+        "以后不会再用到它的任何内容。需要时请重新添加文件。",
+    ),
     "memory.head.kind": ("Kind", "类型"),
     "memory.head.question": ("Question", "问题"),
     "memory.head.holds": ("What holds", "有效内容"),
@@ -245,6 +257,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "history.today": ("Today", "今天"),
     "history.yesterday": ("Yesterday", "昨天"),
     "history.week": ("The last seven days", "最近七天"),
+    # the list beside the chat
+    "beside.title": ("Conversations", "对话"),
+    "beside.none": ("What you talk about is found here again.", "聊过的内容会出现在这里。"),
+    "beside.all": ("All of them, and search", "全部对话与搜索"),
+    "beside.hide": ("Hide the conversations", "隐藏对话列表"),
+    "beside.show": ("Show the conversations", "显示对话列表"),
     # learning
     "learning.about": (
         "Ratings become lessons; a night trains them; an exam decides what serves.",
@@ -279,6 +297,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "lessons.hold": ("Hold", "暂缓"),
     "lessons.edit": ("Edit", "编辑"),
     "lessons.undo": ("Undo", "撤销"),
+    "lessons.undo.title": ("Undo this lesson?", "撤销这一课？"),
+    "lessons.undo.means": (
+        "Its rating is taken back, with reasons, comment and better answer, and the next night trains without it. To"
+        " have it again, rate the answer again.",
+        "它的评分连同原因、备注和更好的回答都会撤回，下一个夜晚的训练不再包含它。需要时请重新给回答打分。",
+    ),
     "lessons.edit.title": ("Edit this lesson", "编辑这一课"),
     "lessons.edit.do": ("Save and approve", "保存并批准"),
     "versions.none": (
@@ -294,6 +318,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "versions.base": ("the model without anything learned", "没有学过任何东西的模型"),
     "versions.promote": ("Promote", "启用"),
     "versions.rollback": ("Roll back", "回退"),
+    "versions.rollback.title": ("Roll back?", "回退？"),
+    "versions.rollback.means": (
+        "Everybody's next answer comes from the version before it. It stays in the list, and can be promoted again.",
+        "所有人的下一个回答将来自它之前的版本。它仍在列表中，可以重新启用。",
+    ),
     "versions.compare": ("Compare", "比较"),
     "versions.serves": ("Version {version} serves now.", "现在使用版本 {version}。"),
     "compare.title": ("{one} beside {other}", "{one} 与 {other} 对比"),
@@ -409,6 +438,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "keys.made": ("Made", "创建时间"),
     "keys.do": ("Change", "更改"),
     "keys.revoke": ("Revoke", "吊销"),
+    "keys.revoke.title": ("Revoke this key?", "吊销这个密钥？"),
+    "keys.revoke.means": (
+        "The programs that use it are refused from now on. It can't be brought back: they would need a new one.",
+        "使用它的程序从现在起会被拒绝。无法恢复：它们需要新的密钥。",
+    ),
     "keys.once": ("The new key, which is shown this once:", "新密钥，只显示这一次："),
     "settings.title": ("Settings", "设置"),
     "settings.name": ("Setting", "设置项"),

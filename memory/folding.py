@@ -1,20 +1,25 @@
-"""What two people would call the same word, however it is written large or small, in any language. Pure."""
+"""What two people would call the same word, however it is written: large or small, its accents apart or not, in the
+wide letters of Chinese and Japanese or in narrow ones. Pure.
+"""
 
 from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from unicodedata import normalize
 
 SEPARATOR = "\x1f"
 """Between texts that were put together, and between words: none of them has it."""
 
 
 def fold(text: str) -> str:
-    """Without case. `str.casefold` knows ß and the final ς; a dotless ı and the dot that a Turkish İ leaves over an i
-    are taken for nothing, since who types in another alphabet has no way to write them.
-
-    Folds character by character: the fold of two texts put together is their folds put together.
+    """Without case, in Unicode's form NFKC. `str.casefold` knows ß and the final ς; a dotless ı and the dot that a
+    Turkish İ leaves over an i are taken for nothing, since who types in another alphabet has no way to write them.
     """
     if text.isascii():
         return text.lower()
-    return text.casefold().replace("\u0307", "").replace("ı", "i")
+    # Folding takes some letters apart that the form wants together.
+    folded = normalize("NFKC", normalize("NFKC", text).casefold())
+    return folded.replace("\u0307", "").replace("ı", "i")
 
 
 def joined(words: list[str]) -> str:
@@ -34,15 +39,14 @@ def find(text: str, word: str) -> tuple[int, int] | None:
     begins = folded.find(wanted)
     if begins < 0:
         return None
-    if len(folded) == len(text):
-        return begins, begins + len(wanted)
-    # Some characters are folded to several, or to none.
-    first, last, length = len(text), len(text), 0
-    for place, character in enumerate(text):
-        if length <= begins:
-            first = place
-        length += len(fold(character))
-        if length >= begins + len(wanted):
-            last = place + 1
-            break
-    return first, last
+    ends = begins + len(wanted)
+
+    def length(place: int) -> int:
+        return len(fold(text[:place]))
+
+    if (length(begins), length(ends), length(ends + 1)) == (begins, ends, min(ends + 1, len(text))):
+        return begins, ends
+    # Some characters are folded to several, to none, or to one with the character before them.
+    places = range(len(text) + 1)
+    first = bisect_right(places, begins, key=length) - 1
+    return first, max(bisect_left(places, ends, key=length), bisect_right(places, ends, key=length) - 1)

@@ -2,12 +2,13 @@
 
 Nothing that a person types is syntax: every word is quoted, and the operators are ours. Chinese and Japanese are
 written without spaces: of a run of their characters each two that stand together are a word, in the table as in a
-question.
+question. Both are in Unicode's form NFKC: what looks the same, or is the same in wide letters, is the same word.
 """
 
 from __future__ import annotations
 
 import re
+from unicodedata import normalize
 
 TERMS = 48
 """Most words of one query: a page of text as a query costs no more than a paragraph."""
@@ -39,11 +40,15 @@ RUN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U0002000
 
 
 def spaced(text: str) -> str:
-    """`text` with what is written without spaces cut into pairs: 中国人 → 中国 国人. The ledger's database knows it by
-    this name.
+    """`text` in the form NFKC, with what is written without spaces cut into pairs: 中国人 → 中国 国人. The ledger's
+    database knows it by this name.
     """
     # Every exchange that is stored or rated comes by here.
-    return text if text.isascii() else RUN.sub(lambda run: f" {' '.join(_pairs(run.group()))} ", text)
+    return text if text.isascii() else _cut(normalize("NFKC", text))
+
+
+def _cut(text: str) -> str:
+    return RUN.sub(lambda run: f" {' '.join(_pairs(run.group()))} ", text)
 
 
 def _pairs(run: str) -> list[str]:
@@ -53,7 +58,9 @@ def _pairs(run: str) -> list[str]:
 def terms(question: str) -> tuple[str, ...]:
     """FTS5's phrases for the question's words, each once; none where it has none."""
     # Not casefolded: FTS5 keeps the letter "ß" as it is.
-    found = list(dict.fromkeys(re.findall(r"\w+", spaced(question.lower()))))
+    # As it was typed, too: rows that an earlier version wrote are in no form of Unicode's.
+    asked = question.lower()
+    found = list(dict.fromkeys(re.findall(r"\w+", f"{spaced(asked)} {_cut(asked)}")))
     telling = [word for word in found if word not in COMMON] or found
     return tuple(f'"{word}"' for word in telling[:TERMS])
 
@@ -77,6 +84,7 @@ def about_another(one: str, other: str) -> bool:
     Chile" mean nearly the same to an embedder, and not to a person. Of Chinese and Japanese, which an embedder of
     English reads as so many unknown signs, texts that share hardly a pair of characters.
     """
+    one, other = normalize("NFKC", one), normalize("NFKC", other)
     ours, theirs = names(one), names(other)
     if ours and theirs and not (ours <= theirs or theirs <= ours):
         return True

@@ -13,13 +13,13 @@ import gradio as gr
 
 from assistant import doctor
 from assistant.accounts import LOCAL
-from assistant.chinese import said
+from assistant.chinese import detail, said
 from assistant.live import CHANGEABLE, HOUSE, OFF, change
 from assistant.settings import Settings
 from assistant.texts import Language, text
 from assistant.ui import tables
-from assistant.ui.markup import act_button, both, dialog, field
-from assistant.ui.shell import HIDDEN, House, Updates, board, header, lang, pressed, told
+from assistant.ui.markup import act_button, asked, both, dialog, field
+from assistant.ui.shell import HIDDEN, House, Updates, acting, board, header, lang, outcome, pressed, told
 from memory.accounts import Account, ApiKey, Deed, Role
 from memory.errors import BadInput
 
@@ -51,8 +51,15 @@ DIALOGS = "".join(
         dialog(
             "remove-dialog",
             "accounts.remove",
-            f"<p><b data-fill='name'></b></p><p>{both('accounts.remove.means')}</p>",
+            asked("name", "accounts.remove.means"),
             "accounts.remove",
+            danger=True,
+        ),
+        dialog(
+            "revoke-dialog",
+            "keys.revoke.title",
+            asked("name", "keys.revoke.means"),
+            "keys.revoke",
             danger=True,
         ),
         dialog(
@@ -110,6 +117,7 @@ class Admin:
         self.machine = board("machine")
         gr.HTML(f"<h2>{both('audit.title')}</h2>")
         self.audit = gr.HTML(elem_id="audit")
+        self.outcome = outcome()
 
     def wire(self, pages: gr.Blocks) -> None:
         """Connect the widgets."""
@@ -118,7 +126,7 @@ class Admin:
         pages.load(self.on_load, None, everything, **HIDDEN)
         self.machine.select(self.on_examine, None, self.machine, **HIDDEN)
         for widget in boards[:-1]:
-            widget.select(self.on_act, None, everything, **HIDDEN)
+            widget.select(self.on_act, None, [*everything, self.outcome], **HIDDEN)
 
     # ------------------------------------------------------------------ what happens
 
@@ -128,7 +136,7 @@ class Admin:
         found = {self.machine: act_button("examine", text("machine.examine", lang(request)))}
         return {**self._everything(lang(request)), **found, self.secret: gr.HTML("", visible=False)}
 
-    @told
+    @acting
     def on_act(self, act: gr.EventData, request: gr.Request) -> Updates:
         who, sent = self._house.who(request, Role.ADMIN), pressed(act)
         do = self.acts.get(sent.get("act", ""))
@@ -225,7 +233,13 @@ def keys_table(found: Sequence[ApiKey], accounts: Sequence[Account], language: L
             escape(names.get(key.account_id, LOCAL.name)),
             f"<code>{escape(key.begins)}…</code>",
             tables.time(key.created_at),
-            act_button("revoke", text("keys.revoke", language), {"id": key.id}, danger=True),
+            act_button(
+                "revoke",
+                text("keys.revoke", language),
+                {"id": key.id, "name": f"{key.label} ({key.begins}…)"},
+                ask="revoke-dialog",
+                danger=True,
+            ),
         ]
         for key in found
     ]
@@ -262,7 +276,7 @@ def audit_table(found: Sequence[Deed], language: Language) -> str:
             tables.time(d.at),
             escape(d.by),
             escape(said(d.action, language)),
-            escape(tables.short(said(d.detail, language), 200)),
+            escape(tables.short(detail(d.action, d.detail, language), 200)),
         ]
         for d in found
     ]

@@ -137,8 +137,10 @@ class Answers:
             talk = talk.only(self._house.assistant.ledger.known([s.exchange_id for s in talk.said if s.exchange_id]))
             question = clean(ask.question, limit=self._house.now.settings.message_chars)
             talk = replace(talk, asked=attempt[0].asked + 1)
-            yield self._stage.begun(talk.plus(Said(question, "")), attempt, lang(request))
-            ask = replace(ask, question=question, conversation_id=talk.conversation_id, parent_id=talk.parent_id)
+            # Named before it is stored: a page that is loaded anew meanwhile finds by it what was stored by then.
+            within = talk.conversation_id or (None if talk.temporary else self._house.assistant.new_id())
+            yield self._stage.begun(talk.plus(Said(question, "")), within, attempt, lang(request))
+            ask = replace(ask, question=question, conversation_id=within, parent_id=talk.parent_id)
             remember, train = USES[talk.use]
             ask = replace(ask, history=talk.history, user=who.id, temporary=talk.temporary)
             ask = replace(ask, remember=remember, train=train)
@@ -177,6 +179,10 @@ class Answers:
     def _title(self, opening: Exchange) -> None:
         if self._house.titles:
             self._house.titles.want(opening.conversation_id, opening.question)
+
+    def under_way(self, request: gr.Request) -> bool:
+        """Whether this session is being given an answer."""
+        return str(request.session_hash) in self._asking
 
     def on_stop(self, request: gr.Request) -> None:
         """End this session's answer. It ends with its next word, and what was said by then stays."""

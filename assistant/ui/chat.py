@@ -17,6 +17,7 @@ from assistant.texts import Language
 from assistant.ui import branches
 from assistant.ui.answers import AT_ONCE, Answers
 from assistant.ui.duel import contenders
+from assistant.ui.markup import both
 from assistant.ui.shell import HIDDEN, House, Updates, header, lang, told, warn
 from assistant.ui.stage import Stage
 from assistant.ui.talk import USES, Talk, Use
@@ -27,7 +28,7 @@ def build(pages: gr.Blocks, house: House) -> None:
     """Lay the page out in the open Blocks, and wire it."""
     chat = Chat(house)
     with gr.Column(elem_id="chat-page", elem_classes="page"):
-        gr.HTML(header("chat"))
+        gr.HTML(f"{header('chat')}<h1 class='ns-unseen'>{both('nav.chat')}</h1>")
         chat.stage.lay_out()
     chat.wire(pages)
 
@@ -84,8 +85,10 @@ class Chat:
         why = said(str(NotRemembered(ledger.read_only)), lang(request)) if ledger.read_only else None
         on = bool(ledger.choices(who.id).get("blind")) if not ledger.read_only else False
         can = contenders(self._house.assistant) is not None
+        # What was asked before the page was laid out is on it.
+        view = {} if self.answers.under_way(request) else self.stage.view(talk, lang(request), opening=True)
         return {
-            **self.stage.view(talk, lang(request)),
+            **view,
             **self.stage.warning(why),
             self.stage.blind: gr.Checkbox(value=on and can, visible=can),
             self.stage.born: f"{self.stage.start} {who.id}",

@@ -98,7 +98,8 @@ class Duel:
         return {self.pair: None, self.panel: gr.Column(visible=False), self.verdict: gr.HTML(visible=False)}
 
     def fight(self, ask: Ask, versions: tuple[str, str]) -> Generator[Updates, None, tuple[str, Updates]]:
-        """Both versions answer, one after the other, in an order and on sides that nobody knows.
+        """Both versions answer within the conversation that `ask` names, one after the other, in an order and on sides
+        that nobody knows.
 
         Returns the exchange that the conversation goes on with as long as nobody has chosen, and how the page stands
         then: all of it, since of updates that follow each other at once a browser may show the last alone. Where it
@@ -113,10 +114,9 @@ class Duel:
             self.right: "…",
         }
         answered: list[Answered] = []
-        conversation = ask.conversation_id or self._house.assistant.new_id()
         for version, side in zip(order, sides, strict=True):
             known = frozenset(one.exchange.id for one in answered)
-            asked = replace(ask, adapter=version, conversation_id=conversation, not_recalled=known)
+            asked = replace(ask, adapter=version, not_recalled=known)
             said, shown_at = "", 0.0
             for event in turn(self._house.now, asked):
                 if isinstance(event, Words):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from html import escape
 from itertools import groupby
 
@@ -11,8 +11,8 @@ import gradio as gr
 
 from assistant.forgetting import forget
 from assistant.texts import Language, text
-from assistant.ui.markup import act_button, both, dialog, field
-from assistant.ui.shell import HIDDEN, House, Updates, board, header, i18n, lang, pressed, told
+from assistant.ui.markup import act_button, asked, both, dialog, field, when
+from assistant.ui.shell import HIDDEN, House, Updates, acting, became, board, header, i18n, lang, outcome, pressed, told
 from memory.errors import NotFound
 from memory.history import Conversation
 from memory.scrubbing import scrub
@@ -26,7 +26,7 @@ DIALOGS = dialog(
 ) + dialog(
     "delete-dialog",
     "history.delete",
-    f"<p><b data-fill='title'></b></p><p>{both('history.delete.means')}</p>",
+    asked("title", "history.delete.means"),
     "history.delete.do",
     danger=True,
 )
@@ -57,12 +57,13 @@ class History:
             autofocus=True,
         )
         self.shelf = board("conversations")
+        self.outcome = outcome()
 
     def wire(self, pages: gr.Blocks) -> None:
         """Connect the widgets."""
         pages.load(self.on_look, self.search, self.shelf, **HIDDEN)
         self.search.change(self.on_look, self.search, self.shelf, trigger_mode="always_last", **HIDDEN)
-        self.shelf.select(self.on_act, self.search, self.shelf, **HIDDEN)
+        self.shelf.select(self.on_act, self.search, [self.shelf, self.outcome], **HIDDEN)
 
     @told
     def on_look(self, words: str, request: gr.Request) -> str:
@@ -71,8 +72,8 @@ class History:
         found = self._house.assistant.ledger.conversations(who.id, words=wanted, limit=MOST)
         return shelf(found, self._house.assistant.clock(), language, searched=bool(wanted))
 
-    @told
-    def on_act(self, words: str, act: gr.EventData, request: gr.Request) -> Updates | str:
+    @acting
+    def on_act(self, words: str, act: gr.EventData, request: gr.Request) -> Updates:
         who, sent = self._house.who(request), pressed(act)
         assistant, found = self._house.assistant, sent.get("id", "")
         if sent.get("act") == "rename":
@@ -85,7 +86,8 @@ class History:
             forget(assistant.ledger, remove, home, assistant.key, conversation=found)
             self._house.note(who, "conversation deleted", found)
             gr.Info(text("history.deleted", lang(request)))
-        return self.on_look(words, request)
+            return {self.shelf: self.on_look(words, request), self.outcome: became(found)}
+        return {self.shelf: self.on_look(words, request)}
 
 
 def shelf(found: Sequence[Conversation], now: datetime, language: Language, *, searched: bool = False) -> str:
@@ -93,9 +95,9 @@ def shelf(found: Sequence[Conversation], now: datetime, language: Language, *, s
     if not found:
         return f"<p class='card empty'>{text('history.none.found' if searched else 'history.none', language)}</p>"
     parts = []
-    for when, of_then in groupby(found, key=lambda one: _when(one.last_at, now, language)):
+    for then, of_then in groupby(found, key=lambda one: when(one.last_at, now, language)):
         rows = "".join(_row(one, language) for one in of_then)
-        parts.append(f"<h2>{escape(when)}</h2><ul class='card shelf'>{rows}</ul>")
+        parts.append(f"<h2>{escape(then)}</h2><ul class='card shelf'>{rows}</ul>")
     if len(found) >= MOST:
         parts.append(f"<p class='older'>{text('history.more', language)}</p>")
     return "".join(parts)
@@ -117,14 +119,3 @@ def _row(one: Conversation, language: Language) -> str:
         f"<span class='quiet'><time datetime='{at.isoformat()}'>{at:%Y-%m-%d %H:%M}</time> · {count}</span>{excerpt}"
         f"</div><div class='acts'>{rename}{export}{delete}</div></li>"
     )
-
-
-def _when(at: datetime, now: datetime, language: Language) -> str:
-    today, day = now.astimezone().date(), at.astimezone().date()
-    if day >= today:
-        return text("history.today", language)
-    if day == today - timedelta(days=1):
-        return text("history.yesterday", language)
-    if day > today - timedelta(days=7):
-        return text("history.week", language)
-    return f"{day:%Y-%m}"

@@ -1,6 +1,7 @@
-/* What was typed into a form and not sent outlives the page: a reload, a server that starts anew, a session that ends.
-   It is kept in this tab alone, for whoever typed it, with the place it belongs to, which is opened again; where that
-   is gone the text is offered. The message box has a draft of its own (page.js). Passwords are never kept. */
+/* What was typed into a form outlives the page until the server has taken it: a reload, a server that starts anew, a
+   session that ends. It is kept in this tab alone, for whoever typed it, with the place it belongs to, which is opened
+   again; where that is gone the text is offered. What was half written about an answer or a memory is there again when
+   one comes back to it. The message box has a draft of its own (page.js). Passwords are never kept. */
 (() => {
   const { say, find, make, whenThere } = window.nightschool;
   const KEPT = "nightschool forms";
@@ -8,31 +9,40 @@
   const ROOTS = "#feedback-form, #memory-one, dialog, #memory-query, #search";
   const SECONDS = 30; // How long a page is waited for that has not said yet what there is on it.
 
+  const OF_ONE = ["feedback-form", "memory-one"]; // Forms of Gradio's, about one of many, each with a text of its own.
+
   const read = () => JSON.parse(sessionStorage.getItem(KEPT)) || { forms: {} };
   const write = (all) => {
     if (Object.keys(all.forms).length) sessionStorage.setItem(KEPT, JSON.stringify(all));
     else sessionStorage.removeItem(KEPT);
   };
-  const nameOf = (root) => `${location.pathname} ${root.id}`;
+  const nameOf = (root) => [location.pathname, root.id, ...(OF_ONE.includes(root.id) ? [aboutOf(root)] : [])].join(" ");
   const isSearch = (root) => root.matches("#memory-query, #search");
   const aboutOf = (root) => root.querySelector("[data-about]")?.dataset.about;
   const fieldsOf = (root) => [...root.querySelectorAll(FIELD)];
   const isTick = (field) => field.type === "checkbox" || field.type === "radio";
+  /* By what a field is known when its form is shown again, perhaps with other boxes to tick. */
+  const named = (fields) => {
+    let texts = 0;
+    return fields.map((field) => [isTick(field) ? `tick ${field.closest("label")?.textContent.trim()}` : `text ${texts++}`, field]);
+  };
   const valueOf = (field) => (field.type === "password" ? "" : isTick(field) ? field.checked : field.value);
 
   let me = null; // Whose page this is, once that is known.
   let pressed = {}; // What the button bears that opened the dialog.
   let filling = false; // Whether a box is being ticked from here, which a browser calls a user's doing.
-  const opened = new Set(); // Of the forms of this page, those that have been open since it was loaded.
 
   const keep = (root) => {
     if (!me || find("#passing")) return;
-    const all = read(), fields = fieldsOf(root), values = fields.map(valueOf);
-    const texts = fields.filter((field, at) => !isTick(field) && field.tagName !== "SELECT" && values[at]).map(valueOf);
-    opened.add(nameOf(root));
+    const all = read(), fields = fieldsOf(root);
+    const values = Object.fromEntries(named(fields).map(([name, field]) => [name, valueOf(field)]));
+    const texts = fields.filter((field) => !isTick(field) && field.tagName !== "SELECT" && valueOf(field)).map(valueOf);
     all.who = me;
     if (isSearch(root) && !texts.length) delete all.forms[nameOf(root)];
-    else all.forms[nameOf(root)] = { about: aboutOf(root), pressed: root.matches("dialog") ? pressed : null, values, texts };
+    else all.forms[nameOf(root)] = {
+      about: aboutOf(root), within: window.nightschool.conversation(), pressed: root.matches("dialog") ? pressed : null,
+      open: true, values, texts,
+    };
     write(all);
   };
   const drop = (name) => {
@@ -50,33 +60,31 @@
 
   // ------------------------------------------------------------------ what is done with is forgotten
 
-  // A form of Gradio's is gone when the server has said so; one that is about something else now has lost its text.
+  // A form about one of many that is put away, or shows another one, keeps its text for when that one is shown again: by
+  // then the server has filled it in anew, and says so.
+  const drawn = {};
   const look = () => {
-    for (const id of ["feedback-form", "memory-one"]) {
-      const name = `${location.pathname} ${id}`, kept = read().forms[name], root = document.getElementById(id);
-      if (kept && opened.has(name) && (!root || aboutOf(root) !== kept.about)) drop(name);
+    if (!me) return;
+    for (const id of OF_ONE) {
+      const root = document.getElementById(id);
+      const now = root?.querySelector("[data-drawn]")?.dataset.drawn;
+      if (now === drawn[id]) continue;
+      const all = read(), of = `${location.pathname} ${id} `;
+      for (const [name, kept] of Object.entries(all.forms)) if (name.startsWith(of)) kept.open = Boolean(root) && name === nameOf(root);
+      write(all);
+      // Its fields may come after it.
+      const mine = root && all.forms[nameOf(root)];
+      if (!mine || fill(root, mine)) drawn[id] = now;
     }
   };
   for (const place of ["#below", "#memory-page"])
     whenThere(place, (node) => new MutationObserver(look).observe(node, { childList: true, subtree: true }));
 
-  // A dialog sends what is in it as it closes: it is done with when the server has taken that.
-  let sent = null;
+  // A dialog sends what is in it as it closes.
   document.addEventListener("close", (event) => {
     const box = event.target;
-    if (!(box instanceof HTMLDialogElement)) return;
-    if (box.returnValue === "yes") sent = { name: nameOf(box), act: pressed.act, id: pressed.id };
-    else drop(nameOf(box));
+    if (box instanceof HTMLDialogElement && box.returnValue !== "yes") drop(nameOf(box));
   }, true);
-  const ask = window.fetch;
-  window.fetch = async (...asked) => {
-    const answer = await ask(...asked);
-    if (sent && answer.ok && String(asked[0]).includes("/queue/join")) {
-      const told = JSON.parse(asked[1].body).event_data;
-      if (told && told.act === sent.act && told.id === sent.id) { drop(sent.name); sent = null; }
-    }
-    return answer;
-  };
   document.addEventListener("submit", (event) => {
     if (event.target.matches("#who form")) for (const key of [KEPT, "nightschool typed"]) sessionStorage.removeItem(key);
   });
@@ -106,10 +114,9 @@
     setTimeout(() => { for (const act of acts) document.removeEventListener(act, stop, true); }, 1100);
   };
   const fill = (root, kept) => {
-    const fields = fieldsOf(root);
-    if (fields.length !== kept.values.length) return false;
-    fields.forEach((field, at) => { if (field.type !== "password") put(field, kept.values[at]); });
-    opened.add(nameOf(root));
+    const fields = named(fieldsOf(root)), known = new Set(fields.map(([name]) => name));
+    if (Object.keys(kept.values).some((name) => name.startsWith("text") && !known.has(name))) return false;
+    for (const [name, field] of fields) if (field.type !== "password" && name in kept.values) put(field, kept.values[name]);
     return true;
   };
   /* What `found` finds, as soon as it does; null where there is nothing of the kind, though the page is there. */
@@ -128,7 +135,7 @@
     if (id === "feedback-form") {
       const { placeOf, isLaid } = window.nightschool;
       await until(() => placeOf(kept.about) >= 0, isLaid);
-      if (placeOf(kept.about) < 0) return null;
+      if (placeOf(kept.about) < 0) return kept.within === window.nightschool.conversation() ? null : "elsewhere";
       window.nightschool.onAct("edit", { act: "rated", at: placeOf(kept.about) });
       return until(() => { const root = find("#feedback-form"); return root && aboutOf(root) === kept.about && root; });
     }
@@ -166,12 +173,13 @@
     sessionStorage.removeItem("nightschool back");
     for (const [name, kept] of Object.entries(read().forms)) {
       const [path, id] = name.split(" ");
-      if (path !== location.pathname) continue;
+      // What was put away is there when one comes back to it.
+      if (path !== location.pathname || !kept.open) continue;
       const search = id === "search" || id === "memory-query";
       if (search && plain) { drop(name); continue; }
       if (search) await until(() => document.getElementById(id)?.querySelector(FIELD));
       const root = await reopen(id, kept);
-      if (!(root && fill(root, kept)) && kept.texts.length) offer(name, kept);
+      if (root !== "elsewhere" && !(root && fill(root, kept)) && kept.texts.length) offer(name, kept);
     }
   };
 
@@ -182,9 +190,21 @@
       me = who;
       const all = read();
       if (all.who && all.who !== me) sessionStorage.removeItem(KEPT);
+      look();
       restore();
     },
     put,
+    /* What a dialog holds is on its way, under this name. */
+    sent: (box, typed) => {
+      const all = read();
+      if (!all.forms[nameOf(box)]) return;
+      all.forms[nameOf(box)].typed = typed;
+      write(all);
+    },
+    /* The server has taken what was sent under this name, or about this one; or it knows nothing of this one any more. */
+    done: (of) => {
+      for (const [name, kept] of Object.entries(read().forms)) if ([kept.typed, kept.about, kept.within].includes(of)) drop(name);
+    },
     /* A dialog is opened by a button that bears this. */
     opening: (data) => { pressed = { ...data }; },
     /* The page is about to be left for itself. */

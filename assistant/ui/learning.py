@@ -24,8 +24,8 @@ from assistant.nights import request_night
 from assistant.review import DECIDABLE
 from assistant.texts import Language, text
 from assistant.ui import reports, tables
-from assistant.ui.markup import act_button, both, dialog, field
-from assistant.ui.shell import HIDDEN, House, Updates, board, header, i18n, lang, pressed, told
+from assistant.ui.markup import act_button, asked, both, dialog, field
+from assistant.ui.shell import HIDDEN, House, Updates, acting, board, header, i18n, lang, outcome, pressed, told
 from memory.accounts import Account, Role
 from memory.errors import BadInput, NotFound
 from memory.records import BASE, Lesson, Night
@@ -34,16 +34,34 @@ SECONDS_BETWEEN_POLLS = 1
 NIGHTS = 30
 """Nights that are listed, and whose reports are read for the plots."""
 
-DIALOGS = dialog(
-    "edit-dialog",
-    "lessons.edit.title",
-    f"<p class='quiet' data-fill='question'></p>{field('wanted', 'thumb.better', kind='area', more='required')}",
-    "lessons.edit.do",
-) + dialog(
-    "clock-dialog",
-    "clock.title",
-    f"<p class='quiet'>{both('clock.about')}</p>{field('at', 'clock.at', kind='time', more='required')}",
-    "dialog.save",
+DIALOGS = "".join(
+    (
+        dialog(
+            "edit-dialog",
+            "lessons.edit.title",
+            "<p class='quiet' data-fill='question'></p>"
+            + field("wanted", "thumb.better", kind="area", more="required"),
+            "lessons.edit.do",
+        ),
+        dialog(
+            "undo-dialog", "lessons.undo.title", asked("question", "lessons.undo.means"), "lessons.undo", danger=True
+        ),
+        dialog(
+            "rollback-dialog",
+            "versions.rollback.title",
+            asked("serves", "versions.rollback.means"),
+            "versions.rollback",
+            danger=True,
+            before="rollback",
+            about="#versions [data-serves]",
+        ),
+        dialog(
+            "clock-dialog",
+            "clock.title",
+            f"<p class='quiet'>{both('clock.about')}</p>{field('at', 'clock.at', kind='time', more='required')}",
+            "dialog.save",
+        ),
+    )
 )
 
 
@@ -97,6 +115,7 @@ class Learning:
         self.comparison = gr.HTML(visible=False, elem_id="comparison")
         gr.HTML(f"<h2>{both('learning.nights')}</h2>")
         self.nights = board("nights")
+        self.outcome = outcome()
 
     def wire(self, pages: gr.Blocks) -> None:
         """Connect the widgets."""
@@ -107,7 +126,7 @@ class Learning:
         self.learn.click(self.on_learn, None, everything, **HIDDEN)
         self.rollback.click(self.on_rollback, None, everything, **HIDDEN)
         for widget in boards:
-            widget.select(self.on_act, None, everything, **HIDDEN)
+            widget.select(self.on_act, None, [*everything, self.outcome], **HIDDEN)
 
     # ------------------------------------------------------------------ what happens
 
@@ -141,7 +160,7 @@ class Learning:
         self._serves(version, who, lang(request))
         return self._everything(who, lang(request))
 
-    @told
+    @acting
     def on_act(self, act: gr.EventData, request: gr.Request) -> Updates:
         sent, language = pressed(act), lang(request)
         found = self._acts.get(sent.get("act", ""))

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from html import escape
 
-from assistant.texts import TEXTS
+from assistant.texts import TEXTS, Language, text
 
 
-def dialog(name: str, title: str, body: str, action: str, *, danger: bool = False) -> str:
-    """HTML: a question to ask before a button's data is sent. Fields in `body` are sent along, under their names."""
+def dialog(
+    name: str, title: str, body: str, action: str, *, danger: bool = False, before: str = "", about: str = ""
+) -> str:
+    """HTML: a question to ask before a button's data is sent. Fields in `body` are sent along, under their names.
+
+    Args:
+        before: the id of a button of Gradio's that it stands before; one of ours names its dialog itself.
+        about: then, which element's value or data it is about; without any the button is pressed unasked.
+    """
     kind = " class='danger'" if danger else ""
+    place = f' data-before="{before}" data-from="{about}"' if before else ""
     return (
-        f"<dialog id='{name}' aria-labelledby='{name}-title'><form method='dialog'><h2 id='{name}-title'>{both(title)}"
-        f"</h2>{body}<div class='buttons'><button type='button' data-close>{both('dialog.cancel')}</button>"
+        f"<dialog id='{name}' aria-labelledby='{name}-title'{place}><form method='dialog'><h2 id='{name}-title'>"
+        f"{both(title)}</h2>{body}<p class='refused' role='alert' hidden></p><div class='buttons'>"
+        f"<button type='button' data-close>{both('dialog.cancel')}</button>"
         f"<button value='yes'{kind}>{both(action)}</button></div></form></dialog>"
     )
 
@@ -39,3 +49,22 @@ def both(key: str) -> str:
     """HTML in both languages, of which the style shows the browser's: for what is laid out before anybody comes."""
     english, chinese = TEXTS[key]
     return f'<span lang="en">{escape(english)}</span><span lang="zh">{escape(chinese)}</span>'
+
+
+def asked(what: str, means: str) -> str:
+    """HTML: the body of a dialog that only asks: which thing it is about, by its name in the button's data, and what
+    happens to it.
+    """
+    return f"<p class='about'><b data-fill='{what}'></b></p><p>{both(means)}</p>"
+
+
+def when(at: datetime, now: datetime, language: Language) -> str:
+    """The heading under which a conversation stands that was last written to at `at`."""
+    today, day = now.astimezone().date(), at.astimezone().date()
+    if day >= today:
+        return text("history.today", language)
+    if day == today - timedelta(days=1):
+        return text("history.yesterday", language)
+    if day > today - timedelta(days=7):
+        return text("history.week", language)
+    return f"{day:%Y-%m}"

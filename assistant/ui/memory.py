@@ -17,8 +17,8 @@ from assistant.chinese import said
 from assistant.forgetting import forget, still_in_the_weights, sweep_uploads
 from assistant.texts import Language, text
 from assistant.turn import MEMORY, clean
-from assistant.ui.markup import both
-from assistant.ui.shell import HIDDEN, House, Updates, header, i18n, lang, told, warn
+from assistant.ui.markup import asked, both, dialog
+from assistant.ui.shell import HIDDEN, House, Updates, became, drawn, header, i18n, lang, outcome, told, warn
 from assistant.ui.tables import empty, short, table
 from memory.accounts import Account, Role
 from memory.documents import Library
@@ -46,6 +46,39 @@ SECONDS_BETWEEN_LOOKS = 3.0
 """At how far the index is, while something is being taken in."""
 
 
+DIALOGS = "".join(
+    (
+        dialog(
+            "forget-dialog",
+            "memory.forget.title",
+            asked("question", "memory.forget.means"),
+            "memory.forget",
+            danger=True,
+            before="memory-forget",
+            about="#memory-detail [data-question]",
+        ),
+        dialog(
+            "forget-conversation-dialog",
+            "memory.forget.conversation.title",
+            asked("conversation", "history.delete.means"),
+            "memory.forget.conversation",
+            danger=True,
+            before="memory-forget-conversation",
+            about="#memory-detail [data-question]",
+        ),
+        dialog(
+            "remove-document-dialog",
+            "memory.remove.title",
+            asked("name", "memory.remove.means"),
+            "memory.remove",
+            danger=True,
+            before="memory-remove",
+            about="#memory-document input",
+        ),
+    )
+)
+
+
 def build(pages: gr.Blocks, house: House) -> None:
     """Lay the page out in the open Blocks, and wire it."""
     memory = MemoryPage(house)
@@ -64,7 +97,7 @@ class MemoryPage:
     # ------------------------------------------------------------------ layout
 
     def lay_out(self) -> None:
-        gr.HTML(f"<h1>{both('nav.memory')}</h1><p>{both('memory.about')}</p>")
+        gr.HTML(f"<h1>{both('nav.memory')}</h1><p>{both('memory.about')}</p>{DIALOGS}")
         with gr.Row(elem_classes="actions"):
             self.query = gr.Textbox(
                 label=i18n("memory.search"),
@@ -115,6 +148,7 @@ class MemoryPage:
         with gr.Row(elem_classes="actions", visible=False) as self.removing:
             self.document = gr.Dropdown([], label=i18n("memory.document.which"), elem_id="memory-document", scale=1)
             self.remove = gr.Button(i18n("memory.remove"), elem_id="memory-remove", scale=0, min_width=110)
+        self.outcome = outcome()
 
     def wire(self, pages: gr.Blocks) -> None:
         """Connect the widgets."""
@@ -123,7 +157,7 @@ class MemoryPage:
         standing = [self.weights, self.timer]
         listed = [*shown, *standing, self.documents, self.document, self.removing, self.on]
         detail = [self.one, self.detail, self.answer, self.use]
-        everything = [*listed, *detail]
+        everything = [*listed, *detail, self.outcome]
         first = [self.query, self.kind]
         pages.load(self.on_load, first, everything, **HIDDEN)
         # The last of several counts: what was asked for while another search went on must not be lost.
@@ -206,6 +240,7 @@ class MemoryPage:
             gr.Info(text("memory.saved", language))
         anew = {**self._listed(query, kind, page, who, language), **self._opened(exchange_id, who, language)}
         if exchange_id:
+            anew[self.outcome] = became(exchange_id)
             # It stays open, be it that what is looked for no longer finds it.
             anew[self.chosen] = self._with_choice(anew[self.chosen], exchange)
         return anew
@@ -273,7 +308,7 @@ class MemoryPage:
             gr.Warning(text("memory.repeats", language, n=len(gone.answered_with)))
         if made.ledger.unfinished() != Unfinished():
             gr.Warning(text("memory.unfinished", language))
-        return self._anew(query, kind, page, who, language)
+        return {**self._anew(query, kind, page, who, language), self.outcome: became(*gone.exchanges)}
 
     def _own(self, exchange_id: str, who: Account) -> Exchange:
         """Raises: NotFound, also where it is somebody else's."""
@@ -294,7 +329,8 @@ class MemoryPage:
         rating, use = ledger.rating(exchange_id), ledger.use(exchange.conversation_id)
         return {
             self.one: gr.Column(visible=True),
-            self.detail: _detail(exchange, ledger.given(exchange_id), language),
+            self.detail: drawn(exchange_id)
+            + _detail(exchange, ledger.title(exchange.conversation_id), ledger.given(exchange_id), language),
             self.answer: (rating.correction if rating else None) or exchange.answer,
             self.use: [name for name, on in zip(USES, use, strict=True) if on],
         }
@@ -402,15 +438,17 @@ def _found(found: Sequence[Recollection], language: Language, *, asked: bool) ->
 HEAD = ("kind", "question", "holds", "why", "meaning", "words")
 
 
-def _detail(exchange: Exchange, given: Sequence[Exchange], language: Language) -> str:
-    asked = f"<p data-about='{escape(exchange.id)}'><b>{escape(exchange.question)}</b><br>{escape(exchange.answer)}</p>"
+def _detail(exchange: Exchange, title: str, given: Sequence[Exchange], language: Language) -> str:
+    """HTML: what was said, and where it was used. By the names in its data a dialog asks before it is forgotten."""
+    names = f'data-question="{escape(short(exchange.question))}" data-conversation="{escape(title)}"'
+    asked_ = f"<p {names}><b>{escape(exchange.question)}</b><br>{escape(exchange.answer)}</p>"
     when = f"<p><small>{exchange.created_at:%Y-%m-%d %H:%M}, {escape(exchange.adapter)}</small></p>"
     if not given:
-        return f"{asked}{when}<p>{text('memory.unused', language)}</p>"
+        return f"{asked_}{when}<p>{text('memory.unused', language)}</p>"
     items = "".join(
         f"<li>{escape(short(one.question))} <small>{one.created_at:%Y-%m-%d %H:%M}</small></li>" for one in given
     )
-    return f"{asked}{when}<p>{text('memory.used', language)}</p><ol>{items}</ol>"
+    return f"{asked_}{when}<p>{text('memory.used', language)}</p><ol>{items}</ol>"
 
 
 def _documents(documents: Sequence[Document], language: Language) -> str:

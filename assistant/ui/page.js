@@ -1,6 +1,6 @@
 /* What the pages do in the browser beyond Gradio: keys, what stands beneath an answer, drafts, and telling when the
    server or the session has gone. It asks this server alone, and keeps nothing but what is typed, in this tab (what is
-   typed into forms: kept.js). */
+   typed into forms: kept.js), and whether the list beside the chat is hidden. */
 (() => {
   const zh = navigator.language.toLowerCase().startsWith("zh");
   document.documentElement.lang = zh ? "zh" : "en";
@@ -24,6 +24,12 @@
       const pressed = event.target.closest("[data-act]");
       if (pressed) press(pressed, (act) => trigger("select", act));
     }),
+    // What became of what was typed and sent.
+    outcome: ({ props, watch }) => {
+      const take = () => { if (props.value) page.became(JSON.parse(props.value)); };
+      watch("value", take);
+      take();
+    },
     // What the chat page tells this script, and what this script tells it.
     desk: ({ props, trigger, watch }) => {
       const take = () => page.lay(props.value);
@@ -63,6 +69,7 @@
       const name = one.firstChild?.data?.trim();
       if (name in CHINESE) one.firstChild.data = CHINESE[name];
     }
+    if (zh) node.querySelectorAll(TOLD).forEach(refused);
     for (const one of [node, ...node.querySelectorAll(NAMES.map((name) => `[${name}]`).join())]) NAMES.forEach((name) => rename(one, name));
   };
   // What Gradio says in English alone.
@@ -70,6 +77,18 @@
     Like: "赞", Liked: "已赞", Dislike: "踩", Disliked: "已踩", "Copy message": "复制消息", "Message copied": "已复制",
     "Click to upload or drop files": "点击上传文件，或拖放到这里", Close: "关闭",
     Warning: "注意", Info: "提示", Error: "错误", Success: "完成",
+  };
+  const REFUSED = [
+    [/^Invalid file types?: (.*?)(?: and (\d+) more)?\. Only (.*) allowed\.$/s, (_, files, more, known) =>
+      `不能添加这种文件：${files}${more ? ` 等，另有 ${more} 个` : ""}。可以添加的是 ${known}。`],
+    [/^Invalid file type\. Please upload a file that is one of these formats: \[(.*)\]$/, "不能添加这种文件。可以添加的是 $1。"],
+    [/^File\(s\) exceed the maximum allowed size of (.*?): (.*)$/s, "文件超过大小上限 $1：$2"],
+  ];
+  const TOLD = "[data-testid=toast-text]";
+  const refused = (one) => {
+    const told = one.textContent.trim();
+    const now = REFUSED.reduce((text, [english, chinese]) => text.replace(english, chinese), told);
+    if (now !== told) one.textContent = now;
   };
   const NAMES = ["alt", "title", "href", "aria-label"];
   const rename = (one, name) => {
@@ -83,7 +102,11 @@
     for (const { type, target, attributeName, addedNodes } of records)
       if (type === "characterData") unsign(target);
       else if (type === "attributes") rename(target, attributeName);
-      else addedNodes.forEach(unsign);
+      else {
+        addedNodes.forEach(unsign);
+        const told = zh && addedNodes.length && target.closest?.(TOLD);
+        if (told) refused(told);
+      }
   }).observe(document.documentElement, { childList: true, characterData: true, subtree: true, attributeFilter: NAMES });
   if (navigator.clipboard) {
     const write = navigator.clipboard.writeText.bind(navigator.clipboard);
@@ -140,16 +163,39 @@
   document.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
     const control = event.ctrlKey || event.metaKey;
-    const press = (selector) => { const node = find(selector); if (node) { event.preventDefault(); node.click(); } };
+    const press = (selector) => { const node = selector && find(selector); if (node) { event.preventDefault(); node.click(); } };
     if (event.key === "Escape" && !find("dialog[open]")) {
-      if (find("#stop")) press("#stop"); else if (find("#edit-cancel")) press("#edit-cancel");
+      const ways = ["#stop", "#edit-cancel", "#feedback-cancel"];
+      if (find("#feedback-form")?.contains(event.target)) ways.splice(1, 0, ways.pop());
+      press(ways.find(find));
     } else if (control && !event.shiftKey && event.key.toLowerCase() === "k") {
       event.preventDefault();
       const search = find("#search input, #search textarea");
-      if (search) search.focus(); else location.href = "./history";
+      // An answer that is being written would end with the page, and of a temporary chat nothing would be left.
+      if (search) search.focus(); else if (find("#stop, #passing")) window.open("./history"); else location.href = "./history";
     } else if (control && event.shiftKey && event.key.toLowerCase() === "o") {
       event.preventDefault();
       if (find("#new-chat")) press("#new-chat"); else location.href = "./?new";
+    }
+  });
+
+  // ------------------------------------------------------------------ the list beside the chat
+
+  const LIST = "nightschool list";
+  const list = (to) => { document.documentElement.dataset.list = to; };
+  list(localStorage.getItem(LIST) || "open");
+  document.addEventListener("click", (event) => {
+    const beside = event.target instanceof Element && event.target.closest("#beside :is(a, button)");
+    if (!beside) return;
+    const to = beside.dataset.list;
+    if (to) {
+      if (to === "open") localStorage.removeItem(LIST); else localStorage.setItem(LIST, to);
+      list(to);
+      find(`#beside [data-list]:not([data-list="${to}"])`).focus();
+    } else if (find("#stop, #passing")) {
+      // As with the search: what would end with the page stays on it.
+      event.preventDefault();
+      window.open(beside.href);
     }
   });
 
@@ -158,6 +204,7 @@
   let laid = { answers: [] };
   let sending = null; // What was in the message box when it was sent, until the server has taken it.
   let asked = null; // The question that is being answered.
+  let after = null; // The last exchange that was stored when that was sent.
   let aside = ""; // What was in the box before an earlier message was put there to be edited.
   let edited = null; // The exchange whose question that is.
   let draft = JSON.parse(sessionStorage.getItem(DRAFT)); // What this tab has kept, until it is in the box again.
@@ -179,16 +226,25 @@
       page.onAct("submit", { act: "again", at, how });
     }));
     const box = make("div", { className: "ns-menu" }, ...items);
-    items.forEach((item) => item.setAttribute("role", "menuitem"));
+    for (const item of items) { item.setAttribute("role", "menuitem"); item.tabIndex = -1; }
     box.setAttribute("role", "menu");
+    box.addEventListener("keydown", (event) => {
+      const at = items.indexOf(document.activeElement), last = items.length - 1;
+      const to = { ArrowDown: at < last ? at + 1 : 0, ArrowUp: at > 0 ? at - 1 : last, Home: 0, End: last }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      items[to].focus();
+    });
     const close = (event) => {
-      if (event.type === "keydown" && event.key !== "Escape") return;
+      if (event.type === "keydown" && !["Escape", "Tab"].includes(event.key)) return;
       if (event.type === "click" && (box.contains(event.target) || event.target === tool)) return;
       box.remove();
       tool.setAttribute("aria-expanded", "false");
       document.removeEventListener("click", close, true);
       document.removeEventListener("keydown", close, true);
-      if (event.type === "keydown") { event.stopPropagation(); tool.focus(); }
+      // With Tab one goes on from the button.
+      if (event.type === "keydown") tool.focus();
+      if (event.key === "Escape") event.stopPropagation();
     };
     document.addEventListener("click", close, true);
     document.addEventListener("keydown", close, true);
@@ -266,45 +322,98 @@
     soon();
   });
 
-  // The form takes half of the window: what it is about stays in sight above it.
+  // The form takes half of the window: what it is about stays in sight above it. Who opens it is in it, and is back at
+  // the thumb when it is gone.
+  const GIVEN = "button[title$='iked'], button[title='已赞'], button[title='已踩']";
+  const rowOf = (exchange) => document.querySelectorAll("#conversation .message-buttons-left")[page.placeOf(exchange)];
   let about = null;
   whenThere("#below", (node) => new MutationObserver(() => {
     const now = find("#feedback-form #feedback-about [data-about]")?.dataset.about || null;
     if (now === about) return;
+    const row = rowOf(now || about);
     about = now;
-    const row = now && document.querySelectorAll("#conversation .message-buttons-left")[page.placeOf(now)];
-    if (row) setTimeout(() => row.scrollIntoView({ block: "end" }), 50);
+    if (now && row) setTimeout(() => row.scrollIntoView({ block: "end" }), 50);
+    if (now) whenThere("#feedback-form :is(input, textarea)", (field) => field.focus({ preventScroll: true }));
+    else if (row && [document.body, null].includes(document.activeElement)) (row.querySelector(GIVEN) || row.querySelector("button"))?.focus();
   }).observe(node, { childList: true, subtree: true }));
 
   // ------------------------------------------------------------------ boards: buttons that tell, and ask first
 
-  const press = (pressed, tell) => {
-    const { ask, ...data } = pressed.dataset;
+  const refusals = new Map(); // What a dialog has sent, until the server has said what became of it → asks once more.
+
+  /* Opens the dialog, about `data`, with `given` in its fields, and `why` that was refused before. */
+  const ask = (box, data, tell, given = data, why = "") => {
+    const open = find("dialog[open]");
+    if (open) { open.addEventListener("close", () => ask(box, data, tell, given, why), { once: true }); return; }
     if (zh) for (const one of document.querySelectorAll("option[data-zh]")) one.textContent = one.dataset.zh;
-    page.opening(pressed.dataset);
-    const box = ask && document.getElementById(ask);
-    if (!box) return tell(data);
-    const form = box.querySelector("form");
+    page.opening({ ...data, ask: box.id });
+    const form = box.querySelector("form"), refused = box.querySelector(".refused");
     form.reset();
     for (const place of box.querySelectorAll("[data-fill]")) place.innerText = data[place.dataset.fill] || "";
-    for (const input of form.elements) if (input.name && input.name in data) input.value = data[input.name];
+    const fields = [...form.elements].filter((field) => field.name);
+    for (const field of fields) if (field.name in given) field.value = given[field.name];
+    refused.innerText = why;
+    refused.hidden = !why;
     box.querySelector("[data-close]").onclick = () => box.close("");
     box.onclose = () => {
-      if (box.returnValue === "yes") tell({ ...data, ...Object.fromEntries(new FormData(form)) });
+      const yes = box.returnValue === "yes";
       box.returnValue = "";
+      if (!yes) return;
+      const values = Object.fromEntries(new FormData(form));
+      if (!fields.length) return tell(data);
+      // Only what was typed can be lost: it stays until the server has taken it, and is asked for anew where it has not.
+      const typed = crypto.getRandomValues(new Uint32Array(2)).join("-");
+      page.sent(box, typed);
+      refusals.set(typed, (because) => ask(box, data, tell, values, because));
+      tell({ ...data, ...values, typed });
     };
     box.showModal();
   };
 
+  const press = (pressed, tell) => {
+    const { ask: dialog, ...data } = pressed.dataset;
+    const box = dialog && document.getElementById(dialog);
+    if (box) ask(box, data, tell); else tell(data);
+  };
+
+  // Buttons of Gradio's bear nothing: the dialog names the one that it stands before, and where on the page lies what it
+  // is about. Where that is nothing yet, the server says so.
+  let sure = false;
+  document.addEventListener("click", (event) => {
+    const button = !sure && event.target instanceof Element && event.target.closest("button[id]");
+    const box = button && find(`dialog[data-before="${button.id}"]`);
+    const about = box && find(box.dataset.from);
+    const data = about instanceof HTMLInputElement ? { name: about.value } : { ...about?.dataset };
+    if (!Object.values(data).some(Boolean)) return;
+    event.stopImmediatePropagation();
+    ask(box, data, () => {
+      const again = document.getElementById(button.id);
+      sure = true;
+      again?.click();
+      sure = false;
+    });
+  }, true);
+
   const page = window.nightschool = {
     say, find, make, whenThere, press,
     onAct: () => {},
+    /* What was sent under these names was taken, or was refused, and why. */
+    became: ({ of, refused }) => {
+      for (const name of of) {
+        const again = refusals.get(name);
+        refusals.delete(name);
+        if (!refused) page.done(name); else if (again) again(refused);
+      }
+    },
     /* Where on the page the answer of this exchange is, or -1. */
     placeOf: (exchange) => laid.answers.findIndex((answer) => answer.id === exchange),
     isLaid: () => "asked" in laid,
+    conversation: () => laid.conversation,
     lay: (value) => {
       const before = laid;
       try { laid = JSON.parse(value); } catch { laid = { answers: [] }; }
+      // The page's first layout, come after what was asked before it.
+      if (laid.opening && before.answering) { laid = before; return; }
       if ("asked" in laid) settle(before);
       soon();
     },
@@ -327,7 +436,7 @@
   const known = new Promise((resolve) => { arrived = resolve; });
   const keep = () => {
     if (draft) return;
-    const kept = { who: me, asked, typed: typed(), aside, edited: find("#editing") ? edited : null };
+    const kept = { who: me, asked, sending, after, typed: typed(), aside, edited: find("#editing") ? edited : null };
     if ((kept.asked || kept.typed || aside) && !find("#passing")) sessionStorage.setItem(DRAFT, JSON.stringify(kept));
     else sessionStorage.removeItem(DRAFT);
   };
@@ -336,11 +445,14 @@
     draft = null;
     // What somebody else typed in this tab is not theirs to see.
     if (!kept || (kept.who && kept.who !== me)) return keep();
-    // What was being answered may have been stored with what was said by then.
-    const stored = first(kept.asked || "") === laid.last;
+    // What was being answered may have been stored with what was said by then; what was sent, too, though the page was
+    // left before it knew that it was taken.
+    const isStored = (text) => Boolean(text) && first(text) === laid.last && lastStored() !== kept.after;
+    const sent = isStored(kept.sending) && kept.typed.startsWith(kept.sending);
+    if (sent) kept.typed = kept.typed.slice(kept.sending.length);
     const before = typed();
-    const at = kept.edited ? page.placeOf(kept.edited) : -1;
-    if (at < 0) return write(together(stored ? "" : kept.asked, kept.aside, kept.typed, before));
+    const at = kept.edited && !sent ? page.placeOf(kept.edited) : -1;
+    if (at < 0) return write(together(isStored(kept.asked) ? "" : kept.asked, kept.aside, kept.typed, before));
     aside = together(kept.aside, before);
     edited = kept.edited;
     page.onAct("select", { act: "edit", at });
@@ -348,10 +460,17 @@
   };
   // As the server tells the last question.
   const first = (text) => [...text.trim()].slice(0, 200).join("");
+  const lastStored = () => laid.answers.filter((answer) => answer.stored).at(-1)?.id ?? null;
+  const send = () => {
+    sending = typed();
+    after = lastStored();
+    keep();
+  };
   const settle = (before) => {
     // Not before now: Gradio listens to the box once it has opened the page.
     if (draft) known.then(giveBack);
-    const taken = laid.asked === before.asked + 1;
+    // Of a question that is asked before the page is laid out nothing was laid before.
+    const taken = laid.asked === (before.asked ?? 0) + 1;
     if (taken) {
       asked = null;
       // The last question asked again, while another is on its way: that one has not been taken.
@@ -381,10 +500,10 @@
   document.addEventListener("input", (event) => { if (event.target.matches("#message textarea")) keep(); });
   document.addEventListener("keydown", (event) => {
     const sends = event.key === "Enter" && !event.shiftKey && !event.isComposing;
-    if (sends && event.target.matches("#message textarea")) sending = typed();
+    if (sends && event.target.matches("#message textarea")) send();
   }, true);
   document.addEventListener("click", (event) => {
-    if (event.target.closest("#send")) sending = typed();
+    if (event.target.closest("#send")) send();
     if (event.target.closest("#regenerate")) sending = null;
     if (event.target.closest("#edit-cancel")) { edited = null; const back = aside; aside = ""; write(back); }
     if (event.target.closest("#new-chat, #temporary-chat")) history.replaceState(null, "", "./?new");
@@ -403,6 +522,7 @@
   // ------------------------------------------------------------------ who is here, and is anybody there?
 
   let start = null;
+  let unlocked = false; // Whether there were no accounts when the server was asked last.
   /* This page again, with the conversation that is on it. */
   const here = () => {
     const chat = find("#conversation") && laid.conversation;
@@ -446,6 +566,8 @@
       const response = await fetch("./whoami", { headers: { accept: "application/json" }, signal: AbortSignal.timeout(5000) });
       if (response.status === 401) {
         page.leaving();
+        // The first account locks out the page that made it before that page hears that it was made.
+        if (unlocked) for (const name of refusals.keys()) page.done(name);
         gone(find("#passing")
           ? say("Your session has ended, and nothing of this temporary chat is kept. Take along what you want to keep.",
             "登录已过期，临时对话不会保留。请先保存需要的内容。")
@@ -464,6 +586,7 @@
         // Another account logged in beside this tab: what is on it is not theirs to see.
         if (me && me !== who.id) { page.leaving(); location.replace(find("#conversation") ? "./" : location.pathname); return; }
         start = who.start;
+        unlocked = !who.accounts;
         gone("");
         me = who.id;
         arrived();

@@ -6,9 +6,11 @@ Each handler asks for the role that it needs through `House.who`: that a button 
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
+from secrets import token_hex
 from typing import Any, Protocol, TypeVar
 
 import gradio as gr
@@ -98,6 +100,47 @@ def told(handler: Handler) -> Handler:
             asked = next((one for one in (*arguments, *named.values()) if isinstance(one, gr.Request)), None)
             warn(error, lang(asked) if asked else "en")
             return gr.skip()
+
+    return wrapped  # type: ignore[return-value]
+
+
+def outcome() -> gr.HTML:
+    """A widget that shows nothing: what it is given (`became`) the page's script takes."""
+    return gr.HTML("", elem_id="outcome", html_template="", js_on_load="outcome", apply_default_css=False)
+
+
+def became(*of: str, refused: str = "") -> str:
+    """For `outcome`: what was typed and sent under a name, or about this exchange or conversation, was taken (or has
+    nothing any more that it could be about), or was refused, and why. Until then the script keeps it.
+    """
+    return json.dumps({"of": of, "refused": refused, "told": token_hex(4)})
+
+
+def drawn(about: str) -> str:
+    """HTML that is not seen: what a form is about. Each time that the server fills it in anew it is another one, by
+    which the script knows to put there again what was typed and not sent.
+    """
+    return f"<i data-about='{escape(about)}' data-drawn='{token_hex(4)}'></i>"
+
+
+def acting(handler: Handler) -> Handler:
+    """A handler of a board's buttons on a page with an `outcome`. Refusals are told as by `told`, and those of what was
+    typed into a dialog in that dialog, which opens again.
+    """
+
+    @functools.wraps(handler)
+    def wrapped(self: Any, *arguments: Any) -> Any:
+        sent = pressed(next(one for one in arguments if isinstance(one, gr.EventData)))
+        asked = next(one for one in arguments if isinstance(one, gr.Request))
+        typed = sent.get("typed")
+        try:
+            updates = handler(self, *arguments)
+        except NightschoolError as error:
+            if typed is None:
+                warn(error, lang(asked))
+                return gr.skip()
+            return {self.outcome: became(typed, refused=said(str(error), lang(asked)))}
+        return updates if typed is None else {**updates, self.outcome: became(typed)}
 
     return wrapped  # type: ignore[return-value]
 

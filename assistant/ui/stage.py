@@ -18,6 +18,7 @@ from assistant.texts import Language, text
 from assistant.turn import Answered
 from assistant.ui import branches
 from assistant.ui import talk as talks
+from assistant.ui.beside import MOST, beside
 from assistant.ui.duel import Duel
 from assistant.ui.markup import both
 from assistant.ui.shell import House, Updates, i18n
@@ -76,6 +77,7 @@ class Stage:
             self.duel = Duel(self._house)
             self.duel.lay_out()
             self._lay_out_composer()
+        self.beside = gr.HTML(elem_id="beside")
 
     def _lay_out_composer(self) -> None:
         with gr.Row(visible=False, elem_id="editing") as self.edit_row:
@@ -129,6 +131,7 @@ class Stage:
             self.editing,
             self.edit_row,
             self.edit_text,
+            self.beside,
         ]
 
     @property
@@ -155,13 +158,15 @@ class Stage:
 
     # ------------------------------------------------------------------ how it stands
 
-    def view(self, talk: Talk, language: Language, *, failed: bool = False) -> Updates:
-        """With a conversation, and nothing going on; `failed`: no longer, and the script gives back what was sent."""
+    def view(self, talk: Talk, language: Language, *, failed: bool = False, opening: bool = False) -> Updates:
+        """With a conversation, and nothing going on; `failed`: no longer, and the script gives back what was sent;
+        `opening`: not yet, but that may have changed since.
+        """
         last = self._last(talk)
         return {
             self.talk: talk,
             self.conversation: self._conversation(talk, language),
-            self.desk: self._tools(talk, failed=failed),
+            self.desk: self._tools(talk, failed=failed, opening=opening),
             self.where: gr.Accordion(visible=last is not None),
             self.where_text: talks.where_from(last, self._recollections(last, language), language) if last else "",
             self.regenerate: gr.Button(visible=bool(talk.said)),
@@ -170,16 +175,17 @@ class Stage:
             self.temporary: gr.Button(interactive=True, visible=not talk.temporary),
             self.passing: gr.HTML(visible=talk.temporary),
             self.earlier: gr.Button(visible=talk.hides),
+            self.beside: self._beside(talk, language),
             **self.not_editing(),
         }
 
-    def begun(self, talk: Talk, attempt: Attempt, language: Language) -> Updates:
-        """With the question on the page, and an answer to come."""
+    def begun(self, talk: Talk, within: str | None, attempt: Attempt, language: Language) -> Updates:
+        """With the question on the page, and an answer to come, to be stored `within` that conversation."""
         return {
             self.talk: talk,
             self.attempt: attempt,
             self.conversation: self._conversation(talk, language, unfinished=True),
-            self.desk: self._tools(talk, answering=True),
+            self.desk: self._tools(replace(talk, conversation_id=within), answering=True),
             self.send: gr.Button(visible=False),
             self.stop: gr.Button(visible=True),
             self.where: gr.Accordion(visible=True),
@@ -271,6 +277,10 @@ class Stage:
         last = talk.said[-1].question[:200] if talk.said else None
         known = {"answers": talks.tools(talk), "conversation": talk.conversation_id}
         return json.dumps({**known, "asked": talk.asked, "last": last, **versions, **now})
+
+    def _beside(self, talk: Talk, language: Language) -> str:
+        found = self._house.assistant.ledger.conversations(talk.user, limit=MOST)
+        return beside(found, talk.conversation_id, self._house.assistant.clock(), language)
 
     def _last(self, talk: Talk) -> Exchange | None:
         last = talk.said[-1].exchange_id if talk.said else None

@@ -62,7 +62,8 @@ def versions(found: Sequence[Adapter], language: Language = "en", *, teacher: bo
     head = [text(f"versions.{name}", language) for name in ("version", "state", "made", "reason", "sha", "do")]
     rows = [
         [
-            f"<b>{escape(one.version)}</b>",
+            # By this the dialog before rolling back names it.
+            f"<b{f' data-serves={one.version}' if one.state is AdapterState.ACTIVE else ''}>{escape(one.version)}</b>",
             badge(one.state, language),
             time(one.created_at),
             escape(short(said(one.reason, language), 240)),
@@ -188,7 +189,8 @@ def _lesson_buttons(one: Lesson, language: Language, teacher: bool) -> str:
         given = {"id": one.id, "question": short(one.question, 200), "wanted": one.wanted or ""}
         buttons.append(act_button("edit", text("lessons.edit", language), given, ask="edit-dialog"))
     if one.state is not LessonState.UNDONE:
-        buttons.append(act_button("undo", text("lessons.undo", language), {"id": one.id}, danger=True))
+        given = {"id": one.id, "question": short(one.question, 200)}
+        buttons.append(act_button("undo", text("lessons.undo", language), given, ask="undo-dialog", danger=True))
     return f"<div class='acts'>{''.join(buttons)}</div>" if buttons else ""
 
 

@@ -14,7 +14,7 @@ import gradio as gr
 from assistant import chinese, feedback
 from assistant.review import DECIDABLE
 from assistant.texts import Language, text
-from assistant.ui.shell import HIDDEN, House, Updates, i18n, lang, told, warn
+from assistant.ui.shell import HIDDEN, House, Updates, became, drawn, i18n, lang, outcome, told, warn
 from assistant.ui.tables import short, state_text
 from assistant.ui.talk import Said, Talk
 from memory.accounts import Account, Role
@@ -34,6 +34,7 @@ class Thumbs:
     def lay_out(self) -> None:
         self.rated = gr.State(None)
         self.status = gr.HTML(visible=False, elem_id="lesson-status")
+        self.outcome = outcome()
         with gr.Column(visible=False, elem_id="feedback-form") as self.form:
             self.about = gr.HTML(elem_id="feedback-about")
             self.reasons = gr.CheckboxGroup([], label=i18n("thumb.why"), elem_id="feedback-reasons")
@@ -54,7 +55,8 @@ class Thumbs:
     @property
     def widgets(self) -> list[Any]:
         """All that `closed` sets, and what it leaves."""
-        return [self.form, self.rated, self.about, self.reasons, self.correction, self.comment, self.status]
+        form = [self.form, self.rated, self.about, self.reasons, self.correction, self.comment]
+        return [*form, self.status, self.outcome]
 
     def wire(self, conversation: gr.Chatbot, desk: gr.HTML, talk: gr.State) -> None:
         """Connect the widgets: one rating after another."""
@@ -79,7 +81,8 @@ class Thumbs:
             warn(error, lang(request))
             return self.closed()
         if rating is None or value == 0:
-            return {**self.closed(), self.status: gr.HTML(_status(text("thumb.back", language), ""), visible=True)}
+            back = {self.status: gr.HTML(_status(text("thumb.back", language), ""), visible=True)}
+            return {**self.closed(), **back, self.outcome: became(said.exchange_id)}
         return self._open(said, rating, language)
 
     @told
@@ -102,7 +105,8 @@ class Thumbs:
         except NightschoolError as error:
             warn(error, lang(request))
             return {self.form: gr.Column(visible=True)}
-        return {**self.closed(), self.status: self._lesson(exchange_id, lang(request))}
+        lesson = self._lesson(exchange_id, lang(request))
+        return {**self.closed(), self.status: lesson, self.outcome: became(exchange_id)}
 
     def closed(self, *, forget: bool = False) -> Updates:
         """Without its form; with `forget` also without what was last said of a lesson."""
@@ -116,8 +120,7 @@ class Thumbs:
         return {
             self.form: gr.Column(visible=True),
             self.rated: (rating.exchange_id, rating.value),
-            # For the script, which keeps what is typed here and not sent.
-            self.about: f"<i data-about='{escape(rating.exchange_id)}'></i>",
+            self.about: drawn(rating.exchange_id),
             self.reasons: gr.CheckboxGroup(choices, value=list(rating.reasons), label=about),
             self.correction: rating.correction or "",
             self.comment: rating.comment,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import assistant
 import memory
 import training
-from assistant.chinese import ALL, DEEDS, EXACT, said
+from assistant.chinese import ALL, DEEDS, DETAILS, EXACT, detail, said
 from assistant.live import CHANGEABLE
 from assistant.settings import Settings
 from assistant.ui.reports import told
@@ -257,6 +258,35 @@ def test_a_report_is_said_in_chinese_but_for_what_was_asked_and_answered() -> No
         assert said(action, "zh") != action
 
 
+def test_an_account_is_called_what_it_is_called() -> None:
+    """Be it a word of ours; what the log says of it is in Chinese all the same."""
+    for action, told_, chinese in (
+        ("account removed", "user", "user"),
+        ("password changed", "the last admin", "the last admin"),
+        ("account added", "user, teacher", "user，教师"),
+        ("role changed", "queued: admin", "queued：管理员"),
+        ("API key made", "model, for disk", "model，用于 disk"),
+        ("logged in", "from 127.0.0.1", "来自 127.0.0.1"),
+        ("log-in refused", "from owls.txt, page 3", "来自 owls.txt, page 3"),
+        ("lesson reviewed", "l1: approved by admin", "l1：由 admin 批准"),
+        ("forgotten", "3 exchanges, 0 passages", "3 条问答，0 段文档"),
+        ("settings changed", "top_p = '0.5'", "top_p = '0.5'"),
+    ):
+        assert detail(action, told_, "zh") == chinese
+        assert detail(action, told_, "en") == told_
+
+
+def test_a_line_of_any_length_is_said_at_once() -> None:
+    """However many reasons stand on it, and whoever wrote it; what is ours among them is in Chinese."""
+    pieces = [f"word {n}" for n in range(400)]
+    begun = time.process_time()
+    chinese = said("; ".join(["passes", *pieces, "passes"]), "zh")
+    assert chinese == "；".join(["通过", *pieces, "通过"])
+    long = "a: b, 1 of 2 (c); " * 20_000
+    assert said(long, "zh") == long
+    assert time.process_time() - begun < 5
+
+
 def test_settings_and_deeds_have_their_chinese() -> None:
     """Every setting that may change, and every deed that any module writes down."""
     assert [n for n in CHANGEABLE if str(Settings.model_fields[n].description) not in EXACT] == []
@@ -264,4 +294,5 @@ def test_settings_and_deeds_have_their_chinese() -> None:
     deeds = set(re.findall(r"""(?:note|deed|Deed)\((?:[\w.\[\]:]+(?:\(\))?, )+"([^"{]+)"[,)]""", code))
     deeds |= set(re.findall(r"""deed\([\w]+, (?:"[^"]+") """, code))
     assert {"lesson undone", "settings changed", "API key made", "log-in refused", "account added"} <= deeds
-    assert deeds == {english for english, _ in DEEDS if "{" not in english}
+    assert deeds == {english for english, _ in DEEDS}
+    assert set(DETAILS) <= deeds

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assistant import testing
+from assistant.chinese import said
 from assistant.live import change, live
 from assistant.turn import Assistant
 from memory import BadInput, Ledger
@@ -59,3 +61,27 @@ def test_a_bad_value_changes_nothing(assistant: Assistant, name: str, value: str
         set_to(assistant, top_p="0.5", **{name: value})
     assert name in str(refused.value)
     assert live(assistant).settings == assistant.settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", "-1"),
+        ("temperature", "3"),
+        ("temperature", "warm"),
+        ("temperature", "nan"),
+        ("top_p", "0"),
+        ("answer_tokens", "1.5"),
+        ("answer_tokens", 1.5),
+        ("answer_tokens", "9" * 5000),
+        ("recall_k", "many"),
+        ("nightly_at", "25:00"),
+        ("review", "perhaps"),
+    ],
+)
+def test_why_a_value_is_refused_is_said_in_chinese(assistant: Assistant, name: str, value: str | float) -> None:
+    """The whole line, but for the setting's own name and what was given."""
+    with pytest.raises(BadInput) as refused:
+        set_to(assistant, **{name: value})
+    line = said(str(refused.value), "zh").replace(name, "").replace(str(value)[:40], "")
+    assert set(re.findall(r"[a-z]{2,}", line)) <= {"true", "false"}

@@ -150,6 +150,44 @@ def test_keys_do_what_they_do_elsewhere(site: Site) -> None:
     assert shown(page) == []
 
 
+def test_the_menu_of_an_answer_is_used_with_keys(site: Site) -> None:
+    """Arrows, Home and End go through it, Escape leads back to its button, and Tab on from there."""
+    from playwright.sync_api import expect
+
+    site.told("hello")
+    page = site.open(ready=".ns-tools")
+    again, items = tool(page, 0, "Answer again …"), page.get_by_role("menuitem")
+    again.focus()
+    page.keyboard.press("Enter")
+    expect(items.first).to_be_focused()
+    for key, place in (("ArrowDown", 1), ("ArrowDown", 0), ("ArrowUp", 1), ("Home", 0), ("End", 1)):
+        page.keyboard.press(key)
+        expect(items.nth(place)).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(again).to_be_focused()
+    expect(page.get_by_role("menu")).to_have_count(0)
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("menu")).to_have_count(0)
+    expect(tool(page, 0, "Edit the question")).to_be_focused()
+
+
+def test_searching_lets_an_answer_go_on(site: Site) -> None:
+    """The search opens beside a page on which an answer is being written, or a temporary chat."""
+    site.engine.pause = 0.05
+    site.engine.script = lambda prompt: " ".join(str(n) for n in range(60))
+    page = site.open()
+    site.say(page, "count")
+    page.get_by_test_id("bot").filter(has_text="0 1 2 3").wait_for()
+    with site.context.expect_page() as opened:
+        page.keyboard.press("Control+KeyK")
+    opened.value.wait_for_selector("#search")
+    page.get_by_test_id("bot").filter(has_text="58 59").wait_for()
+    site.wait_for(lambda: site.assistant.ledger.count_exchanges() == 1)
+    ((exchange, _),) = site.assistant.ledger.newest_exchanges(user="local", limit=1)
+    assert exchange.finish_reason == "stop"
+
+
 def test_what_was_typed_outlives_a_reload(site: Site) -> None:
     """In this tab alone; nothing of it is left once it was answered."""
     page = site.open()
@@ -207,11 +245,18 @@ def test_editing_sets_what_was_typed_aside(site: Site) -> None:
     site.box_says(page, "half a thought")
 
 
-def test_a_question_that_a_reload_interrupts_is_stored_or_given_back(site: Site) -> None:
-    """Stored with what was said by then, it is not in the box, too; forgotten by a server that died, it is."""
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_question_that_a_reload_interrupts_is_stored_or_given_back(site: Site, seen: bool) -> None:
+    """Stored with what was said by then, it is not in the box, too, even if the page was left before it had `seen` that
+    the server took it; forgotten by a server that died, it is.
+    """
     site.engine.go_on.clear()
     page = site.open()
+    if not seen:
+        page.evaluate("nightschool.lay = () => {}")
     site.say(page, "one two three")
+    if seen:
+        site.box_says(page, "")
     page.get_by_test_id("bot").filter(has_text="You").wait_for()
     kept = page.evaluate("sessionStorage.getItem('nightschool typed')")
     page.goto("about:blank")
@@ -224,6 +269,60 @@ def test_a_question_that_a_reload_interrupts_is_stored_or_given_back(site: Site)
     other.evaluate("kept => sessionStorage.setItem('nightschool typed', kept)", kept)
     other.reload()
     site.box_says(other, "one two three")
+
+
+def test_a_reload_amid_the_first_answer_of_a_chat_shows_that_chat(site: Site) -> None:
+    """With what was said by then; the box is empty."""
+    site.told("another chat")
+    site.engine.pause = 0.1
+    site.engine.script = lambda prompt: " ".join(str(n) for n in range(600))
+    page = site.open("/?new")
+    site.say(page, "one two three")
+    page.get_by_test_id("bot").filter(has_text="0 1 2").wait_for()
+    site.box_says(page, "")
+    page.goto("about:blank")
+    site.wait_for(lambda: site.assistant.ledger.count_exchanges() == 2)
+    page.go_back()
+    page.wait_for_selector(".ns-tools")
+    assert page.get_by_test_id("user").all_inner_texts() == ["one two three"]
+    site.box_says(page, "")
+
+
+def test_what_is_asked_before_the_page_is_laid_out_stays_on_it(site: Site) -> None:
+    """The box is emptied when the server has taken it, and the layout that comes late leaves it alone."""
+    site.told("hello")
+    site.publish()
+    page = site.open(ready="#blind")
+    held: list[Any] = []
+    page.route("**/queue/join*", lambda route: route.continue_() if held else held.append(route))
+    page.reload()
+    page.wait_for_selector("#message textarea")
+    while not held:
+        page.wait_for_timeout(20)
+    site.engine.go_on.clear()
+    site.say(page, "one two three")
+    page.get_by_test_id("bot").filter(has_text="You").wait_for()
+    site.box_says(page, "")
+    held[0].continue_()
+    page.wait_for_selector("#blind")
+    assert page.get_by_test_id("user").all_inner_texts() == ["one two three"]
+    site.engine.go_on.set()
+    page.wait_for_selector(".ns-tools")
+    site.ask(page, "four", "You asked: four")
+    assert page.get_by_test_id("user").all_inner_texts() == ["one two three", "four"]
+
+
+def test_a_question_that_never_arrived_is_given_back(site: Site) -> None:
+    """Though the last one that was stored said the same; with what was typed after it was sent."""
+    site.told("go on")
+    page = site.open(ready=".ns-tools")
+    page.route("**/queue/join*", lambda route: route.abort())
+    site.say(page, "go on")
+    page.keyboard.type(" please")
+    page.unroute_all()
+    page.reload()
+    page.wait_for_selector(".ns-tools")
+    site.box_says(page, "go on please")
 
 
 def test_a_rating_survives_answering_again_and_another_branch(site: Site) -> None:

@@ -448,6 +448,8 @@ def test_lessons_show_their_life_and_can_be_undone(site: Site) -> None:
     page.click("#lessons summary")
     page.locator("#lessons details").get_by_text("waits for the next night").wait_for()
     page.locator("#lessons tr", has_text="first").get_by_role("button", name="Undo").click()
+    page.locator("#undo-dialog").get_by_text("first").wait_for()
+    page.click("#undo-dialog button[value=yes]")
     page.locator("#lessons .badge.undone").wait_for()
     assert site.assistant.ledger.lesson(lesson.id).state is LessonState.UNDONE
 
@@ -459,6 +461,7 @@ def test_versions_can_be_promoted_and_rolled_back(site: Site) -> None:
     ledger = site.assistant.ledger
     page = site.open("/learning", ready="#versions table")
     page.click("#rollback")
+    page.click("#rollback-dialog button[value=yes]")
     page.get_by_text("Version v1 serves now").wait_for()
     active = ledger.active_adapter()
     assert active is not None
@@ -470,6 +473,7 @@ def test_versions_can_be_promoted_and_rolled_back(site: Site) -> None:
     assert (active.version, active.reason) == ("v2", "promoted by hand")
     ledger.activate("base", reason="test")
     page.click("#rollback")
+    page.click("#rollback-dialog button[value=yes]")
     page.get_by_text("there is nothing to roll back").wait_for()
 
 

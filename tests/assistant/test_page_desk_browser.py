@@ -83,6 +83,45 @@ def test_a_deleted_conversation_is_gone_from_everywhere(site: Site) -> None:
     page.get_by_text("No conversation has all of these words").wait_for()
 
 
+def test_conversations_stand_beside_the_chat(site: Site) -> None:
+    """Where there is room: the newest, with the one on the page marked; what has just begun is there at once. Hidden,
+    the list stays so; while an answer is being written another conversation opens beside it.
+    """
+    from playwright.sync_api import expect
+
+    owls = site.told("Where do owls sleep?")
+    page = site.open(f"/?c={owls.conversation_id}", ready=".ns-tools", width=1100)
+    links = page.locator("#beside li a")
+    expect(page.locator("#beside [aria-current]")).to_have_text("Where do owls sleep?")
+    assert page.locator("#beside").bounding_box()["width"] <= page.locator("#chat-page").bounding_box()["x"]
+    page.click("#new-chat")
+    expect(page.locator("#beside [aria-current]")).to_have_count(0)
+    site.ask(page, "And whales?", "And whales?")
+    expect(links).to_have_text(["And whales?", "Where do owls sleep?"])
+    expect(page.locator("#beside [aria-current]")).to_have_text("And whales?")
+    links.last.click()
+    page.get_by_test_id("bot").filter(has_text="owls").wait_for()
+    page.get_by_role("button", name="Hide the conversations").click()
+    expect(links.first).to_be_hidden()
+    page.reload()
+    page.wait_for_selector(".ns-tools")
+    expect(links.first).to_be_hidden()
+    page.get_by_role("button", name="Show the conversations").click()
+    expect(links.first).to_be_visible()
+    page.set_viewport_size({"width": 1000, "height": 700})
+    expect(links.first).to_be_hidden()
+    page.set_viewport_size({"width": 1280, "height": 800})
+    site.engine.pause = 0.05
+    site.engine.script = lambda prompt: " ".join(str(n) for n in range(400))
+    site.say(page, "count")
+    page.get_by_test_id("bot").filter(has_text="0 1 2 3").wait_for()
+    with site.context.expect_page() as opened:
+        links.first.click()
+    opened.value.get_by_test_id("bot").filter(has_text="And whales?").wait_for()
+    page.click("#stop")
+    page.wait_for_selector("#send")
+
+
 # ---------------------------------------------------------------------- learning
 
 
@@ -123,6 +162,7 @@ def test_a_plain_users_lesson_waits_for_approval_where_that_is_wanted(site: Site
     assert page.locator("#lessons .act").all_inner_texts() == ["Undo"]
     assert page.locator("#learn-now, #rollback, #versions .act").count() == 0
     press(page, "#lessons", "whales", "Undo")
+    page.click("#undo-dialog button[value=yes]")
     page.locator("#lessons .badge.undone").wait_for()
 
 
@@ -224,6 +264,23 @@ def test_an_admin_changes_roles_keys_and_settings(site: Site) -> None:
     press(page, "#accounts", "Ada", "Remove")
     page.click("#remove-dialog button[value=yes]")
     page.get_by_text("this is the last admin").wait_for()
+    # What is refused of what was typed is there again, with why; what is put right is taken.
+    page.get_by_role("button", name="Add an account").click()
+    page.fill("#add-dialog input[name=name]", "Bob")
+    page.fill("#add-dialog input[name=password]", PASSWORD)
+    page.click("#add-dialog button[value=yes]")
+    page.locator("#add-dialog .refused").get_by_text("there is an account 'Bob' already").wait_for()
+    assert page.input_value("#add-dialog input[name=name]") == "Bob"
+    assert page.input_value("#add-dialog input[name=password]") == PASSWORD
+    assert "Bob" in page.evaluate("sessionStorage.getItem('nightschool forms')")
+    page.fill("#add-dialog input[name=name]", "Grace")
+    page.click("#add-dialog button[value=yes]")
+    row(page, "#accounts", "Grace").wait_for()
+    site.wait_for(lambda: page.evaluate("sessionStorage.getItem('nightschool forms')") is None)
+    page.get_by_role("button", name="Add an account").click()
+    assert page.locator("#add-dialog .refused").is_hidden()
+    assert page.input_value("#add-dialog input[name=name]") == ""
+    page.keyboard.press("Escape")
     press(page, "#accounts", "Bob", "Make a key")
     page.fill("#key-dialog input", "a script")
     page.click("#key-dialog button[value=yes]")
@@ -238,6 +295,9 @@ def test_an_admin_changes_roles_keys_and_settings(site: Site) -> None:
     assert live(site.assistant).settings.temperature == 0.5
     assert page.locator("#secret code").count() == 0
     press(page, "#keys", "a script", "Revoke")
+    page.locator("#revoke-dialog").get_by_text("a script").wait_for()
+    assert len(site.accounts.keys()) == 1
+    page.click("#revoke-dialog button[value=yes]")
     page.get_by_text("No keys yet").wait_for()
     for deed in ("role changed", "API key made", "settings changed", "API key revoked"):
         row(page, "#audit", deed).first.wait_for()

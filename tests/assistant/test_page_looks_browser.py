@@ -291,6 +291,12 @@ def test_the_browser_chooses_the_language(site: Site, tmp_path: Path) -> None:
     assert "Warning" not in page.inner_text("body")
     page.wait_for_timeout(400)
     page.screenshot(path=str(ARTIFACTS / "chinese.png"))
+    page = site.open("/memory", ready="#memory-documents .empty", user="Ada")
+    for name in ("picture.png", "letter.docx"):
+        (tmp_path / name).write_bytes(b"PK")
+    page.set_input_files("#memory-files input[type=file]", [tmp_path / "picture.png", tmp_path / "letter.docx"])
+    page.get_by_text("picture.png, letter.docx。可以添加的是").wait_for()
+    assert "Invalid" not in page.inner_text("body")
 
 
 def test_the_policy_keeps_the_page_at_home(site: Site) -> None:

@@ -65,7 +65,7 @@ class Visitor:
 
     def say(self, words: str) -> str:
         """One message; everything that was streamed."""
-        return self._call(self._send, [words, None, True, False, None, self._born])
+        return self._call(self._send, [words, None, True, "both", False, None, self._born])
 
     def like(self, place: int) -> None:
         """A thumb for the answer at this place among the messages."""
@@ -310,7 +310,7 @@ def test_what_was_typed_into_forms_is_there_again_or_offered(site: Site) -> None
     page.fill("#add-dialog input[name=password]", "a long secret of hers")
     page.click("#add-dialog button[value=yes]")
     page.locator("#accounts").get_by_text("Grace").wait_for()
-    assert "Grace" not in str(page.evaluate(forms))
+    site.wait_for(lambda: "Grace" not in str(page.evaluate(forms)))
     page.get_by_role("button", name="Add an account").click()
     page.fill("#add-dialog input[name=name]", "Nobody")
     page.keyboard.press("Escape")

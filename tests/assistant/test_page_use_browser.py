@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,3 +123,71 @@ def test_a_tab_that_knows_of_no_rating_loses_none_of_it(site: Site) -> None:
     assert rating is not None
     assert (rating.reasons, rating.correction) == (["too long"], "Hi.")
     assert len(site.assistant.ledger.lessons()) == 1
+
+
+def test_a_half_written_better_answer_waits_for_who_comes_back_to_it(site: Site) -> None:
+    """Another thumb, the other thumb, a new chat, the form closed, a reload: each answer keeps what was half written
+    about it, until it is saved or the thumb is taken back.
+    """
+    from playwright.sync_api import expect
+
+    first = site.told("hello")
+    second = site.told("and whales?", first)
+    page = site.open(ready=".ns-tools")
+    better, forms = page.locator("#feedback-correction textarea"), "sessionStorage.getItem('nightschool forms')"
+    page.locator(DISLIKE).first.click()
+    page.get_by_label("too long").check()
+    better.fill("Good eve")
+    page.locator(DISLIKE).last.click()
+    expect(page.get_by_text("the answer to “and whales?”")).to_be_visible()
+    expect(better).to_have_value("")
+    better.fill("In the sea")
+    page.get_by_role("button", name=SAID_OF_IT).first.click()
+    expect(better).to_have_value("Good eve")
+    expect(page.get_by_label("too long")).to_be_checked()
+    page.locator(LIKE).first.click()  # a change of mind
+    page.get_by_label("well written").wait_for()
+    expect(better).to_have_value("Good eve")
+    page.click("#new-chat")
+    page.wait_for_selector("#feedback-form", state="detached")
+    page.goto(f"{site.url}/?c={first.conversation_id}")
+    page.wait_for_selector(".ns-tools")
+    page.get_by_role("button", name=SAID_OF_IT).last.click()
+    expect(better).to_have_value("In the sea")
+    page.click("#feedback-cancel")
+    page.wait_for_selector("#feedback-form", state="detached")
+    page.reload()
+    page.wait_for_selector(".ns-tools")
+    page.get_by_role("button", name=SAID_OF_IT).last.click()
+    expect(better).to_have_value("In the sea")
+    page.click("#feedback-save")
+    page.wait_for_selector("#feedback-form", state="detached")
+    rating = site.assistant.ledger.rating(second.id)
+    assert rating is not None
+    assert rating.correction == "In the sea"
+    assert page.locator(".ns-kept").count() == 0
+    site.wait_for(lambda: list(json.loads(page.evaluate(forms))["forms"]) == [f"/ feedback-form {first.id}"])
+    page.locator("button[title='Liked']").click()
+    page.get_by_text("Rating taken back").wait_for()
+    site.wait_for(lambda: page.evaluate(forms) is None)
+
+
+def test_the_form_is_used_with_keys(site: Site) -> None:
+    """A thumb leads into it, Escape back to the thumb, whatever is half written; so do Close and Save."""
+    from playwright.sync_api import expect
+
+    site.told("hello")
+    page = site.open(ready=".ns-tools")
+    page.locator(DISLIKE).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("inaccurate")).to_be_focused()
+    page.fill("#feedback-correction textarea", "Good eve")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#feedback-form", state="detached")
+    expect(page.locator("button[title='Disliked']")).to_be_focused()
+    page.get_by_role("button", name=SAID_OF_IT).click()
+    expect(page.locator("#feedback-correction textarea")).to_have_value("Good eve")
+    page.fill("#feedback-correction textarea", "Good evening!")
+    page.click("#feedback-save")
+    page.wait_for_selector("#feedback-form", state="detached")
+    expect(page.locator("button[title='Disliked']")).to_be_focused()

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from assistant.ui import branches, plots, reports, tables, talk
+from assistant.ui.beside import beside
 from assistant.ui.talk import Said, Talk
 from assistant.versions import previous_version
 from memory import Ledger, testing
+from memory.history import Conversation
 from memory.records import AdapterState, Lesson, LessonEvent, LessonState, NightStatus
 
 
@@ -170,6 +172,21 @@ def test_a_buttons_data_is_no_markup() -> None:
     html = tables.lessons([testing.lesson(question='"><img src=x>', wanted="' onfocus='alert(1)")], teacher=True)
     assert "<img" not in html
     assert "onfocus='" not in html
+
+
+def test_the_list_beside_the_chat_marks_what_is_on_the_page() -> None:
+    """By date, with titles that are no markup; what to expect where there is none."""
+    found = [
+        Conversation(name, title, testing.NOON - timedelta(days=days), 1)
+        for name, title, days in (("c1", "Owls", 0), ("c2", 'A "<b>" & more', 0), ("c3", "Whales", 1))
+    ]
+    shown = beside(found, "c2", testing.NOON, "en")
+    assert re.findall(r"<h3>(.*?)</h3>", shown) == ["Today", "Yesterday"]
+    assert re.findall(r'href="(.*?)"', shown) == ["./?c=c1", "./?c=c2", "./?c=c3"]
+    assert shown.count("aria-current") == 1
+    assert "aria-current='page'>A &quot;&lt;b&gt;&quot; &amp; more</a>" in shown
+    assert "aria-current" not in beside(found, None, testing.NOON, "zh")
+    assert "found here again" in beside([], None, testing.NOON, "en")
 
 
 def test_branches_of_a_tree() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from memory import Ledger, NotFound
 from memory.accounts import Deed
+from memory.folding import find
 from memory.testing import NOON, exchange, rating
 
 DEED = Deed(NOON, "test", "deleted")
@@ -49,6 +50,11 @@ def test_all_words_must_be_there_in_any_case(ledger: Ledger) -> None:
     assert found(ledger, "你好") == ["c2"]
 
 
+def wide(text: str) -> str:
+    """In letters as wide as a Chinese character."""
+    return "".join(chr(ord(one) + 0xFEE0) if one.isalpha() else one for one in text)
+
+
 @pytest.mark.parametrize(
     ("written", "looked_for"),
     [
@@ -62,9 +68,16 @@ def test_all_words_must_be_there_in_any_case(ledger: Ledger) -> None:
         ("ISPARTA ve İzmir", "ısparta"),
         ("ısırgan otu", "ISIRGAN"),
         ("Ærø og ÅRHUS", "århus"),
+        ("un cafe\u0301 noir", "CAFÉ"),
+        ("un café noir", "cafe\u0301"),
+        (wide("Alpha Centauri"), "alpha"),
+        ("Alpha Centauri", wide("centauri")),
+        ("ｺｰﾋｰを飲む", "コーヒー"),
+        ("\u1112\u1161\u11ab\u1100\u116e\u11a8", "한국"),
+        ("a ﬁne day", "fine"),
     ],
 )
-def test_case_is_nothing_in_any_alphabet(written: str, looked_for: str) -> None:
+def test_case_and_form_are_nothing_in_any_alphabet(written: str, looked_for: str) -> None:
     """Found in questions, answers, and titles, and the excerpt is of where it stands."""
     for place in ("question", "answer"):
         ledger = Ledger.in_memory()
@@ -74,6 +87,22 @@ def test_case_is_nothing_in_any_alphabet(written: str, looked_for: str) -> None:
         assert written[:20] in ledger.conversations("local", words=[looked_for])[0].found
         ledger.rename("c2", written, user="local")
         assert found(ledger, looked_for) == ["c2", "c1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "place"),
+    [
+        ("un cafe\u0301 noir", "café", "cafe\u0301"),
+        ("e\u0301e\u0301e\u0301, ein Fluß fließt", "FLUSS", "Fluß"),
+        ("Fluß fließt", "ss", "ß"),
+        ("ß cafe\u0301, one to one again", "again", "again"),
+        ("i\u0307stanbul'da", "istanbul", "i\u0307stanbul"),
+    ],
+)
+def test_a_find_is_where_it_stands_in_the_text(text: str, word: str, place: str) -> None:
+    """Where letters are folded to several, to none, or several to one."""
+    begins, ends = find(text, word) or (0, 0)
+    assert text[begins:ends] == place
 
 
 def test_a_conversation_is_found_by_the_words_of_its_corrections(ledger: Ledger) -> None:

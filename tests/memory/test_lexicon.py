@@ -5,10 +5,15 @@ from __future__ import annotations
 import pytest
 
 from memory import Ledger
-from memory.lexicon import TERMS, about_another, filled_in, names, spaced, terms
+from memory.lexicon import TERMS, _cut, about_another, filled_in, names, spaced, terms
 from memory.places import Part, place
 from memory.records import Document, Passage
 from memory.testing import NOON, exchange, lesson, rating
+
+
+def wide(text: str) -> str:
+    """In letters as wide as a Chinese character."""
+    return "".join(chr(ord(one) + 0xFEE0) if one.isalpha() else one for one in text)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +48,33 @@ def test_common_words_are_left_out_where_there_are_others() -> None:
     assert terms("Who is he?") == ('"who"', '"is"', '"he"')
     assert terms("?!") == ()
     assert len(terms(" ".join(f"w{n}" for n in range(1000)))) == TERMS
+
+
+@pytest.mark.parametrize(
+    ("written", "looked_for"),
+    [
+        ("un cafe\u0301 noir", "café"),
+        ("한국 여행", "\u1112\u1161\u11ab\u1100\u116e\u11a8"),
+        (wide("Alpha Centauri"), "centauri"),
+        ("Alpha Centauri", wide("Centauri")),
+        ("ｺｰﾋｰを飲む", "コーヒー"),
+    ],
+)
+def test_words_of_every_form_find_each_other(written: str, looked_for: str) -> None:
+    """Accents apart or not, wide letters and narrow ones; in rows that were written without a form, the same form."""
+    ledger = Ledger.in_memory()
+    ledger.add_exchange(exchange("e1", question=written))
+    assert found(ledger, looked_for) == [place(1, Part.QUESTION)]
+    assert not about_another(f"Where is {written}?", f"Where is {written}?".replace("cafe\u0301", "café"))
+    with ledger._write() as db:
+        db.exec_driver_sql("UPDATE lexicon SET text = ?", (_cut(written),))
+    assert found(ledger, written) == [place(1, Part.QUESTION)]
+
+
+def test_names_are_the_same_in_every_form() -> None:
+    """Or the same question, in another form, would be taken for one about another thing."""
+    assert not about_another("Where does E\u0301lise live?", "where does Élise live now?")
+    assert about_another("Where does Élise live?", "Where does Peter live?")
 
 
 def test_what_is_written_without_spaces_is_found_by_its_parts() -> None:
