@@ -95,12 +95,16 @@ class LocalEngine:
 
     def load(self) -> None:
         """Read, quantise and place the weights. Raises: ModelUnavailable."""
+        self._load()
+
+    def _load(self) -> Switch:
         with self._loading:
             if self._loaded is None:
                 self._tokenizer, model = load(self.files, self._weights, self._copies)
                 self._loaded = Switch(model, self.model_id)
                 if self._warms:
                     threading.Thread(target=self._warm_up, name="warm", daemon=True).start()
+            return self._loaded
 
     def warm(self) -> str | None:
         """Make the decoder of our own ready, in seconds in which answers come as before.
@@ -201,9 +205,7 @@ class LocalEngine:
 
     @property
     def _switch(self) -> Switch:
-        self.load()
-        assert self._loaded is not None  # noqa: S101 - loaded in the line above
-        return self._loaded
+        return self._load()
 
     def generate(
         self, prompt: Sequence[Message], sampling: Sampling, *, adapter: AdapterFiles | None, stop: threading.Event

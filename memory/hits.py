@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from memory.ledger import Ledger
-from memory.lexicon import about_another, filled_in
+from memory.lexicon import about_another
 from memory.places import Part, place, seq_of
 from memory.records import Document, Exchange, Kind, Marks, Passage, Rating, Recollection
 
@@ -160,19 +160,26 @@ class Hits:
             held = best.get(one.asks)
             if self._fits(one) and (held is None or one.standing > held.standing):
                 best[one.asks] = one
-        corrections = [one for one in best.values() if one.corrected]
-        standing = [one for one in best.values() if not any(_overruled(one, by) for by in corrections)]
+        corrections = [one for one in best.values() if one.corrected and one.exchange]
+        near = [by for by in corrections if (by.dense or 0) >= SAME]
+        # By what they correct: most of thousands have nothing to do with an answer, and need not be compared with it.
+        correcting: dict[tuple[str, ...], list[Hit]] = {}
+        for by in corrections:
+            correcting.setdefault(_words(by.exchange.answer if by.exchange else ""), []).append(by)
+        standing = [one for one in best.values() if not _overruled(one, near, correcting)]
         known = self._known(standing)
         return [one for one in standing if one.exchange is None or one.exchange.id not in known]
 
     def _known(self, standing: Sequence[Hit]) -> set[str]:
         """What needs no room in the prompt. After folding: an older answer must not come in a correction's place. Where
-        the question is one that was verified, nothing else that was verified comes in its place either.
+        the question is one that was verified, nothing else comes in its place either: all that was verified goes, but
+        if something else stays that a person wrote, which would be taken for the answer then.
         """
         ids = [one.exchange.id for one in standing if one.exchange]
         known = self._ledger.in_the_weights(ids, self._version) if self._version and ids else set()
         asked = [one.exchange.id for one in standing if one.exchange and (one.dense or 0) >= AS_ASKED]
-        return known if known.intersection(asked) else set()
+        others = any(one.written_by_a_person and not (one.exchange and one.exchange.id in known) for one in standing)
+        return known if known.intersection(asked) and not others else set()
 
     def _read_ahead(self, keys: Sequence[Key]) -> None:
         new = [key for key in keys if key not in self._read]
@@ -211,22 +218,22 @@ def fuse(
     return sorted(pairs, key=lambda pair: (-pair[1], *pair[0].newest))
 
 
-def _overruled(one: Hit, by: Hit) -> bool:
-    """Whether a correction says otherwise of the same: what nobody rated, if it is the answer that was corrected, too,
-    or asked in other words; what somebody said, if that was before. It must not stand beside the correction, nor in its
-    place once the weights have that.
+def _overruled(one: Hit, near: Sequence[Hit], correcting: Mapping[tuple[str, ...], Sequence[Hit]]) -> bool:
+    """Whether an answer that nobody rated says what a correction has corrected, or answers the same question in other
+    words: it must not stand beside the correction, nor in its place once the weights have that.
+
+    Args:
+        near: corrections as near as `SAME`.
+        correcting: the words of an answer → the corrections of it.
     """
-    if one.exchange is None or by.exchange is None or about_another(by.question, one.question):
+    if one.exchange is None or one.rating is not None:
         return False
-    # What two questions begin alike with makes them near, not the same.
-    same = min(one.dense or 0, by.dense or 0) >= SAME and not filled_in(by.question, one.question)
-    if one.rating is None:
-        return same or _words(one.answer) == _words(by.exchange.answer)
-    return same and by.newest < one.newest and _words(one.answer) != _words(by.answer)
+    rivals = [*correcting.get(_words(one.answer), ()), *(near if (one.dense or 0) >= SAME else ())]
+    return any(not about_another(by.question, one.question) for by in rivals)
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+", text.casefold()))
 
 
 def _is_beyond(key: Key, marks: Marks) -> bool:

@@ -56,6 +56,9 @@ LOOKED_AT = 4096
 is not what was asked about.
 """
 
+ASKED_AGAIN = 0.9
+"""Cosine from which a question is another one asked again, whatever both begin with."""
+
 LEAST = 0.2
 """Cosine under which a search by meaning finds nothing: what has no more in common than that is a stranger."""
 
@@ -164,8 +167,11 @@ class Memory:
         return [one.recollection(user, one.dense or 0.0) for one in near[:k]]
 
     def _but_for_forms(self, question: str, near: Sequence[Hit]) -> Sequence[Hit]:
-        """Without what is near for its form alone: what is said behind that must be near by itself."""
-        pairs = {one.key: pair for one in near if (pair := lexicon.filled_in(question, one.question))}
+        """Without what is near for its form alone: what is said behind that must be near by itself, but where the whole
+        is so near that a word or two behind it can't tell them apart.
+        """
+        doubtful = [one for one in near if (one.dense or 0) < ASKED_AGAIN]
+        pairs = {one.key: pair for one in doubtful if (pair := lexicon.filled_in(question, one.question))}
         if not pairs:
             return near
         texts = list(dict.fromkeys(text for pair in pairs.values() for text in pair))
