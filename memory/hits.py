@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from memory.ledger import Ledger
-from memory.lexicon import about_another
+from memory.lexicon import Telling, apart, telling
 from memory.places import Part, place, seq_of
 from memory.records import Document, Exchange, Kind, Marks, Passage, Rating, Recollection
 
@@ -120,6 +120,7 @@ class Hits:
         self._read: dict[Key, Hit | None] = {}
         self._dense: dict[Key, float] = {}
         self._lexical: dict[Key, float] = {}
+        self._telling: dict[Key, Telling] = {}
 
     def add_near(self, hits: Sequence[tuple[int, float]]) -> None:
         """(place, cosine), nearest first. Of the places of one exchange the nearest counts."""
@@ -166,9 +167,29 @@ class Hits:
         correcting: dict[tuple[str, ...], list[Hit]] = {}
         for by in corrections:
             correcting.setdefault(_words(by.exchange.answer if by.exchange else ""), []).append(by)
-        standing = [one for one in best.values() if not _overruled(one, near, correcting)]
+        standing = [one for one in best.values() if not self._overruled(one, near, correcting)]
         known = self._known(standing)
         return [one for one in standing if one.exchange is None or one.exchange.id not in known]
+
+    def _overruled(self, one: Hit, near: Sequence[Hit], correcting: Mapping[tuple[str, ...], Sequence[Hit]]) -> bool:
+        """Whether an answer that nobody rated says what a correction has corrected, or answers the same question in
+        other words: it must not stand beside the correction, nor in its place once the weights have that.
+
+        Args:
+            near: corrections as near as `SAME`.
+            correcting: the words of an answer → the corrections of it.
+        """
+        if one.exchange is None or one.rating is not None:
+            return False
+        rivals = [*correcting.get(_words(one.answer), ()), *(near if (one.dense or 0) >= SAME else ())]
+        ours = self._telling_of(one)
+        return any(not apart(ours, self._telling_of(by)) for by in rivals)
+
+    def _telling_of(self, one: Hit) -> Telling:
+        found = self._telling.get(one.key)
+        if found is None:
+            found = self._telling[one.key] = telling(one.question)
+        return found
 
     def _known(self, standing: Sequence[Hit]) -> set[str]:
         """What needs no room in the prompt. After folding: an older answer must not come in a correction's place. Where
@@ -216,20 +237,6 @@ def fuse(
             found[one.asks] = one if held is None or one.standing > held.standing else held
     pairs = [(one, scores[asks]) for asks, one in found.items()]
     return sorted(pairs, key=lambda pair: (-pair[1], *pair[0].newest))
-
-
-def _overruled(one: Hit, near: Sequence[Hit], correcting: Mapping[tuple[str, ...], Sequence[Hit]]) -> bool:
-    """Whether an answer that nobody rated says what a correction has corrected, or answers the same question in other
-    words: it must not stand beside the correction, nor in its place once the weights have that.
-
-    Args:
-        near: corrections as near as `SAME`.
-        correcting: the words of an answer → the corrections of it.
-    """
-    if one.exchange is None or one.rating is not None:
-        return False
-    rivals = [*correcting.get(_words(one.answer), ()), *(near if (one.dense or 0) >= SAME else ())]
-    return any(not about_another(by.question, one.question) for by in rivals)
 
 
 def _words(text: str) -> tuple[str, ...]:

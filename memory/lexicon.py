@@ -84,12 +84,26 @@ def about_another(one: str, other: str) -> bool:
     Chile" mean nearly the same to an embedder, and not to a person. Of Chinese and Japanese, which an embedder of
     English reads as so many unknown signs, texts that share hardly a pair of characters.
     """
-    one, other = normalize("NFKC", one), normalize("NFKC", other)
-    ours, theirs = names(one), names(other)
+    return apart(telling(one), telling(other))
+
+
+Telling = tuple[frozenset[str], frozenset[str]]
+"""What a text names, and its pairs of characters."""
+
+
+def telling(text: str) -> Telling:
+    """What `about_another` looks at: for whoever compares one text with many."""
+    text = normalize("NFKC", text)
+    return names(text), _telling_pairs(text)
+
+
+def apart(one: Telling, other: Telling) -> bool:
+    """See `about_another`."""
+    (ours, our_pairs), (theirs, their_pairs) = one, other
     if ours and theirs and not (ours <= theirs or theirs <= ours):
         return True
-    ours, theirs = _telling_pairs(one), _telling_pairs(other)
-    return bool(ours and theirs) and len(ours & theirs) < SHARED * min(len(ours), len(theirs))
+    both = bool(our_pairs and their_pairs)
+    return both and len(our_pairs & their_pairs) < SHARED * min(len(our_pairs), len(their_pairs))
 
 
 def filled_in(one: str, other: str) -> tuple[str, str] | None:
