@@ -27,11 +27,6 @@ FLAGS = [
 ]
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: some tests wait, for a server, a clock, another process."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_collection_finish() -> None:
     """Have Python look for garbage less often, and not among what the tests' modules imported: it is half a million
     objects, and each `gc.collect()` of the product's would look through all of them.

@@ -106,21 +106,24 @@ def test_it_is_ready_once_the_model_is(tmp_path: Path) -> None:
         assert process.ended(timeout=20)[:2] == (0, "ended\n")
 
 
-@pytest.mark.parametrize("stream", [True, False])
-def test_answers_under_way_end_with_the_server(tmp_path: Path, stream: bool) -> None:
-    """At once and without a traceback: what was said is stored, and sent to who still listens."""
+def test_answers_under_way_end_with_the_server(tmp_path: Path) -> None:
+    """At once and without a traceback: what was said is stored, and sent to who still listens, in a stream or not."""
     home = ready_home(tmp_path)
-    body = {"messages": [{"role": "user", "content": "word " * 1000}], "max_tokens": 2000, "stream": stream}
-    with serving(home) as process, ThreadPoolExecutor(1) as program:
-        reply = program.submit(httpx.post, f"{process.address}/v1/chat/completions", json=body, timeout=60)
+    body = {"messages": [{"role": "user", "content": "word " * 1000}], "max_tokens": 2000}
+    with serving(home) as process, ThreadPoolExecutor(2) as programs:
+        address = f"{process.address}/v1/chat/completions"
+        replies = [
+            programs.submit(httpx.post, address, json=body | {"stream": stream}, timeout=60) for stream in (True, False)
+        ]
         time.sleep(1.5)
         process.terminate()
         ended = process.ended(timeout=20)
-        assert (reply.result().status_code, reply.result().text.count("word") > 5) == (200, True)
+        for reply in replies:
+            assert (reply.result().status_code, reply.result().text.count("word") > 5) == (200, True)
     assert ended == (0, "ended\n", "")
-    ((exchange, _),) = Ledger.open(home / "ledger.db").rated_exchanges([1]).values()
-    assert exchange.finish_reason == "stopped"
-    assert 5 < len(exchange.answer.split()) < 2000
+    stored = Ledger.open(home / "ledger.db").rated_exchanges([1, 2]).values()
+    assert [exchange.finish_reason for exchange, _ in stored] == ["stopped", "stopped"]
+    assert all(5 < len(exchange.answer.split()) < 2000 for exchange, _ in stored)
 
 
 @pytest.mark.parametrize("error", ["ModelUnavailable", "ImportError"])

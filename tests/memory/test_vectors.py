@@ -286,21 +286,21 @@ def test_large_indexes_replace_and_remove_too(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("small_steps")
 def test_searches_and_additions_go_on_while_a_base_is_built(tmp_path: Path) -> None:
     """What is added, replaced and looked for during a fold is there, in the midst of it and after."""
-    rows, lock = random_vectors(4000), threading.RLock()
+    rows, lock = random_vectors(3400), threading.RLock()
     index = grown(tmp_path, rows[:2000])
     with index.exclusive():
         index.put(range(2000, 3000), rows[2000:3000], Marks(3000))
     folding = threading.Thread(target=index.fold, args=(lock,))
     folding.start()
-    for place in range(3000, 4000):
+    for place in range(3000, 3400):
         with lock, index.exclusive():
             assert index.sync()
             index.put([place], rows[place : place + 1], Marks(place + 1))
             assert index.search(rows[place], 1)[0][0] == place
     folding.join()
     for again in (index, VectorIndex.open(tmp_path, EMBEDDER)):
-        assert (len(again), again.marks) == (4000, Marks(exchanges=4000))
-        assert all(again.search(rows[place], 1)[0][0] == place for place in range(0, 4000, 100))
+        assert (len(again), again.marks) == (3400, Marks(exchanges=3400))
+        assert all(again.search(rows[place], 1)[0][0] == place for place in range(0, 3400, 100))
 
 
 @pytest.mark.usefixtures("small_steps")
