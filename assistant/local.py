@@ -196,10 +196,8 @@ class LocalEngine:
                 yield switch.model
                 return
             try:
-                for parameter in switch.model.parameters():
-                    # Not the buffers, which `Module.to` would take with them: positions must stay exact.
-                    parameter.data = parameter.data.bfloat16()
-                yield switch.model
+                # Positions with it, which costs little and was tried otherwise (docs/LOG.md).
+                yield switch.model.bfloat16()
             finally:
                 self._loaded = None
 
