@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from memory.ledger import Ledger
-from memory.lexicon import Telling, apart, telling
+from memory.lexicon import Telling, apart, filled_in, telling
 from memory.places import Part, place, seq_of
 from memory.records import Document, Exchange, Kind, Marks, Passage, Rating, Recollection
 
@@ -198,9 +198,15 @@ class Hits:
         """
         ids = [one.exchange.id for one in standing if one.exchange]
         known = self._ledger.in_the_weights(ids, self._version) if self._version and ids else set()
-        asked = [one.exchange.id for one in standing if one.exchange and (one.dense or 0) >= AS_ASKED]
-        others = any(one.written_by_a_person and not (one.exchange and one.exchange.id in known) for one in standing)
-        return known if known.intersection(asked) and not others else set()
+        verified = [one for one in standing if one.exchange and one.exchange.id in known]
+        asked = [one.question for one in verified if (one.dense or 0) >= AS_ASKED]
+        # What only begins as the question does is not handed over anyway (see `Memory.recall`).
+        others = any(
+            one.written_by_a_person and not any(filled_in(question, one.question) for question in asked)
+            for one in standing
+            if one not in verified
+        )
+        return known if asked and not others else set()
 
     def _read_ahead(self, keys: Sequence[Key]) -> None:
         new = [key for key in keys if key not in self._read]
