@@ -200,13 +200,14 @@ class Hits:
         known = self._ledger.in_the_weights(ids, self._version) if self._version and ids else set()
         verified = [one for one in standing if one.exchange and one.exchange.id in known]
         asked = [one.question for one in verified if (one.dense or 0) >= AS_ASKED]
+        if not asked:
+            return set()
+        others = [
+            one for one in standing if one.written_by_a_person and not (one.exchange and one.exchange.id in known)
+        ]
         # What only begins as the question does is not handed over anyway (see `Memory.recall`).
-        others = any(
-            one.written_by_a_person and not any(filled_in(question, one.question) for question in asked)
-            for one in standing
-            if one not in verified
-        )
-        return known if asked and not others else set()
+        alike = all(any(filled_in(question, one.question) for question in asked) for one in others)
+        return known if alike else set()
 
     def _read_ahead(self, keys: Sequence[Key]) -> None:
         new = [key for key in keys if key not in self._read]

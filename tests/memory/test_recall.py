@@ -598,13 +598,17 @@ def test_one_other_word_at_the_end_is_no_form(ledger: Ledger, embedder_path: Pat
 def test_a_form_alone_recalls_nothing(ledger: Ledger, embedder_path: Path) -> None:
     """Two reviews are near each other for the question that both are behind; the very same one comes back."""
     form = "Is this review positive or negative?"
-    reviews = ["a bodice ripper for intellectuals", "ear splitting exercise in formula crash and bash action"]
+    reviews = ["a dull film about a war in space", "a moving film about two sisters and a farm"]
     for n, review in enumerate(reviews):
         ledger.add_exchange(exchange(f"e{n}", question=f"{form} {review}", answer="No idea."))
-        ledger.rate(rating(f"r{n}", f"e{n}", correction="positive"), None)
+        said = rating(f"r{n}", f"e{n}", correction="positive")
+        ledger.rate(said, lesson(f"l{n}", said.id, said.exchange_id))
     memory = memory_of(ledger, embedder=SentenceEmbedder(embedder_path), min_score=0.7, min_score_corrected=0.49)
-    assert memory.recall(f"{form} a puzzle whose pieces do not fit", k=3) == []
+    assert memory.recall(f"{form} a bland film about a hotel by the sea", k=3) == []
     assert [one.exchange_id for one in memory.recall(f"{form} {reviews[0]}!", k=3)] == ["e0"]
+    # Nor does a review that is not learned yet keep one that is in the prompt.
+    ledger.advance_lessons({"l0": LessonEvent(NOON, LessonState.VERIFIED, "v1 answers it right", adapter="v1")})
+    assert memory.recall(f"{form} {reviews[0]}", k=3, version="v1") == []
 
 
 @pytest.mark.model
