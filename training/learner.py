@@ -137,17 +137,42 @@ def _has_bfloat16() -> bool:
 
 
 def _with_adapter(base: Any, settings: NightSettings) -> Any:
+    layers = _layers(base)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=0.0,
-        target_modules="all-linear",
         task_type="CAUSAL_LM",
+        **(_upper(*layers, share=settings.layers) if layers else {"target_modules": "all-linear"}),
     )
     # PEFT keeps the adapter in float32 whatever the base is in: in bfloat16 small steps are rounded away.
     model = get_peft_model(base, config, autocast_adapter_dtype=True)
     model.train()
     return model
+
+
+def _layers(base: Any) -> tuple[str, torch.nn.ModuleList] | None:
+    """The base's layers and what it calls them, where it is built of a list of them as others are."""
+    depth = getattr(base.config.get_text_config(), "num_hidden_layers", None)
+    return next(
+        (
+            (name.rpartition(".")[2], module)
+            for name, module in base.named_modules()
+            if isinstance(module, torch.nn.ModuleList) and len(module) == depth
+        ),
+        None,
+    )
+
+
+def _upper(name: str, layers: torch.nn.ModuleList, *, share: float) -> dict[str, Any]:
+    """What PEFT is told for all linear modules of the upper `share` of the layers, one at least."""
+    first = min(len(layers) - round(len(layers) * share), len(layers) - 1)
+    linear = {path for path, module in layers[first:].named_modules() if isinstance(module, torch.nn.Linear)}
+    return {
+        "target_modules": sorted({path.rpartition(".")[2] for path in linear}),
+        "layers_to_transform": list(range(first, len(layers))),
+        "layers_pattern": name,
+    }
 
 
 def _go_on_from(folder: Path, model: Any) -> None:

@@ -30,6 +30,13 @@ class NightSettings(BaseModel):
 
     rank: int = Field(16, ge=1, le=256)
     alpha: int = Field(32, ge=1)
+    layers: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="share of the model's layers that learn, from the top (0.5: as much is learned with half the harm,"
+        " in two thirds of the time, docs/LOG.md)",
+    )
     learning_rate: float = Field(
         5e-4, gt=0, le=1, description="of a small night; more steps at half the rate do half the harm (docs/LOG.md)"
     )

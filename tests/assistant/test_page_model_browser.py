@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from assistant.local import LocalEngine
+from assistant.turn import adapter_folder
+from training.bench.speed import random_adapter
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -85,3 +88,49 @@ def test_the_main_path(real: Site) -> None:
     assert [e["id"] for e in exported["exchanges"]] == [story.id, again.id, edited.id]
     assert real.strays == []
     assert real.dialogs == []
+
+
+def publish(real: Site, folder: Path, seed: int) -> str:
+    """The next version, of weights that are noise."""
+    engine: Any = real.engine
+    made = random_adapter(engine, folder, seed=seed)
+    version = real.publish(sha256=made.sha256, model_id=engine.model_id)
+    shutil.copytree(made.path, adapter_folder(real.assistant.settings.home, version), dirs_exist_ok=True)
+    return version
+
+
+def test_versions_answer_again_and_are_compared_blindly(real: Site, tmp_path: Path) -> None:
+    """Three versions of real weights, each with its own answer, the chosen one of which goes on."""
+    ledger = real.assistant.ledger
+    ledger.choose("", {"answer_tokens": 24})
+    assert [publish(real, tmp_path / f"noise{seed}", seed) for seed in (1, 2)] == ["v1", "v2"]
+    page = real.open(patience=60)
+    real.say(page, "What is a lighthouse for?")
+    page.wait_for_selector(ANSWERS)
+    page.wait_for_selector("#send")
+    for n, way in enumerate(("Without memory", "With yesterday", "With the base"), 2):
+        tool(page, "Answer again")
+        page.get_by_role("menuitem", name=way).click()
+        page.locator(".ns-fork").get_by_text(f"{n} / {n}").wait_for()
+        page.wait_for_selector("#send")
+    ((newest, _), *_) = ledger.newest_exchanges(user="local", limit=1)
+    siblings = ledger.conversation(newest.conversation_id)
+    assert [exchange.adapter for exchange in siblings] == ["v2", "v2", "v1", "base"]
+    plain, unaided, before, base = (exchange.answer for exchange in siblings)
+    assert plain == unaided
+    assert len({plain, before, base}) == 3
+
+    page.check("#blind input")
+    real.say(page, "And who lives in it?")
+    page.wait_for_selector("#choose-left")
+    assert "v1" not in page.inner_text("#duel")
+    better = page.inner_text("#duel-left").strip()
+    page.click("#choose-left")
+    page.locator("#duel-verdict").get_by_text("You chose v").wait_for()
+    both = ledger.conversation(newest.conversation_id)[len(siblings) :]
+    ratings = ledger.ratings([exchange.id for exchange in both])
+    assert {exchange.adapter for exchange in both} == {"v1", "v2"}
+    assert sorted(rating.value for rating in ratings.values()) == [-1, 1]
+    (chosen,) = (exchange for exchange in both if ratings[exchange.id].value == 1)
+    assert chosen.answer.split()[:3] == better.split()[:3]
+    assert real.strays == []

@@ -18,7 +18,7 @@ from training.fused import _is_plain, _Packed, fused
 from training.learner import _anchors, _loss, _with_adapter
 from training.settings import NightSettings
 
-SETTINGS = NightSettings(rank=4, alpha=8, batch_rows=4)
+SETTINGS = NightSettings(rank=4, alpha=8, layers=1.0, batch_rows=4)
 DIALOGUES = [
     Dialogue("wanted", asked("What is the capital of Turkey?"), "Ankara is its capital"),
     Dialogue("wanted", asked("And that of Peru?"), "Lima"),

@@ -45,7 +45,7 @@ from training.settings import NightSettings
 from training.teacher import Diverged, LocalTeacher, Trained
 from training.testing import rate, school
 
-SETTINGS = NightSettings(rank=4, alpha=8, learning_rate=5e-3, epochs=4, batch_rows=4, compute="float32")
+SETTINGS = NightSettings(rank=4, alpha=8, layers=1.0, learning_rate=5e-3, epochs=4, batch_rows=4, compute="float32")
 DIALOGUES = [
     Dialogue("wanted", asked("Turkey?"), "Ankara"),
     Dialogue("wanted", asked("Peru, please?"), "Lima"),
@@ -162,6 +162,32 @@ def test_scaling_scales_the_change(engine: LocalEngine, trained: tuple[Trained, 
         for factor in (0.02, 0.01)
     )
     assert (two - 2 * one).norm() < 0.05 * two.norm()
+
+
+@pytest.mark.parametrize(("share", "learning"), [(0.01, [1]), (0.5, [1]), (0.75, [0, 1]), (1.0, [0, 1])])
+def test_the_upper_layers_learn(engine: LocalEngine, share: float, learning: list[int]) -> None:
+    """All that is linear in them, and nothing below them or above."""
+    with engine.base() as base:
+        linear = [n for n, module in base.model.layers.named_modules() if isinstance(module, torch.nn.Linear)]
+        model = _with_adapter(base, SETTINGS.model_copy(update={"layers": share}))
+        names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        model.unload()
+    assert names == {
+        f"base_model.model.model.layers.{name}.lora_{factor}.default.weight"
+        for name in linear
+        for factor in "AB"
+        if int(name.partition(".")[0]) in learning
+    }
+
+
+def test_of_layers_that_are_no_list_all_learn(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is built otherwise than others learns as a whole."""
+    with engine.base() as base:
+        monkeypatch.setattr(base.config, "num_hidden_layers", 7)
+        model = _with_adapter(base, SETTINGS.model_copy(update={"layers": 0.5}))
+        names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        model.unload()
+    assert any(".layers.0." in name for name in names)
 
 
 def test_nan_diverges(engine: LocalEngine, tmp_path: Path) -> None:
