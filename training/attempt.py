@@ -95,7 +95,7 @@ def _train(school: School, syllabus: Syllabus, given: Given, folder: Path, progr
         unwanted=settings.preference != "none",
         reword=school.teacher.reword,
     )
-    held = [Dialogue("replay", tuple(row["prompt"]), row["answer"]) for row in given.replay]
+    held = [Dialogue("replay", tuple(row["prompt"]), row["answer"], turn=tuple(row["turn"])) for row in given.replay]
     start = given.serving if settings.continued else None
     if start is not None:
         check_adapter(start)

@@ -29,17 +29,22 @@ Kind = Literal["wanted", "unwanted", "replay"]
 """What is done with an answer: it is learned, unlearned, or held as the base would say it."""
 
 
+EVERY_EPOCH = (0, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Dialogue:
     """Messages that end with the user's, and the answer to train, in one of three ways (see `Kind`).
 
-    `wording` is 0 for a question as it was asked, and counts its other wordings from 1.
+    `wording` is 0 for a question as it was asked, and counts its other wordings from 1. A `turn` is (n, of): heard in
+    epoch n, from 0, and in every so-manieth after it.
     """
 
     kind: Kind
     prompt: tuple[Message, ...]
     answer: str
     wording: int = 0
+    turn: tuple[int, int] = EVERY_EPOCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class Row:
     ids: tuple[int, ...]
     start: int
     wording: int = 0
+    turn: tuple[int, int] = EVERY_EPOCH
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -130,21 +136,23 @@ def rows(engine: Reader, dialogues: Sequence[Dialogue]) -> list[Row]:
     for dialogue in dialogues:
         prompt = tokenizer(engine.render(dialogue.prompt), add_special_tokens=False)["input_ids"]
         answer = tokenizer(dialogue.answer, add_special_tokens=False)["input_ids"]
-        made.append(Row(dialogue.kind, (*prompt, *answer, end), len(prompt), dialogue.wording))
+        made.append(Row(dialogue.kind, (*prompt, *answer, end), len(prompt), dialogue.wording, dialogue.turn))
     return made
 
 
 def of_epoch(rows: Sequence[Row], epoch: int, *, most: int) -> list[Row]:
-    """What epoch number `epoch` trains of `rows`: all that is not a rewording, and as many rewordings as `most` leaves.
+    """What epoch number `epoch` trains of `rows`: those whose turn it is; of them all that is not a rewording, and as
+    many rewordings as `most` leaves.
 
     Rewordings take turns, epoch by epoch and lesson by lesson, so that a night with many lessons costs no more an epoch
     and every lesson gets its share.
     """
+    rows = [row for row in rows if epoch % row.turn[1] == row.turn[0]]
     # By wording, then by lesson: a window over it holds each lesson about as often as any other.
     reworded = sorted((row.wording, place) for place, row in enumerate(rows) if row.wording > 0)
     spare = most - sum(row.wording == 0 and row.kind != "replay" for row in rows)
     if len(reworded) <= spare:
-        return list(rows)
+        return rows
     window = max(0, spare)
     heard = {reworded[(epoch * window + i) % len(reworded)][1] for i in range(window)}
     return [row for place, row in enumerate(rows) if row.wording == 0 or place in heard]

@@ -56,6 +56,7 @@ def replay(
     *,
     rows: int,
     neighbour_rows: int,
+    turns: int,
     answer_tokens: int,
     system: str,
     seed: int,
@@ -68,8 +69,9 @@ def replay(
 
     Args:
         stored: questions of stored dialogues that no lesson is about.
-        rows: rows of general and stored questions; what neighbours leave free comes on top.
-        neighbour_rows: most rows of the corrections' neighbours.
+        rows: rows of general and stored questions an epoch; what neighbours leave free comes on top.
+        neighbour_rows: most rows of the corrections' neighbours an epoch.
+        turns: epochs until the same rows come again, where there are enough.
         cache: file of the base's answers, so that each question is answered once for a model.
         writing: the context in which it is written; it may refuse that.
     """
@@ -79,12 +81,20 @@ def replay(
     # The exam's controls stay out, so that they go on measuring what was not held; so do liked answers, which may be
     # others than the base's.
     without = [*taught, *(item.question for item in general.controls())]
-    near = neighbours(corrected, most=neighbour_rows, rng=rng, without=without, reword=reword)
-    most = rows + neighbour_rows - len(near)
-    questions = near + neighbours_first(pool, taught, embedder=embedder, most=most, rng=rng)
-    prompts = [asked(question, (), system) for question in questions]
+    near = neighbours(corrected, most=turns * neighbour_rows, rng=rng, without=without, reword=reword)
+    most = rows + max(0, neighbour_rows - len(near))
+    others = neighbours_first(pool, taught, embedder=embedder, most=turns * most, rng=rng)
+    prompts = [asked(question, (), system) for question in near + others]
     answers = base_answers(engine, prompts, answer_tokens, cache=cache, writing=writing, progress=progress)
-    return [Dialogue("replay", prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer]
+    turn = [*_turns(len(near), neighbour_rows), *_turns(len(others), most)]
+    made = zip(prompts, answers, turn, strict=True)
+    return [Dialogue("replay", prompt, answer, turn=mine) for prompt, answer, mine in made if answer]
+
+
+def _turns(rows: int, an_epoch: int) -> list[tuple[int, int]]:
+    """Of each of so many rows, when it is its turn (see `Dialogue`), so that about `an_epoch` are heard at once."""
+    of = max(1, round(rows / max(1, an_epoch)))
+    return [(place % of, of) for place in range(rows)]
 
 
 def _known(cache: Path) -> dict[str, str]:

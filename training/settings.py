@@ -106,11 +106,14 @@ class NightSettings(BaseModel):
     replay_rows: int = Field(
         30,
         ge=0,
-        description="rows of replayed general questions and stored dialogue a night; those that neighbours leave free"
+        description="rows of replayed general questions and stored dialogue an epoch; those that neighbours leave free"
         " come on top",
     )
+    replay_turns: int = Field(
+        3, ge=1, le=100, description="epochs until the same rows are replayed again: so much more is held (docs/LOG.md)"
+    )
     neighbour_rows: int = Field(
-        60, ge=0, description="rows of replayed neighbours of the corrections a night: the same question, another name"
+        60, ge=0, description="rows of replayed neighbours of the corrections an epoch: the same question, another name"
     )
     replay_tokens: int = Field(20, ge=1, description="length of the base's own answers in the replay")
 

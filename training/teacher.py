@@ -158,6 +158,7 @@ class LocalTeacher:
             stored,
             rows=self.settings.replay_rows,
             neighbour_rows=self.settings.neighbour_rows,
+            turns=self.settings.replay_turns,
             answer_tokens=self.settings.replay_tokens,
             system=self.system_prompt,
             seed=seed,

@@ -259,6 +259,15 @@ def test_past_the_budget_rewordings_take_turns() -> None:
     assert {row for rows in epochs for row in rows} == set(made)
 
 
+def test_what_is_replayed_takes_turns() -> None:
+    """An epoch each, but for what has no turn; rewordings are counted as ever."""
+    made = [Row("wanted", (1, 2), 1), Row("replay", (1, 9), 1)]
+    made += [Row("replay", (2, n), 1, turn=(n % 3, 3)) for n in range(6)]
+    epochs = [of_epoch(made, number, most=1) for number in range(6)]
+    assert [[row.turn[0] for row in rows[2:]] for rows in epochs] == [[n, n] for n in (0, 1, 2, 0, 1, 2)]
+    assert {rows[:2] == made[:2] for rows in epochs} == {True}
+
+
 @pytest.mark.parametrize("lessons", [60, 100, 121, 200, 239])
 def test_the_budget_is_filled_whatever_the_number_of_lessons(lessons: int) -> None:
     """Each epoch has exactly so many rows, and no lesson is heard much more than another."""

@@ -16,6 +16,7 @@ import pytest
 from memory.embedder import Vectors
 from memory.records import Message
 from training import general
+from training.examples import EVERY_EPOCH
 from training.replay import neighbours_first, replay
 
 
@@ -55,7 +56,7 @@ def lesson(question: str, unwanted: str | None = "wrong") -> Any:
 
 def played(engine: Engine, cache: Path, lessons: list[Any], stored: Sequence[str] = (), **rows: int) -> list[Any]:
     """The rows of a night."""
-    counts = {"rows": 4, "neighbour_rows": 4} | rows
+    counts = {"rows": 4, "neighbour_rows": 4, "turns": 1} | rows
     made: Any = replay(
         engine,  # type: ignore[arg-type]
         AngleEmbedder(),
@@ -94,6 +95,17 @@ def test_neighbours_are_those_of_corrections_and_never_controls(tmp_path: Path) 
     assert len(asked) > 100
     assert not [question for question in asked if "wrote" in question]
     assert not {control.question for control in general.controls()} & set(asked)
+
+
+def test_what_is_more_than_an_epoch_holds_takes_turns(tmp_path: Path) -> None:
+    """Neighbours among themselves, and general questions: each once in as many epochs as there are turns."""
+    lessons = [lesson("In year 0 what was the capital of Turkey?")]
+    stored = [f"other {angle}" for angle in range(60, 90)]
+    rows = played(Engine(), tmp_path / "cache", lessons, stored, rows=6, neighbour_rows=4, turns=3)
+    assert [row.turn for row in rows] == [(0, 3), (1, 3), (2, 3)] * (4 + 6)
+    assert len({row.prompt[-1]["content"] for row in rows}) == len(rows)
+    everything = played(Engine(), tmp_path / "cache", lessons, rows=1000, neighbour_rows=0, turns=3)
+    assert {row.turn for row in everything} == {EVERY_EPOCH}
 
 
 def test_a_liked_answer_is_not_held_to_the_base(tmp_path: Path) -> None:
