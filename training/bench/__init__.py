@@ -13,7 +13,8 @@ plots.py     results → plots
 recalled.py  a stream by memory alone, a minute after its corrections
 loop.py      one night of the product in the small: seconds to an answer, tokens a second
 speed.py     serving and learning beside peers: one conversation, many users, a night, a switch
-talk_speed.py  second turns, versions that change under load, chatting beside a night
+talk_speed.py  how fast an engine talks: to one, to many, in a second turn, while versions change, beside a night
+peer_speed.py  the same conversation by plain generate() and by llama.cpp
 night_speed.py  a training in a process of its own, ours or TRL's
 random_model.py  a model folder in the shape of an 8B, with random weights
 peers.py     where vLLM and llama.cpp are installed, and how they start

@@ -6,42 +6,31 @@ nothing else of ours running. What is not installed is said to be so, and how it
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
-from assistant.engine import AdapterFiles, Engine, Sampling
+from assistant.engine import AdapterFiles, Engine
 from assistant.local import WEIGHTS_FILE, LocalEngine
 from assistant.models import ModelFiles, sha256_of
 from assistant.remote import RemoteEngine
 from assistant.rendering import read_tokenizer, render
 from assistant.upstream import Upstream
-from memory.errors import NightschoolError
 from memory.records import Message
-from training.bench import night_speed, peers, talk_speed
+from training.bench import night_speed, peer_speed, peers, talk_speed
+from training.bench.talk_speed import Figures
 from training.examples import Dialogue, asked, rows
 from training.general import fixed_text, replayed
 from training.settings import NightSettings
 
 Say = Callable[[str], None]
-Figures = dict[str, Any]
-
-ROUNDS = 3
-"""Times that one conversation is measured; the median counts."""
-
-STORY: list[Message] = [{"role": "user", "content": "Tell me a long story about a lighthouse keeper and the sea."}]
 
 RANK = 16
 """Of the adapters that answer, as a night's are."""
@@ -95,7 +84,7 @@ def measure(
             found["second_turn"] = {"local": talk_speed.second_turn(engine, adapters[0])}
         if "switch" in parts:
             say("switching versions")
-            found["switch"] = {"local": switch(engine, adapters)}
+            found["switch"] = {"local": talk_speed.switch(engine, adapters)}
             say("switching versions under load")
             found["switch_under_load"] = {"local": talk_speed.switch_under_load(engine, adapters)}
         if "night" in parts:
@@ -106,9 +95,9 @@ def measure(
         engine.close()
         if "one_conversation" in parts:
             say("plain generate()")
-            one["transformers"] = generate_alone(files, adapters[0], tokens)
+            one["transformers"] = peer_speed.generate_alone(files, adapters[0], tokens)
             say("llama.cpp")
-            one["llama.cpp"] = llama_cpp(tokens)
+            one["llama.cpp"] = peer_speed.llama_cpp(tokens)
         _vllm(files, adapters, found, one, many, parts, tokens, user_tokens, Path(scratch), say)
     if "one_conversation" in parts:
         found["one_conversation"] = one
@@ -165,66 +154,6 @@ def memory_limit(engine: LocalEngine) -> Figures | None:
 # ---------------------------------------------------------------------- serving
 
 
-def conversation(engine: Engine, adapter: AdapterFiles | None, tokens: int) -> Figures:
-    """One user alone, greedily: seconds to the first word, and tokens a second after it."""
-    _answer(engine, adapter, STORY, 4)
-    taken = [_answer(engine, adapter, STORY, tokens) for _ in range(ROUNDS)]
-    return {
-        "tokens_per_s": round(median((said - 1) / (took - first) for first, took, said in taken), 1),
-        "first_token_s": round(median(first for first, _, _ in taken), 3),
-    }
-
-
-def together(engine: Engine, adapter: AdapterFiles | None, users: int, tokens: int) -> Figures:
-    """So many users at once, each with a question of their own and an answer as long as it may be: tokens a second in
-    all. Where answers ended early, most of what is measured would be the reading of prompts, by ever fewer users.
-    """
-    questions = [item.question for item in replayed()]
-    prompts: list[list[Message]] = [
-        [{"role": "user", "content": f"Write a long story about this: {questions[i % len(questions)]}"}]
-        for i in range(users)
-    ]
-    began = perf_counter()
-    with ThreadPoolExecutor(users) as threads:
-        taken = list(threads.map(lambda prompt: _answer(engine, adapter, prompt, tokens), prompts))
-    took = perf_counter() - began
-    return {
-        "tokens_per_s": round(sum(said for _, _, said in taken) / took, 1),
-        "first_token_s": round(median(first for first, _, _ in taken), 2),
-    }
-
-
-def switch(engine: Engine, adapters: Sequence[AdapterFiles]) -> Figures:
-    """Seconds to a first word beyond the usual: of a version that was never loaded, and of one that was."""
-
-    def first(adapter: AdapterFiles) -> float:
-        return _answer(engine, adapter, STORY, 1)[0]
-
-    old, new = adapters
-    first(old)
-    usual = min(first(old) for _ in range(ROUNDS))
-    loading = first(new)
-    back = median([first(old), first(new), first(old), first(new)])
-    return {
-        "first_token_s": round(usual, 3),
-        "new_version_s": round(max(0.0, loading - usual), 3),
-        "known_version_s": round(max(0.0, back - usual), 3),
-    }
-
-
-def _answer(
-    engine: Engine, adapter: AdapterFiles | None, prompt: list[Message], tokens: int
-) -> tuple[float, float, int]:
-    """(seconds to the first piece, to the last, tokens said)."""
-    began, first, said = perf_counter(), None, 0
-    for piece in engine.generate(prompt, Sampling(tokens), adapter=adapter, stop=threading.Event()):
-        if piece.text and first is None:
-            first = perf_counter() - began
-        said = piece.answer_tokens or said
-    took = perf_counter() - began
-    return first or took, took, said
-
-
 def _measured(
     engine: Engine,
     adapter: AdapterFiles | None,
@@ -238,11 +167,11 @@ def _measured(
 ) -> None:
     if "one_conversation" in parts:
         say(f"{name}: one conversation")
-        one[name] = conversation(engine, adapter, tokens)
+        one[name] = talk_speed.conversation(engine, adapter, tokens)
     if "users" in parts:
         for users, figures in many.items():
             say(f"{name}: {users} users")
-            figures[name] = together(engine, adapter, int(users), user_tokens)
+            figures[name] = talk_speed.together(engine, adapter, int(users), user_tokens)
 
 
 def random_adapter(engine: LocalEngine, folder: Path, *, seed: int, rank: int = RANK) -> AdapterFiles:
@@ -266,87 +195,6 @@ def random_adapter(engine: LocalEngine, folder: Path, *, seed: int, rank: int = 
 # ---------------------------------------------------------------------- peers
 
 
-def generate_alone(files: ModelFiles, adapter: AdapterFiles, tokens: int) -> Figures:
-    """What anybody gets from transformers, bitsandbytes and PEFT as they are: the same NF4 weights and adapter."""
-    import torch
-    import transformers
-    from peft import PeftModel
-
-    on_gpu = torch.cuda.is_available()
-    dtype = torch.bfloat16 if on_gpu else torch.float32
-    quantised = transformers.BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-    )
-    base = transformers.AutoModelForCausalLM.from_pretrained(
-        str(files.path),
-        dtype=dtype,
-        quantization_config=quantised,
-        device_map={"": "cuda" if on_gpu else "cpu"},
-        local_files_only=True,
-    )
-    tokenizer = read_tokenizer(files.path)
-    model = PeftModel.from_pretrained(base, str(adapter.path)).eval()
-    inputs = tokenizer(render(tokenizer, files.model_id, STORY), return_tensors="pt", add_special_tokens=False).to(
-        model.device
-    )
-    times: list[float] = []
-
-    class Watch:
-        def put(self, value: Any) -> None:
-            times.append(perf_counter())
-
-        def end(self) -> None:
-            """Nothing."""
-
-    taken = []
-    with torch.inference_mode():
-        for count in [4, *[tokens] * ROUNDS]:
-            times.clear()
-            began = perf_counter()
-            model.generate(**inputs, max_new_tokens=count, do_sample=False, streamer=Watch())
-            # The first that is put is the prompt.
-            taken.append((times[1] - began, times[-1] - times[1], len(times) - 2))
-    return {
-        "tokens_per_s": round(median(said / took for _, took, said in taken[1:]), 1),
-        "first_token_s": round(median(first for first, _, _ in taken[1:]), 3),
-    }
-
-
-LLAMA = """
-import json, sys, time
-from statistics import median
-from llama_cpp import Llama
-model, tokens, rounds, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-llama = Llama(model, n_ctx=2048, n_threads=threads, n_threads_batch=threads, verbose=False)
-messages = json.loads(sys.argv[5])
-taken = []
-for count in [4] + [tokens] * rounds:
-    llama.reset()
-    began, times = time.perf_counter(), []
-    for chunk in llama.create_chat_completion(messages, max_tokens=count, temperature=0, stream=True):
-        if chunk["choices"][0]["delta"].get("content"):
-            times.append(time.perf_counter())
-    taken.append((times[0] - began, times[-1] - times[0], len(times) - 1))
-taken = taken[1:]
-print(json.dumps({"tokens_per_s": round(median(said / took for _, took, said in taken), 1),
-                  "first_token_s": round(median(first for first, _, _ in taken), 3)}))
-"""
-"""What llama.cpp's environment runs: the same conversation, greedily."""
-
-
-def llama_cpp(tokens: int) -> Figures:
-    """llama.cpp over a GGUF of the model, through llama-cpp-python in an environment of its own."""
-    environment, weights = peers.environment_of(peers.LLAMA_CPP), os.environ.get(peers.GGUF)
-    if environment is None or not weights:
-        return _missing(
-            f"{peers.LLAMA_CPP} names no environment with llama-cpp-python, or {peers.GGUF} no GGUF of the model"
-        )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    arguments = [weights, str(tokens), str(ROUNDS), str(cores), json.dumps(STORY)]
-    command = [str(environment / "bin" / "python"), "-c", LLAMA, *arguments]
-    return _last_json(command, os.environ, "llama.cpp")
-
-
 def _vllm(
     files: ModelFiles,
     adapters: Sequence[AdapterFiles],
@@ -365,7 +213,7 @@ def _vllm(
     serving = [part for part in ("one_conversation", "users", "switch") if part in parts]
     environment = peers.environment_of(peers.VLLM)
     if environment is None:
-        missing = _missing(f"{peers.VLLM} names no environment with vLLM")
+        missing = peer_speed.missing(f"{peers.VLLM} names no environment with vLLM")
         if "one_conversation" in parts:
             one["vllm"] = missing
         if "users" in parts:
@@ -382,7 +230,7 @@ def _vllm(
             _measured(engine, adapters[0], "vllm", one, many, parts, tokens, user_tokens, say)
             _measured(engine, None, "vllm, no adapter", one, many, parts, tokens, user_tokens, say)
             if "switch" in parts:
-                found["switch"]["vllm"] = switch(engine, adapters)
+                found["switch"]["vllm"] = talk_speed.switch(engine, adapters)
 
 
 # ---------------------------------------------------------------------- a night
@@ -444,30 +292,15 @@ def night(files: ModelFiles, copies: Path, *, say: Say) -> Figures:
         def run(how: str) -> Figures:
             say(f"training: {how}")
             command = [sys.executable, "-P", "-m", "training.bench.night_speed", how, str(file)]
-            return _last_json(command, os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, how)
+            return peer_speed.last_json(command, os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, how)
 
         ours = run("ours")
-        theirs = run("trl") if night_speed.installed() else _missing("TRL: pip install 'nightschool[trl]'")
+        theirs = run("trl") if night_speed.installed() else peer_speed.missing("TRL: pip install 'nightschool[trl]'")
         whole = {"whole night": run("whole")} if torch.cuda.is_available() else {}
     return {"local": ours, "trl": theirs, **whole}
 
 
 # ---------------------------------------------------------------------- telling
-
-
-def _missing(how: str) -> Figures:
-    return {"not_installed": how}
-
-
-def _last_json(command: Sequence[str], environ: Mapping[str, str], what: str) -> Figures:
-    """What a program's last line holds. Raises: NightschoolError with its last error."""
-    ran = subprocess.run(command, env=dict(environ), capture_output=True, text=True, check=False)  # noqa: S603 - ours
-    try:
-        found: Figures = json.loads(ran.stdout.strip().splitlines()[-1])
-    except (ValueError, IndexError):
-        why = ran.stderr.strip().splitlines()[-1:] or [f"it ended with {ran.returncode}"]
-        raise NightschoolError(f"{what} could not be measured: {why[0][:300]}") from None
-    return found
 
 
 TOLD = (

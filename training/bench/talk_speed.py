@@ -1,5 +1,6 @@
-"""How fast the engine in this process talks in what peers have no word for: second turns, versions that change under
-load, and a night beside it. Plain dicts of figures, for `training.bench.speed`.
+"""How fast an engine talks: to one, to many, in a second turn, while versions change, and beside a night.
+
+All of it as plain dicts of figures, for `training.bench.speed`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,14 @@ from assistant.engine import AdapterFiles, Engine, Sampling
 from assistant.local import LocalEngine
 from memory.records import Message
 from training.bench import night_speed
-from training.general import fixed_text
+from training.general import fixed_text, replayed
 
 Figures = dict[str, Any]
+
+ROUNDS = 3
+"""Times that one conversation is measured; the median counts."""
+
+STORY: list[Message] = [{"role": "user", "content": "Tell me a long story about a lighthouse keeper and the sea."}]
 
 HISTORY_TOKENS = 2000
 NICE = 10
@@ -39,6 +45,66 @@ def warmed(engine: LocalEngine) -> Figures:
     reason = engine.warm()
     took = round(perf_counter() - began, 2)
     return {"warm_s": took} if reason is None else {"warm_s": took, "cold_because": reason}
+
+
+def conversation(engine: Engine, adapter: AdapterFiles | None, tokens: int) -> Figures:
+    """One user alone, greedily: seconds to the first word, and tokens a second after it."""
+    _answer(engine, adapter, STORY, 4)
+    taken = [_answer(engine, adapter, STORY, tokens) for _ in range(ROUNDS)]
+    return {
+        "tokens_per_s": round(median((said - 1) / (took - first) for first, took, said in taken), 1),
+        "first_token_s": round(median(first for first, _, _ in taken), 3),
+    }
+
+
+def together(engine: Engine, adapter: AdapterFiles | None, users: int, tokens: int) -> Figures:
+    """So many users at once, each with a question of their own and an answer as long as it may be: tokens a second in
+    all. Where answers ended early, most of what is measured would be the reading of prompts, by ever fewer users.
+    """
+    questions = [item.question for item in replayed()]
+    prompts: list[list[Message]] = [
+        [{"role": "user", "content": f"Write a long story about this: {questions[i % len(questions)]}"}]
+        for i in range(users)
+    ]
+    began = perf_counter()
+    with ThreadPoolExecutor(users) as threads:
+        taken = list(threads.map(lambda prompt: _answer(engine, adapter, prompt, tokens), prompts))
+    took = perf_counter() - began
+    return {
+        "tokens_per_s": round(sum(said for _, _, said in taken) / took, 1),
+        "first_token_s": round(median(first for first, _, _ in taken), 2),
+    }
+
+
+def switch(engine: Engine, adapters: Sequence[AdapterFiles]) -> Figures:
+    """Seconds to a first word beyond the usual: of a version that was never loaded, and of one that was."""
+
+    def first(adapter: AdapterFiles) -> float:
+        return _answer(engine, adapter, STORY, 1)[0]
+
+    old, new = adapters
+    first(old)
+    usual = min(first(old) for _ in range(ROUNDS))
+    loading = first(new)
+    back = median([first(old), first(new), first(old), first(new)])
+    return {
+        "first_token_s": round(usual, 3),
+        "new_version_s": round(max(0.0, loading - usual), 3),
+        "known_version_s": round(max(0.0, back - usual), 3),
+    }
+
+
+def _answer(
+    engine: Engine, adapter: AdapterFiles | None, prompt: list[Message], tokens: int
+) -> tuple[float, float, int]:
+    """(seconds to the first piece, to the last, tokens said)."""
+    began, first, said = perf_counter(), None, 0
+    for piece in engine.generate(prompt, Sampling(tokens), adapter=adapter, stop=threading.Event()):
+        if piece.text and first is None:
+            first = perf_counter() - began
+        said = piece.answer_tokens or said
+    took = perf_counter() - began
+    return first or took, took, said
 
 
 def second_turn(engine: Engine, adapter: AdapterFiles | None, tokens: int = HISTORY_TOKENS) -> Figures:
@@ -151,7 +217,7 @@ def beside_a_night(engine: Engine, adapter: AdapterFiles | None, command: Sequen
 
     The command tells its progress in lines that begin with 0; before the first one it only loads.
     """
-    alone = median(_tokens_per_s(engine, adapter, tokens) for _ in range(3))
+    alone = median(_tokens_per_s(engine, adapter, tokens) for _ in range(ROUNDS))
     night = subprocess.Popen(  # noqa: S603 - ours
         ["nice", "-n", str(NICE), *command],  # noqa: S607 - wherever it lies
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
@@ -166,7 +232,7 @@ def beside_a_night(engine: Engine, adapter: AdapterFiles | None, command: Sequen
             # Read on, or the night would wait for a reader.
             reader = threading.Thread(target=night.stderr.read, daemon=True)
             reader.start()
-            beside = median(_tokens_per_s(engine, adapter, tokens) for _ in range(3))
+            beside = median(_tokens_per_s(engine, adapter, tokens) for _ in range(ROUNDS))
             ran_on = began and night.poll() is None
         finally:
             night.kill()
@@ -181,9 +247,5 @@ def beside_a_night(engine: Engine, adapter: AdapterFiles | None, command: Sequen
 
 def _tokens_per_s(engine: Engine, adapter: AdapterFiles | None, tokens: int) -> float:
     """Of one answer, after its first word."""
-    prompt: list[Message] = [{"role": "user", "content": "Tell me a long story about a lighthouse keeper and the sea."}]
-    first, said = 0.0, 0
-    for piece in engine.generate(prompt, Sampling(tokens), adapter=adapter, stop=threading.Event()):
-        first = first or perf_counter()
-        said = piece.answer_tokens or said
-    return (said - 1) / (perf_counter() - first)
+    first, took, said = _answer(engine, adapter, STORY, tokens)
+    return (said - 1) / (took - first)

@@ -13,7 +13,7 @@ from assistant import testing
 from assistant.engine import AdapterFiles
 from assistant.local import LocalEngine, check_adapter
 from memory.errors import BadInput, NightschoolError
-from training.bench import night_speed, peers, speed
+from training.bench import night_speed, peer_speed, peers, speed, talk_speed
 from training.bench.night_speed import Work
 
 VERSIONS = [AdapterFiles(f"v{i}", "0" * 64, Path("nowhere")) for i in (1, 2)]
@@ -27,7 +27,7 @@ def scripted() -> testing.ScriptedEngine:
 
 def test_one_conversation(scripted: testing.ScriptedEngine) -> None:
     """Tokens a second after the first word: 1 / 0.02 at most, and not much fewer."""
-    found = speed.conversation(scripted, VERSIONS[0], 10)
+    found = talk_speed.conversation(scripted, VERSIONS[0], 10)
     assert 10 < found["tokens_per_s"] <= 50
     assert found["first_token_s"] < 0.02
     assert {call[2] for call in scripted.calls} == {"v1"}
@@ -35,13 +35,13 @@ def test_one_conversation(scripted: testing.ScriptedEngine) -> None:
 
 def test_many_users_are_asked_for_together(scripted: testing.ScriptedEngine) -> None:
     """All tokens over the time of all: four who need not wait for each other say far more."""
-    one, four = (speed.together(scripted, None, users, 10)["tokens_per_s"] for users in (1, 4))
+    one, four = (talk_speed.together(scripted, None, users, 10)["tokens_per_s"] for users in (1, 4))
     assert 2 * one < four
 
 
 def test_a_switch_is_what_it_costs_beyond_the_usual(scripted: testing.ScriptedEngine) -> None:
     """Nothing, for an engine that loads nothing."""
-    found = speed.switch(scripted, VERSIONS)
+    found = talk_speed.switch(scripted, VERSIONS)
     assert found["new_version_s"] < 0.02
     assert found["known_version_s"] < 0.02
 
@@ -50,7 +50,7 @@ def test_what_is_not_installed_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch)
     """With what would name it."""
     for name in (peers.LLAMA_CPP, peers.GGUF, peers.VLLM):
         monkeypatch.delenv(name, raising=False)
-    assert "PEER_LLAMA_CPP" in speed.llama_cpp(8)["not_installed"]
+    assert "PEER_LLAMA_CPP" in peer_speed.llama_cpp(8)["not_installed"]
     assert peers.environment_of(peers.VLLM) is None
     monkeypatch.setenv(peers.VLLM, "/nowhere")
     with pytest.raises(BadInput, match="PEER_VLLM is '/nowhere': it must be the folder of an environment"):
@@ -60,7 +60,7 @@ def test_what_is_not_installed_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch)
 def test_a_peer_that_fails_says_why() -> None:
     """Its last line."""
     with pytest.raises(NightschoolError, match="llama could not be measured: ValueError: no such file"):
-        speed._last_json([sys.executable, "-c", "raise ValueError('no such file')"], {}, "llama")
+        peer_speed.last_json([sys.executable, "-c", "raise ValueError('no such file')"], {}, "llama")
 
 
 def test_figures_as_lines() -> None:
@@ -90,7 +90,7 @@ def test_both_trainers_are_given_the_same_tokens(
         given.append(Work(**json.loads(Path(command[-1]).read_text())))
         return {"ours": night_speed.ours, "trl": night_speed.trl, "whole": night_speed.whole}[command[-2]](given[-1])
 
-    monkeypatch.setattr(speed, "_last_json", run)
+    monkeypatch.setattr(peer_speed, "last_json", run)
     found = speed.night(engine.files, tmp_path, say=lambda line: None)
     assert given[0] == given[1]
     assert given[0].tokens == sum(len(prompt) + len(answer) for prompt, answer in given[0].rows)
@@ -104,5 +104,5 @@ def test_the_adapter_is_one_that_serves(engine: LocalEngine, tmp_path: Path) -> 
     files = speed.random_adapter(engine, tmp_path / "v1", seed=1)
     check_adapter(files)
     engine.admit(files)
-    assert speed.conversation(engine, files, 8)["tokens_per_s"] > 0
-    assert speed.generate_alone(engine.files, files, 8)["tokens_per_s"] > 0
+    assert talk_speed.conversation(engine, files, 8)["tokens_per_s"] > 0
+    assert peer_speed.generate_alone(engine.files, files, 8)["tokens_per_s"] > 0
