@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from unicodedata import normalize
 
+from memory.countries import COUNTRIES
+
 TERMS = 48
 """Most words of one query: a page of text as a query costs no more than a paragraph."""
 
@@ -34,11 +36,6 @@ SHARED = 0.2
 
 FORM = 3
 """Words that tell something which two texts begin with at least, if that is a form."""
-
-ADJECTIVES = {"n": 0, "an": 1, "ian": 1, "ese": 2, "ish": 3}
-"""Endings of adjectives, and how many letters more the name may have: Libyan, Mexican, Canadian, Chinese, Turkish."""
-STEM = 3
-"""Letters that an adjective and its name begin with at least."""
 
 RUN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]+")
 """Characters of Chinese and Japanese."""
@@ -71,7 +68,9 @@ def terms(question: str) -> tuple[str, ...]:
 
 
 def names(text: str) -> frozenset[str]:
-    """What a text names: capitalised words that open no sentence, and numbers, in lower case without a final 's."""
+    """What a text names: capitalised words that open no sentence, and numbers, in lower case without a final 's. By
+    "Turkish" it names Turkey.
+    """
     found, opens = set(), True
     for match in re.finditer(r"[\w'\u2019]+|[.!?:]", text):
         word = match.group()
@@ -79,7 +78,8 @@ def names(text: str) -> frozenset[str]:
             opens = True
             continue
         if word.isdecimal() or (word[0].isupper() and not opens and not re.match(r"I(['\u2019]|$)", word)):
-            found.add(re.sub(r"['\u2019]s?$", "", word).casefold())
+            name = re.sub(r"['\u2019]s?$", "", word).casefold()
+            found.add(COUNTRIES.get(name, name))
         opens = False
     return frozenset(found)
 
@@ -105,28 +105,10 @@ def telling(text: str) -> Telling:
 def apart(one: Telling, other: Telling) -> bool:
     """See `about_another`."""
     (ours, our_pairs), (theirs, their_pairs) = one, other
-    if ours and theirs and not (_named(ours - theirs, theirs - ours) or _named(theirs - ours, ours - theirs)):
+    if ours and theirs and not (ours <= theirs or theirs <= ours):
         return True
     both = bool(our_pairs and their_pairs)
     return both and len(our_pairs & their_pairs) < SHARED * min(len(our_pairs), len(their_pairs))
-
-
-def _named(some: frozenset[str], others: frozenset[str]) -> bool:
-    """Whether each of `some` is one of `others` in another form: "Turkish" and "Turkey"."""
-    return all(any(_of(name, other) or _of(other, name) for other in others) for name in some)
-
-
-def _of(adjective: str, name: str) -> bool:
-    """Whether an English adjective is formed from a name by rule, as "Malian" is from Mali and not from Malawi. Those
-    that are formed otherwise ("Peruvian", "Danish") go unrecognised.
-    """
-    return any(
-        adjective.endswith(ending)
-        and len(stem := adjective.removesuffix(ending)) >= STEM
-        and name.startswith(stem)
-        and len(name) - len(stem) <= more
-        for ending, more in ADJECTIVES.items()
-    )
 
 
 def filled_in(one: str, other: str) -> tuple[str, str] | None:

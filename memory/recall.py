@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from memory import lexicon
 from memory.errors import IndexUnusable, NightschoolError
-from memory.hits import SAME, Hit, Hits, fuse
+from memory.hits import Hit, Hits, fuse
 from memory.keeping import NEXT, PATIENCE, Keeper, Progress
 from memory.ledger import Ledger
 from memory.records import Kind, Marks, Recollection
@@ -58,9 +58,6 @@ is not what was asked about.
 
 ASKED_AGAIN = 0.9
 """Cosine from which a question is another one asked again, whatever both begin with."""
-
-FORMS = 256
-"""Of the nearest, so many are looked at for one that is near for more than its form."""
 
 LEAST = 0.2
 """Cosine under which a search by meaning finds nothing: what has no more in common than that is a stranger."""
@@ -166,38 +163,18 @@ class Memory:
         found = self._find(question, k=k, user=user, looks=looks, fits=fits, version=version) if k > 0 else None
         if found is None:
             return []
-        nearest, near = self._but_for_outdated(found.by_meaning(alike=ALIKE)), list[Hit]()
-        # What all begins alike may be nearer than anything else, and none of it the answer.
-        for start in range(0, min(len(nearest), FORMS), 4 * k):
-            near += self._but_for_forms(question, nearest[start : start + 4 * k])
-            if len(near) >= k:
-                break
+        nearest = found.by_meaning(alike=ALIKE)
+        near = self._but_for_forms(question, nearest[: 4 * k])
+        if len(near) < k:
+            # What all begins alike may be nearer than anything else, and none of it the answer.
+            near += [one for one in nearest[4 * k :] if not _begins_alike(question, one)]
         return [one.recollection(user, one.dense or 0.0) for one in near[:k]]
 
-    def _but_for_outdated(self, near: list[Hit]) -> list[Hit]:
-        """Without answers to the very question that nobody rated and that a document is newer than, which is near it:
-        what the model said before it could read that.
-        """
-        read = [one.created_at for one in near if one.source is not None and (one.dense or 0) >= self._near.plain]
-        if not read:
-            return near
-        latest = max(read)
-        return [
-            one
-            for one in near
-            if one.written_by_a_person or one.rating is not None or (one.dense or 0) < SAME or one.created_at > latest
-        ]
-
-    def _but_for_forms(self, question: str, near: Sequence[Hit]) -> Sequence[Hit]:
-        """Without what is near for its form alone: what is said behind that must be near by itself, but where the whole
-        is so near that a word or two behind it can't tell them apart.
-        """
-        doubtful = [one for one in near if (one.dense or 0) < ASKED_AGAIN]
-        pairs = {one.key: pair for one in doubtful if (pair := lexicon.filled_in(question, one.question))}
-        if not pairs:
-            return near
+    def _but_for_forms(self, question: str, near: Sequence[Hit]) -> list[Hit]:
+        """Without what is near for its form alone: what is said behind that must be near by itself."""
+        pairs = {one.key: pair for one in near if (pair := _begins_alike(question, one))}
         texts = list(dict.fromkeys(text for pair in pairs.values() for text in pair))
-        vectors = dict(zip(texts, self._keeper().embed(texts), strict=True))
+        vectors = dict(zip(texts, self._keeper().embed(texts), strict=True)) if texts else {}
         far = {key for key, (ours, theirs) in pairs.items() if vectors[ours] @ vectors[theirs] < self._near.plain}
         return [one for one in near if one.key not in far]
 
@@ -388,6 +365,13 @@ class Memory:
             if new.move_into(folder, unless=self._ended.is_set):
                 with self._choosing:
                     self._chosen = new
+
+
+def _begins_alike(question: str, one: Hit) -> tuple[str, str] | None:
+    """What both say behind a form (see `lexicon.filled_in`); None where the whole is so near that a word or two behind
+    it can't tell them apart.
+    """
+    return None if (one.dense or 0) >= ASKED_AGAIN else lexicon.filled_in(question, one.question)
 
 
 def folders(folder: Path | None) -> list[Path]:

@@ -17,7 +17,7 @@ from assistant.engine import AdapterFiles
 from assistant.local import check_adapter
 from training import gate
 from training.bisect import Try
-from training.examples import Dialogue
+from training.examples import Dialogue, Heard
 from training.paper import Exam
 from training.progress import Progress
 from training.school import School
@@ -95,7 +95,7 @@ def _train(school: School, syllabus: Syllabus, given: Given, folder: Path, progr
         unwanted=settings.preference != "none",
         reword=school.teacher.reword,
     )
-    held = [Dialogue("replay", tuple(row["prompt"]), row["answer"], turn=tuple(row["turn"])) for row in given.replay]
+    held = [Dialogue("replay", tuple(row["prompt"]), row["answer"], heard=Heard(*row["heard"])) for row in given.replay]
     start = given.serving if settings.continued else None
     if start is not None:
         check_adapter(start)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 SEARCHED = ("learning_rate", "rank", "epochs", "kl_weight", "preference")
 """Settings in which candidates differ; where from, `study.SPACE` says."""
 
+FIXED = ("alpha", "layers", "replay_rows", "replay_turns", "neighbour_rows")
+"""Settings under which they were found good: what won under others says nothing here."""
+
 SUFFIX = "candidate-"
 """How the folders of candidates begin, in the night's."""
 
@@ -262,5 +265,6 @@ def _with(settings: NightSettings, chosen: Mapping[str, Any]) -> NightSettings:
 
 def _study_name(school: School) -> str:
     """What a study is about: one model, and settings from which the search goes out. Others have a study of theirs."""
-    about: Sequence[Any] = [school.teacher.model_sha256, _searched(school.settings), school.settings.alpha]
+    fixed = {name: getattr(school.settings, name) for name in FIXED}
+    about: Sequence[Any] = [school.teacher.model_sha256, _searched(school.settings), fixed]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]

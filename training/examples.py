@@ -13,7 +13,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
 
 from assistant import prefix
 from assistant import prompt as prompts
@@ -29,22 +29,32 @@ Kind = Literal["wanted", "unwanted", "replay"]
 """What is done with an answer: it is learned, unlearned, or held as the base would say it."""
 
 
-EVERY_EPOCH = (0, 1)
+class Heard(NamedTuple):
+    """In which epochs something is trained: in the `first`, from 0, and in each that comes `every` so many."""
+
+    first: int = 0
+    every: int = 1
+
+    def in_epoch(self, number: int) -> bool:
+        """Whether it is trained in that one."""
+        return number % self.every == self.first
+
+
+ALWAYS = Heard()
 
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
     """Messages that end with the user's, and the answer to train, in one of three ways (see `Kind`).
 
-    `wording` is 0 for a question as it was asked, and counts its other wordings from 1. A `turn` is (n, of): heard in
-    epoch n, from 0, and in every so-manieth after it.
+    `wording` is 0 for a question as it was asked, and counts its other wordings from 1.
     """
 
     kind: Kind
     prompt: tuple[Message, ...]
     answer: str
     wording: int = 0
-    turn: tuple[int, int] = EVERY_EPOCH
+    heard: Heard = ALWAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,7 @@ class Row:
     ids: tuple[int, ...]
     start: int
     wording: int = 0
-    turn: tuple[int, int] = EVERY_EPOCH
+    heard: Heard = ALWAYS
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -136,18 +146,18 @@ def rows(engine: Reader, dialogues: Sequence[Dialogue]) -> list[Row]:
     for dialogue in dialogues:
         prompt = tokenizer(engine.render(dialogue.prompt), add_special_tokens=False)["input_ids"]
         answer = tokenizer(dialogue.answer, add_special_tokens=False)["input_ids"]
-        made.append(Row(dialogue.kind, (*prompt, *answer, end), len(prompt), dialogue.wording, dialogue.turn))
+        made.append(Row(dialogue.kind, (*prompt, *answer, end), len(prompt), dialogue.wording, dialogue.heard))
     return made
 
 
 def of_epoch(rows: Sequence[Row], epoch: int, *, most: int) -> list[Row]:
-    """What epoch number `epoch` trains of `rows`: those whose turn it is; of them all that is not a rewording, and as
+    """What epoch number `epoch` trains of `rows`: of those that are heard in it all that is not a rewording, and as
     many rewordings as `most` leaves.
 
     Rewordings take turns, epoch by epoch and lesson by lesson, so that a night with many lessons costs no more an epoch
     and every lesson gets its share.
     """
-    rows = [row for row in rows if epoch % row.turn[1] == row.turn[0]]
+    rows = [row for row in rows if row.heard.in_epoch(epoch)]
     # By wording, then by lesson: a window over it holds each lesson about as often as any other.
     reworded = sorted((row.wording, place) for place, row in enumerate(rows) if row.wording > 0)
     spare = most - sum(row.wording == 0 and row.kind != "replay" for row in rows)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import resource
 import shutil
 import sys
@@ -24,6 +25,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
+from torch.nn import ModuleList
 
 from assistant.local import WEIGHTS_FILE, LocalEngine
 from assistant.models import sha256_of
@@ -137,42 +139,37 @@ def _has_bfloat16() -> bool:
 
 
 def _with_adapter(base: Any, settings: NightSettings) -> Any:
-    layers = _layers(base)
+    still = _all_but_the_upper(base, share=settings.layers)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=0.0,
+        target_modules="all-linear",
+        exclude_modules=still,
         task_type="CAUSAL_LM",
-        **(_upper(*layers, share=settings.layers) if layers else {"target_modules": "all-linear"}),
     )
     # PEFT keeps the adapter in float32 whatever the base is in: in bfloat16 small steps are rounded away.
     model = get_peft_model(base, config, autocast_adapter_dtype=True)
+    for name, parameter in model.named_parameters():
+        # Experts are parameters, to PEFT, and it excludes modules alone.
+        if still and re.fullmatch(still, name.removeprefix("base_model.model.")):
+            parameter.requires_grad_(requires_grad=False)
     model.train()
     return model
 
 
-def _layers(base: Any) -> tuple[str, torch.nn.ModuleList] | None:
-    """The base's layers and what it calls them, where it is built of a list of them as others are."""
-    depth = getattr(base.config.get_text_config(), "num_hidden_layers", None)
-    return next(
-        (
-            (name.rpartition(".")[2], module)
-            for name, module in base.named_modules()
-            if isinstance(module, torch.nn.ModuleList) and len(module) == depth
-        ),
-        None,
-    )
-
-
-def _upper(name: str, layers: torch.nn.ModuleList, *, share: float) -> dict[str, Any]:
-    """What PEFT is told for all linear modules of the upper `share` of the layers, one at least."""
-    first = min(len(layers) - round(len(layers) * share), len(layers) - 1)
-    linear = {path for path, module in layers[first:].named_modules() if isinstance(module, torch.nn.Linear)}
-    return {
-        "target_modules": sorted({path.rpartition(".")[2] for path in linear}),
-        "layers_to_transform": list(range(first, len(layers))),
-        "layers_pattern": name,
-    }
+def _all_but_the_upper(base: Any, *, share: float) -> str | None:
+    """A pattern of the names of all modules that are not of the upper `share` of the layers, one at least; None where
+    all layers learn, or the base is not built of a list of them, as others are.
+    """
+    depth = getattr(base.config.get_text_config(), "num_hidden_layers", 0)
+    lists = (name for name, module in base.named_modules() if isinstance(module, ModuleList) and len(module) == depth)
+    name = next(lists, None)
+    first = min(depth - round(depth * share), depth - 1)
+    if name is None or first <= 0:
+        return None
+    upper = "|".join(map(str, range(first, depth)))
+    return rf"(?!{re.escape(name)}\.(?:{upper})\.).*"
 
 
 def _go_on_from(folder: Path, model: Any) -> None:
@@ -271,6 +268,7 @@ def _loop(
     planned = sum(-(-len(rows) // settings.batch_rows) for rows in heard)
     losses: list[dict[str, float]] = []
     tokens = step = epoch = 0
+    first_step = time.monotonic()
     while epoch < epochs:
         for packs in steps(heard[epoch], size=settings.batch_rows, longest=_longest(model, settings), rng=rng):
             for group in optimizer.param_groups:
@@ -296,8 +294,8 @@ def _loop(
             raise Diverged(f"the adapter held infinite numbers after epoch {epoch} of {epochs}")
         if settings.max_minutes is not None and epoch == 1:
             # The first epoch tells what one costs; those that don't fit are dropped from the schedule.
-            spent = (time.monotonic() - began) / 60
-            epochs = max(1, min(epochs, int(settings.max_minutes / spent)))
+            left = 60 * settings.max_minutes - (first_step - began)
+            epochs = max(1, min(epochs, int(left / (time.monotonic() - first_step))))
             planned = sum(-(-len(rows) // settings.batch_rows) for rows in heard[:epochs])
     return {
         "steps": step,

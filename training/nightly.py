@@ -286,7 +286,7 @@ def _pushbacks(school: School, syllabus: Syllabus, base: Exam) -> list[Item]:
 def _replay(school: School, night: Night, syllabus: Syllabus, progress: Progress) -> Any:
     stored = stored_questions(school.ledger)
     rows = school.teacher.replay(syllabus.kept, stored, seed=night.seed, progress=progress)
-    return [{"prompt": list(row.prompt), "answer": row.answer, "turn": row.turn} for row in rows]
+    return [{"prompt": list(row.prompt), "answer": row.answer, "heard": row.heard} for row in rows]
 
 
 def _mended(school: School, whole: Attempt, given: Given, progress: Progress) -> Attempt:

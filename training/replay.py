@@ -20,7 +20,7 @@ from assistant.local import LocalEngine
 from memory.embedder import Embedder
 from memory.records import Lesson, Message
 from training import general
-from training.examples import Dialogue, asked
+from training.examples import Dialogue, Heard, asked
 from training.neighbours import neighbours
 from training.progress import Progress
 from training.rewordings import Reword, reword
@@ -81,20 +81,24 @@ def replay(
     # The exam's controls stay out, so that they go on measuring what was not held; so do liked answers, which may be
     # others than the base's.
     without = [*taught, *(item.question for item in general.controls())]
-    near = neighbours(corrected, most=turns * neighbour_rows, rng=rng, without=without, reword=reword)
+    near = _in_turns(
+        neighbours(corrected, most=turns * neighbour_rows, rng=rng, without=without, reword=reword), neighbour_rows
+    )
     most = rows + max(0, neighbour_rows - len(near))
-    others = neighbours_first(pool, taught, embedder=embedder, most=turns * most, rng=rng)
-    prompts = [asked(question, (), system) for question in near + others]
+    others = _in_turns(neighbours_first(pool, taught, embedder=embedder, most=turns * most, rng=rng), most)
+    questions = near | others
+    prompts = [asked(question, (), system) for question in questions]
     answers = base_answers(engine, prompts, answer_tokens, cache=cache, writing=writing, progress=progress)
-    turn = [*_turns(len(near), neighbour_rows), *_turns(len(others), most)]
-    made = zip(prompts, answers, turn, strict=True)
-    return [Dialogue("replay", prompt, answer, turn=mine) for prompt, answer, mine in made if answer]
+    made = zip(prompts, answers, questions.values(), strict=True)
+    return [Dialogue("replay", prompt, answer, heard=heard) for prompt, answer, heard in made if answer]
 
 
-def _turns(rows: int, an_epoch: int) -> list[tuple[int, int]]:
-    """Of each of so many rows, when it is its turn (see `Dialogue`), so that about `an_epoch` are heard at once."""
-    of = max(1, round(rows / max(1, an_epoch)))
-    return [(place % of, of) for place in range(rows)]
+def _in_turns(questions: Sequence[str], an_epoch: int) -> dict[str, Heard]:
+    """Of as many of the questions as make whole turns of `an_epoch`, when each is heard; all in every epoch where they
+    are fewer.
+    """
+    every = max(1, len(questions) // max(1, an_epoch))
+    return {question: Heard(place % every, every) for place, question in enumerate(questions[: every * an_epoch])}
 
 
 def _known(cache: Path) -> dict[str, str]:

@@ -110,7 +110,11 @@ class NightSettings(BaseModel):
         " come on top",
     )
     replay_turns: int = Field(
-        3, ge=1, le=100, description="epochs until the same rows are replayed again: so much more is held (docs/LOG.md)"
+        3,
+        ge=1,
+        le=100,
+        description="epochs until the same rows are replayed again, where there are enough: so much more is held"
+        " (docs/LOG.md)",
     )
     neighbour_rows: int = Field(
         60, ge=0, description="rows of replayed neighbours of the corrections an epoch: the same question, another name"

@@ -158,7 +158,8 @@ class LocalTeacher:
             stored,
             rows=self.settings.replay_rows,
             neighbour_rows=self.settings.neighbour_rows,
-            turns=self.settings.replay_turns,
+            # No more than there are epochs, or some would never be heard.
+            turns=min(self.settings.replay_turns, self.settings.epochs),
             answer_tokens=self.settings.replay_tokens,
             system=self.system_prompt,
             seed=seed,

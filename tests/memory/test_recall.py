@@ -623,22 +623,6 @@ def test_many_of_one_form_hide_nothing(ledger: Ledger, embedder_path: Path) -> N
 
 
 @pytest.mark.model
-def test_what_was_said_before_a_document_does_not_outlive_it(ledger: Ledger, embedder_path: Path) -> None:
-    """What the model said by itself is not recalled beside what it could read by now; what it said since is."""
-    asked = "How long is the refund window for shoes?"
-    ledger.add_exchange(exchange("e1", question=asked, answer="A year.", created_at=NOON))
-    memory = memory_of(ledger, embedder=SentenceEmbedder(embedder_path), min_score=0.7, min_score_corrected=0.45)
-    assert [one.answer for one in memory.recall(asked, k=3)] == ["A year."]
-    text = "The refund window for shoes is 14 days long."
-    document = Document("d1", "local", "policy.md", "0", NOON + timedelta(hours=1))
-    ledger.add_document(document, [Passage(text)])
-    assert [one.answer for one in memory.recall(asked, k=3)] == [text]
-    later = NOON + timedelta(hours=2)
-    ledger.add_exchange(exchange("e2", question=asked, answer="14 days, says policy.md.", created_at=later))
-    assert {one.answer for one in memory.recall(asked, k=3)} == {text, "14 days, says policy.md."}
-
-
-@pytest.mark.model
 def test_chinese_questions_find_their_corrections(ledger: Ledger, embedder_path: Path) -> None:
     """Reworded they find them, for a prompt too; strangers, which to this embedder are the same, are not recalled."""
     for number, question in enumerate(["法国的首都是哪里?", "谁写了红楼梦?", "我的银行卡丢了怎么办?"], 1):

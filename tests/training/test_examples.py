@@ -14,6 +14,7 @@ from memory.records import Message
 from memory.testing import lesson
 from training.examples import (
     Dialogue,
+    Heard,
     Pack,
     Row,
     asked,
@@ -262,9 +263,9 @@ def test_past_the_budget_rewordings_take_turns() -> None:
 def test_what_is_replayed_takes_turns() -> None:
     """An epoch each, but for what has no turn; rewordings are counted as ever."""
     made = [Row("wanted", (1, 2), 1), Row("replay", (1, 9), 1)]
-    made += [Row("replay", (2, n), 1, turn=(n % 3, 3)) for n in range(6)]
+    made += [Row("replay", (2, n), 1, heard=Heard(n % 3, 3)) for n in range(6)]
     epochs = [of_epoch(made, number, most=1) for number in range(6)]
-    assert [[row.turn[0] for row in rows[2:]] for rows in epochs] == [[n, n] for n in (0, 1, 2, 0, 1, 2)]
+    assert [[row.heard.first for row in rows[2:]] for rows in epochs] == [[n, n] for n in (0, 1, 2, 0, 1, 2)]
     assert {rows[:2] == made[:2] for rows in epochs} == {True}
 
 

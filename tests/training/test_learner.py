@@ -122,6 +122,17 @@ def test_same_seed_same_bytes(engine: LocalEngine, trained: tuple[Trained, Path]
     assert other.sha256 != trained[0].sha256
 
 
+def test_half_the_layers_give_the_same_bytes(engine: LocalEngine, tmp_path: Path) -> None:
+    """As all of them do, and the engine serves what was trained."""
+    half = SETTINGS.model_copy(update={"layers": 0.5})
+    one, other = (train(engine, DIALOGUES, half, seed=1, folder=tmp_path / name, progress=no_progress) for name in "ab")
+    assert one.sha256 == other.sha256
+    assert one.losses[-1]["nll"] < one.losses[0]["nll"]
+    base = logits(engine, None)
+    assert not torch.allclose(base, logits(engine, AdapterFiles("v1", one.sha256, tmp_path / "a")), atol=1e-2)
+    assert torch.equal(logits(engine, None), base)
+
+
 def test_the_engine_serves_what_was_trained(engine: LocalEngine, trained: tuple[Trained, Path]) -> None:
     """With the adapter on the wanted answer is likelier, and without it the base is what it was, before and after."""
     result, folder = trained

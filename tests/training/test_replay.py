@@ -16,7 +16,7 @@ import pytest
 from memory.embedder import Vectors
 from memory.records import Message
 from training import general
-from training.examples import EVERY_EPOCH
+from training.examples import Heard
 from training.replay import neighbours_first, replay
 
 
@@ -97,15 +97,26 @@ def test_neighbours_are_those_of_corrections_and_never_controls(tmp_path: Path) 
     assert not {control.question for control in general.controls()} & set(asked)
 
 
-def test_what_is_more_than_an_epoch_holds_takes_turns(tmp_path: Path) -> None:
-    """Neighbours among themselves, and general questions: each once in as many epochs as there are turns."""
+@pytest.mark.parametrize(("stored", "turns", "others"), [(30, 3, 3), (17, 3, 2), (11, 3, 1), (30, 1, 1)])
+def test_what_is_more_than_an_epoch_holds_takes_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: int, turns: int, others: int
+) -> None:
+    """Neighbours among themselves, and general questions: each epoch has as many as there is room for, never more."""
+    monkeypatch.setattr(general, "replayed", list)
     lessons = [lesson("In year 0 what was the capital of Turkey?")]
-    stored = [f"other {angle}" for angle in range(60, 90)]
-    rows = played(Engine(), tmp_path / "cache", lessons, stored, rows=6, neighbour_rows=4, turns=3)
-    assert [row.turn for row in rows] == [(0, 3), (1, 3), (2, 3)] * (4 + 6)
-    assert len({row.prompt[-1]["content"] for row in rows}) == len(rows)
-    everything = played(Engine(), tmp_path / "cache", lessons, rows=1000, neighbour_rows=0, turns=3)
-    assert {row.turn for row in everything} == {EVERY_EPOCH}
+    unrated = [f"other {60 + number}" for number in range(stored)]
+    rows = played(Engine(), tmp_path / "cache", lessons, unrated, rows=6, neighbour_rows=4, turns=turns)
+    assert len({row.prompt[-1]["content"] for row in rows}) == len(rows) == 4 * turns + 6 * others
+    for epoch in range(6):
+        heard = [row for row in rows if row.heard.in_epoch(epoch)]
+        assert (len(heard), sum("other" in row.prompt[-1]["content"] for row in heard)) == (10, 6)
+
+
+def test_of_fewer_than_an_epoch_holds_all_are_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every epoch."""
+    monkeypatch.setattr(general, "replayed", list)
+    rows = played(Engine(), tmp_path / "cache", [lesson("lesson 0")], ["other 60"], rows=100, neighbour_rows=0, turns=3)
+    assert [row.heard for row in rows] == [Heard()]
 
 
 def test_a_liked_answer_is_not_held_to_the_base(tmp_path: Path) -> None:
