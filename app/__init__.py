@@ -28,7 +28,10 @@ from memory.errors import NightschoolError
 __all__ = ["Nightschool", "build", "cli", "main"]
 
 cli = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A chat assistant that remembers at once and learns overnight.",
 )
 
 

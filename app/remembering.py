@@ -21,7 +21,7 @@ from memory.errors import BadInput, NightschoolError
 from memory.records import Forgotten, Unfinished
 
 cli = typer.Typer()
-memory_cli = typer.Typer(no_args_is_help=True, help="What is remembered: search it, list it, rebuild its index.")
+memory_cli = typer.Typer(no_args_is_help=True, help="What is remembered: search, list, add to, forget, rebuild.")
 cli.add_typer(memory_cli, name="memory")
 
 

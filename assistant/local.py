@@ -1,9 +1,10 @@
 """The engine in this process: NF4 weights, LoRA adapters, many answers at once.
 
 Two paths compute the same: `transformers` with PEFT, at once and one answer at a time, whoever asks first; and, once it
-is warm, on a CPU, the decoder of our own (`assistant.decoder`), which answers all who ask together, several times
-faster. The weights are the same to the bit and the arithmetic is float32 in both, so that what the night trains through
-the first is what the second examines and serves. What the second can't compute, the first does.
+is warm, the decoder of our own (`assistant.decoder`, on CPUs and NVIDIA cards), which answers all who ask together,
+several times faster. The weights are the same to the bit; the arithmetic is float32 on a CPU, and bfloat16 with sums in
+float32 on a card. A night may train in bfloat16, but what it made is examined by whatever serves. What the second can't
+compute, the first does.
 
 It does not know where an adapter came from, only the hash it must have.
 """

@@ -84,7 +84,10 @@ class Settings(BaseSettings):
     recall_reranker: str = Field(
         "", description="a cross-encoder that orders what a search finds: a folder or a hub id; empty: none"
     )
-    graduation: bool = Field(True, description="what is verified in the weights that answer leaves the prompt")
+    graduation: bool = Field(
+        True,
+        description="what is verified in the weights that answer leaves the prompt of the question that was examined",
+    )
     recall_share: float = Field(0.4, ge=0, le=1, description="share of the prompt's budget that memory may take")
 
     @field_validator("remote_url")

@@ -22,6 +22,8 @@ recall.py      a question → ranked recollections, each with why it is there: r
 hits.py        what was found, judged by the ratings that hold, folded and fused
 among.py       which places a search may find, where few of many are wanted
 bits.py        sets of places, a bit for each
+countries.py   adjectives of countries, and the countries
+folding.py     text as two people would call it the same: case, accents, wide letters
 lexicon.py     a question → the words that BM25 looks for; what a text names
 vectors.py     the nearest vectors: a log that grows, over a base
 index_files.py the files of both, and how processes share them

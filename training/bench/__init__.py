@@ -7,6 +7,7 @@ public.py    public sets after a run, beside the base
 cache.py     an engine that computes no answer twice
 results.py   the files of a bench: one for each night, and results.json made of them
 figures.py   records of nights → the R matrix and the figures of a run
+poison.py    a stranger's thumbs that push false facts and flattery
 metrics.py   the formulas: ACC, BWT, FWT, forgetting, intervals
 report.py    results → report.md
 plots.py     results → plots
