@@ -2,7 +2,7 @@
 
 house.py        what every command is built from
 chatting.py     serve, ask
-learning.py     nightly, nights, adapters, lessons, promote, rollback, undo, canaries
+learning.py     nightly, nights, adapters, lessons, export, promote, rollback, undo, canaries
 people.py       users
 remembering.py  import, memory
 health.py       fetch, doctor

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -103,6 +105,31 @@ def lessons(context: typer.Context, as_json: AsJson = False) -> None:
         return
     rows = [[x.id[:8], x.question, x.wanted or "", x.state, x.reason] for x in found]
     print_table(["lesson", "question", "wanted", "state", "why"], rows, none="no lesson yet: rate an answer")
+
+
+@cli.command()
+def export(
+    context: typer.Context,
+    form: Annotated[str, typer.Option("--format", help="sft, dpo, kto or sharegpt")] = "sft",
+    to: Annotated[Path | None, typer.Option("--out", help="a file that is not there yet; else it is printed")] = None,
+) -> None:
+    """The lessons in force, as rows that other trainers take: one JSON object a line."""
+    from training.export import FORMATS, exported
+    from training.lessons import in_force
+
+    known = next((one for one in FORMATS if one == form), None)
+    if known is None:
+        raise BadInput(f"--format is {form!r}: it must be one of {', '.join(FORMATS)}")
+    lines = [f"{line}\n" for line in exported(in_force(house_of(context).ledger), known)]
+    if to is None:
+        sys.stdout.writelines(lines)
+        return
+    try:
+        with to.open("x", encoding="utf-8") as file:
+            file.writelines(lines)
+    except OSError as error:
+        raise BadInput(f"{to} can't be written: {error.strerror}") from error
+    out.print(f"rows: {len(lines)}, in {escape(str(to))}")
 
 
 @cli.command()

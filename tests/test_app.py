@@ -184,6 +184,19 @@ def test_lessons_are_listed_as_they_were_written(nightschool: Run, ledger: Ledge
     assert "Lyon [sic]." in nightschool("lessons").out
 
 
+def test_lessons_are_exported(nightschool: Run, ledger: Ledger, tmp_path: Path) -> None:
+    """Printed or into a file that was not there; an unknown format is one line."""
+    teach(ledger)
+    (row,) = (json.loads(line) for line in nightschool("export", "--format", "dpo").out.splitlines())
+    assert row["chosen"] == [{"role": "assistant", "content": "Lyon [sic]."}]
+    file = tmp_path / "lessons.jsonl"
+    assert nightschool("export", "--out", str(file)).out.startswith("rows: 1, in")
+    assert json.loads(file.read_text())["messages"][-1] == row["chosen"][0]
+    again = nightschool("export", "--out", str(file))
+    assert (again.code, again.err.count("\n")) == (1, 1)
+    assert "sft, dpo, kto, sharegpt" in nightschool("export", "--format", "csv").err
+
+
 def test_the_newest_exchanges_are_listed(nightschool: Run, ledger: Ledger) -> None:
     """As many as are asked for."""
     for i in range(5):

@@ -1,8 +1,8 @@
 """Which of tonight's lessons made a night fail: found by nights that leave some of them out.
 
 Delta debugging (Zeller & Hildebrandt, 2002) by halves: where the night passes without one half, one of that half is to
-blame, and it is halved again; where leaving out either half alone does not make it pass, each holds one. Pure logic: what a night without
-some lessons is, and what it costs, the caller knows.
+blame, and it is halved again; where leaving out either half alone does not make it pass, each holds one. Pure logic:
+what a night without some lessons is, and what it costs, the caller knows.
 """
 
 from __future__ import annotations
