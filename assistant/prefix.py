@@ -23,10 +23,13 @@ def shared(rows: Sequence[Ids], *, most: int) -> int:
 
 def may_share(model: Any, longest: int) -> bool:
     """Whether rows of up to `longest` tokens may stand behind a prefix: where a model attends to a window of the last
-    tokens only, padding behind the prefix would count as part of it.
+    tokens only, padding behind the prefix would count as part of it; and a state that a layer hands on (convolutions,
+    linear attention) can't be parted among rows.
     """
-    window = getattr(model.config.get_text_config(), "sliding_window", None)
-    return window is None or longest <= window
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return kinds <= {"full_attention", "sliding_attention"} and (window is None or longest <= window)
 
 
 def key_values(model: Any, prefix: torch.Tensor, rows: int) -> Any:

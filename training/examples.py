@@ -30,7 +30,7 @@ Kind = Literal["wanted", "unwanted", "replay"]
 
 
 class Heard(NamedTuple):
-    """In which epochs something is trained: in the `first`, from 0, and in each that comes `every` so many."""
+    """In which epochs something is trained: in number `first`, from 0, and in every `every`-th after it."""
 
     first: int = 0
     every: int = 1

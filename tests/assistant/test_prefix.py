@@ -75,6 +75,16 @@ def test_a_window_is_not_filled_with_padding() -> None:
     assert may_share(llama, 100_000)
 
 
+@pytest.mark.parametrize("kind", ["conv", "linear_attention"])
+def test_a_state_is_not_parted(kind: str) -> None:
+    """Models with layers that hand on a state share nothing."""
+    llama = transformers.AutoModelForCausalLM.from_config(CONFIGS["llama"]())
+    llama.config.layer_types = ["full_attention", "full_attention"]
+    assert may_share(llama, 10)
+    llama.config.layer_types = ["full_attention", kind]
+    assert not may_share(llama, 10)
+
+
 def test_nothing_shared_needs_no_cache() -> None:
     """An empty prefix asks the model nothing."""
     assert key_values(None, torch.tensor([], dtype=torch.long), 2) is None
