@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -450,12 +451,12 @@ def test_a_server_that_starts_anew_is_told_and_loses_nothing_that_was_typed(cont
 
 
 def test_of_a_temporary_chat_nothing_is_kept(
-    site: Site, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    site: Site, capfd: pytest.CaptureFixture[str], logged: io.StringIO
 ) -> None:
     """Not in the ledger, the index, any file of the home, or the browser, nor in anything that the server prints or
     logs, be it of an engine that breaks; it knows what was said in it, and is gone with the page.
     """
-    caplog.set_level(logging.DEBUG)
+    logging.getLogger().setLevel(logging.DEBUG)
     secret = "xyzzy-plugh"  # noqa: S105 - a word to look for
     site.told("hello")
     page = site.open(ready=ANSWERS)
@@ -486,8 +487,8 @@ def test_of_a_temporary_chat_nothing_is_kept(
     printed = "".join(capfd.readouterr())
     assert "the engine broke" in printed
     assert secret not in printed
-    assert "DEBUG" in caplog.text
-    assert secret not in caplog.text
+    assert "DEBUG" in logged.getvalue()
+    assert secret not in logged.getvalue()
     site.assistant.memory.save()
     assert site.untitled == []
     assert site.assistant.ledger.count_exchanges() == 1

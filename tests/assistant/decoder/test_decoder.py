@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Sequence
@@ -582,14 +583,14 @@ def test_it_warms_up_under_an_adapter_while_transformers_answers(
 
 
 def test_whatever_fails_while_it_warms_up_answers_come(
-    tiny: ModelFiles, plain: LocalEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tiny: ModelFiles, plain: LocalEngine, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO
 ) -> None:
     """Told in the log."""
     monkeypatch.setattr("assistant.decoder.decoder.pack", lambda _: [][0])
     engine = LocalEngine(tiny, weights="unpacked", warms=True)
     assert answer(engine, PROMPTS[0]) == answer(plain, PROMPTS[0])
     deadline = time.monotonic() + 10
-    while "could not be made ready" not in caplog.text:
+    while "could not be made ready" not in logged.getvalue():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
