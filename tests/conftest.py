@@ -34,7 +34,7 @@ def pytest_collection_finish() -> None:
     objects, and each `gc.collect()` of the product's would look through all of them.
     """
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(200_000, 50, 50)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def _no_file_waits_for_the_disk() -> Iterator[None]:
 
 @pytest.fixture
 def logged() -> Iterator[io.StringIO]:
-    """What is logged while the test runs, with its level; as much as the root's level lets through, which is restored."""
+    """What is logged while the test runs, with its level: what the root's level lets through, which is restored."""
     text, root = io.StringIO(), logging.getLogger()
     handler, level = logging.StreamHandler(text), root.level
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(message)s"))
