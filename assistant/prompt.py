@@ -69,22 +69,8 @@ def build(
             )
         raise TooLong(f"the message is {tokens} tokens long, the prompt holds {budget}: shorten it")
 
-    # The one that fits best stands nearest to the question, where a model heeds it most.
-    used: list[Recollection] = []
-    allowance, shown = tokens + int((budget - tokens) * recall_share), True
-    for recollection in recollections:
-        tried = _asking(question, [*used, recollection], shown=shown)
-        if count([*head, *tried]) > allowance and not used:
-            # A long correction is not shown first, rather than left out.
-            shown = False
-            tried = _asking(question, [recollection], shown=shown)
-        if count([*head, *tried]) > allowance:
-            # A shorter one may still find room.
-            shown = shown or not used
-            continue
-        ask = tried
-        used.append(recollection)
-
+    allowance = tokens + int((budget - tokens) * recall_share)
+    ask, used = _recalling(question, recollections, lambda tried: count([*head, *tried]) <= allowance)
     kept: list[Message] = []
     exchanges = _exchanges(history)
     left_out = len(exchanges)
@@ -109,6 +95,28 @@ def build(
         )
     messages = (*head, *kept, *ask)
     return Prompt(messages, tuple(used), count(messages), left_out)
+
+
+def _recalling(
+    question: str, recollections: Sequence[Recollection], fits: Callable[[Sequence[Message]], bool]
+) -> tuple[list[Message], list[Recollection]]:
+    """The question with as many of the recollections as fit, and these: the best stands nearest to the question, where
+    a model heeds it most.
+    """
+    ask, used, shown = _asking(question, []), list[Recollection](), True
+    for recollection in recollections:
+        tried = _asking(question, [*used, recollection], shown=shown)
+        if not used and not fits(tried):
+            # A long correction is not shown first, rather than left out.
+            shown = False
+            tried = _asking(question, [recollection], shown=shown)
+        if not fits(tried):
+            # A shorter one may still find room.
+            shown = shown or not used
+            continue
+        ask = tried
+        used.append(recollection)
+    return ask, used
 
 
 def _asking(question: str, recollections: Sequence[Recollection], *, shown: bool = True) -> list[Message]:
