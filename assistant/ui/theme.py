@@ -77,6 +77,8 @@ def theme() -> gr.themes.Base:
         button_secondary_border_color="#e4e6ef",
         button_secondary_border_color_dark="#2d3148",
         button_border_width="1px",
+        # Not all of it: a button that may be pressed now must be readable at once.
+        button_transition="background-color 0.2s ease",
         button_large_text_size="15px",
         button_large_text_weight="600",
         checkbox_label_background_fill="#ffffff",
