@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from memory.scrubbing import scrub
 
 Into = Literal["memory", "lessons", "both"]
 MOST_BYTES = 500_000_000
+TITLE_CHARS = 200
 IMPORTED = "imported"
 ROLES: dict[str, Literal["user", "assistant"]] = {
     "user": "user",
@@ -42,6 +43,14 @@ class Line:
     role: Literal["user", "assistant"]
     content: str
     at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """A past dialogue; `title` is empty where it had none."""
+
+    lines: Sequence[Line]
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,8 +78,8 @@ def bring(
     name, dialogues = read(path)
     stored = lessons = known = 0
     remember, train = into != "lessons", into != "memory"
-    for done, lines in enumerate(dialogues, 1):
-        chain = list(_exchanges(lines, user=user, key=key, at=clock()))
+    for done, dialogue in enumerate(dialogues, 1):
+        chain = list(_exchanges(dialogue.lines, user=user, key=key, at=clock()))
         held = ledger.known([exchange.id for exchange in chain])
         for exchange in chain:
             if exchange.id not in held:
@@ -81,6 +90,8 @@ def bring(
                 rating = Rating(f"{exchange.id}-liked", exchange.id, exchange.created_at, 1, user=user)
                 ledger.rate(rating, lesson_from(exchange, rating, f"{exchange.id}-lesson"))
                 lessons += 1
+        if chain and dialogue.title:
+            ledger.suggest_title(chain[0].conversation_id, dialogue.title)
         stored, known = stored + len(chain) - len(held), known + len(held)
         if held:
             remembered, trained = ledger.use(chain[0].conversation_id)
@@ -89,15 +100,18 @@ def bring(
     return Imported(name, len(dialogues), stored, lessons, known)
 
 
-def read(path: Path) -> tuple[str, list[list[Line]]]:
+def read(path: Path) -> tuple[str, list[Dialogue]]:
     """(format, dialogues) of a file. Raises: BadInput."""
-    rows = _rows(path)
+    rows, dialogues = _rows(path), list[Dialogue]()
     for name, fits, lines in FORMATS:
         if rows and all(isinstance(row, dict) and fits(row) for row in rows):
-            try:
-                return name, [list(lines(row)) for row in rows]
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise BadInput(f"{path.name} looks like {name}, and can't be read: {error!r}") from error
+            for number, row in enumerate(rows, 1):
+                try:
+                    dialogues.append(Dialogue(list(lines(row)), _title(row)))
+                except (KeyError, TypeError, ValueError, AttributeError) as error:
+                    told = f"{path.name} looks like {name}, and its dialogue {number:,} can't be read: {error!r}"
+                    raise BadInput(told) from error
+            return name, dialogues
     known = ", ".join(name for name, *_ in FORMATS)
     raise BadInput(f"{path.name} is in no format that is known: {known}")
 
@@ -127,9 +141,16 @@ def _rows(path: Path) -> list[Any]:
 # ---------------------------------------------------------------------- formats
 
 
+def _title(row: Mapping[str, Any]) -> str:
+    found = row.get("title") or row.get("name")  # Claude's
+    return " ".join(scrub(found).split())[:TITLE_CHARS] if isinstance(found, str) else ""
+
+
 def _openai(row: Mapping[str, Any]) -> Iterator[Line]:
     for message in row["messages"]:
-        yield from _line(message["role"], message["content"], message.get("timestamp"))
+        # Whoever calls a tool need not say anything.
+        content = message.get("content") if message.get("tool_calls") else message["content"]
+        yield from _line(message["role"], content, message.get("timestamp"))
 
 
 def _sharegpt(row: Mapping[str, Any]) -> Iterator[Line]:
@@ -197,7 +218,10 @@ def _time(at: Any) -> datetime | None:
             return None
     if isinstance(at, str) and at:
         found = datetime.fromisoformat(at)
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
+        try:
+            return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        except OverflowError:
+            return None
     return None
 
 
@@ -205,12 +229,16 @@ def _time(at: Any) -> datetime | None:
 
 
 def _exchanges(lines: Sequence[Line], *, user: str, key: bytes, at: datetime) -> Iterator[Exchange]:
-    """A question and the answer after it, with the dialogue before. Their ids are made of what was said."""
+    """A question and the answer after it, with the dialogue before. Their ids are made of what was said.
+
+    Of several answers in a row, as where a tool was asked, the last is the answer; several messages are one question.
+    """
     digest = hashlib.sha256(f"{user}\n".encode())
     for line in lines:
         digest.update(json.dumps([line.role, line.content]).encode())
     conversation, history, parent, last = f"imported-{digest.hexdigest()[:32]}", list[Message](), None, at
-    for number, (question, answer) in enumerate(itertools.pairwise(lines)):
+    turns = [_turn(list(said)) for _, said in itertools.groupby(lines, key=lambda line: line.role)]
+    for number, (question, answer) in enumerate(itertools.pairwise(turns)):
         if question.role != "user" or answer.role != "assistant":
             continue
         last = question.at or answer.at or last
@@ -237,3 +265,10 @@ def _exchanges(lines: Sequence[Line], *, user: str, key: bytes, at: datetime) ->
         )
         history += [prompt[-1], {"role": "assistant", "content": answer.content}]
         parent = exchange_id
+
+
+def _turn(said: Sequence[Line]) -> Line:
+    """What one side said until the other spoke."""
+    if said[0].role == "assistant":
+        return said[-1]
+    return replace(said[0], content="\n\n".join(line.content for line in said))

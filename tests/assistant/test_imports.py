@@ -72,6 +72,7 @@ CHATGPT = {
 }
 CLAUDE = {
     "uuid": "c",
+    "name": "my  cards",
     "chat_messages": [
         {"sender": "human", "text": "Where is my card?", "created_at": "2024-05-01T12:00:00Z"},
         {"sender": "assistant", "text": "", "content": [{"type": "text", "text": "In the post."}]},
@@ -108,14 +109,15 @@ def test_every_format_is_known_by_itself(tmp_path: Path, name: str, lines: bool)
     """The branch that was seen last, questions and answers alone, with their times where there are some."""
     known, (dialogue,) = read(file(tmp_path, ROWS[name], lines=lines))
     assert known == name
-    assert [(line.role, line.content) for line in dialogue] == [
+    assert [(line.role, line.content) for line in dialogue.lines] == [
         ("user", "Where is my card?"),
         ("assistant", "In the post."),
         ("user", "And the PIN?"),
         ("assistant", "A day later."),
     ]
-    assert dialogue[0].at in (DAY, None)
-    assert (dialogue[0].at is None) is (name == "ShareGPT")
+    assert dialogue.lines[0].at in (DAY, None)
+    assert (dialogue.lines[0].at is None) is (name == "ShareGPT")
+    assert dialogue.title == {"OpenAI": "cards", "Claude": "my cards"}.get(name, "")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_every_format_is_known_by_itself(tmp_path: Path, name: str, lines: bool)
         (b"[1, 2]", "in no format that is known"),
         (b'{"messages": []}\n{"x"', "line 2: it is no JSON"),
         (b"[" * 100_000, "line 1: it is no JSON"),
-        (b'{"messages": [{"role": "user"}]}', "looks like OpenAI, and can't be read"),
+        (b'{"messages": []}\n{"messages": [{"role": "user"}]}', "looks like OpenAI, and its dialogue 2 can't be read"),
         (b'{"chat_messages": [{"sender": "human", "text": "x", "created_at": "noon"}]}', "looks like Claude"),
     ],
 )
@@ -154,6 +156,31 @@ def test_into_memory_lessons_or_both(tmp_path: Path, into: Any) -> None:
     states = [lesson.state for lesson in made.ledger.lessons()]
     assert states == ([] if into == "memory" else [LessonState.QUEUED] * 2)
     assert made.ledger.not_to_be_trained() == ({first.id, second.id} if into == "memory" else set())
+
+
+def test_what_stands_between_question_and_answer_is_neither(tmp_path: Path) -> None:
+    """A tool that is asked says nothing, with words or without; who writes twice asks once. The title comes along."""
+    asked = [{"role": "user", "content": "A ticket?"}, {"role": "user", "content": "In Graz."}]
+    calling = [{"role": "assistant", "content": "Let me look."}, {"role": "assistant", "tool_calls": [{"id": "1"}]}]
+    told = [{"role": "tool", "content": "2.90"}, {"role": "assistant", "content": "2.90 euro."}]
+    ledger = Ledger.in_memory()
+    row = {"messages": [*asked, *calling, *told], "title": "tram"}
+    assert bring(ledger, file(tmp_path, row), into="both", key=KEY, clock=Clock()).exchanges == 1
+    conversation = ledger.latest_conversation("local") or ""
+    (exchange,) = ledger.conversation(conversation)
+    assert (exchange.question, exchange.answer) == ("A ticket?\n\nIn Graz.", "2.90 euro.")
+    assert [lesson.wanted for lesson in ledger.lessons()] == ["2.90 euro."]
+    assert ledger.title(conversation) == "tram"
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", 1e300, -1e300])
+def test_a_time_that_no_clock_shows_is_none(tmp_path: Path, at: Any) -> None:
+    """The dialogue is imported as of now."""
+    ledger, clock = Ledger.in_memory(), Clock()
+    row = {"messages": [{"role": "user", "content": "Hi", "timestamp": at}, {"role": "assistant", "content": "Hello"}]}
+    bring(ledger, file(tmp_path, row), into="memory", key=KEY, clock=clock)
+    (exchange,) = ledger.conversation(ledger.latest_conversation("local") or "")
+    assert exchange.created_at == clock()
 
 
 @pytest.mark.parametrize(("first", "then"), [("memory", "lessons"), ("lessons", "memory"), ("memory", "both")])
