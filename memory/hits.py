@@ -167,7 +167,10 @@ class Hits:
         correcting: dict[tuple[str, ...], list[Hit]] = {}
         for by in corrections:
             correcting.setdefault(_words(by.exchange.answer if by.exchange else ""), []).append(by)
-        standing = [one for one in best.values() if not self._overruled(one, near, correcting)]
+        since = {by.exchange.id: by.said_at for by in corrections if by.exchange}
+        standing = [
+            one for one in best.values() if not (_retells(one, since) or self._overruled(one, near, correcting))
+        ]
         known = self._known(standing)
         return [one for one in standing if one.exchange is None or one.exchange.id not in known]
 
@@ -244,6 +247,18 @@ def fuse(
             found[one.asks] = one if held is None or one.standing > held.standing else held
     pairs = [(one, scores[asks]) for asks, one in found.items()]
     return sorted(pairs, key=lambda pair: (-pair[1], *pair[0].newest))
+
+
+def _retells(one: Hit, since: Mapping[str, datetime]) -> bool:
+    """Whether an answer that nobody rated was made with what was corrected afterwards: it may say the same once more.
+
+    Args:
+        since: id of a corrected exchange → when it was.
+    """
+    if one.exchange is None or one.rating is not None:
+        return False
+    given = (str(recalled.get("exchange_id")) for recalled in one.exchange.recollections)
+    return any(one.created_at < since[key] for key in given if key in since)
 
 
 def _words(text: str) -> tuple[str, ...]:

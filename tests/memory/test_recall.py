@@ -137,6 +137,23 @@ def test_rated_down_is_never_recalled(ledger: Ledger, correction: str | None) ->
     assert found(memory_of(ledger), k=1) == ["e1"]
 
 
+def test_what_was_answered_with_the_wrong_answer_goes_with_it(ledger: Ledger) -> None:
+    """An answer that was given what is corrected later may retell it; one that came after the correction stands."""
+    other = "Tell me the capital of France"
+    given = [{"exchange_id": "e1", "question": CAPITAL, "answer": "Lyon."}]
+    ledger.add_exchange(exchange("e1", question=CAPITAL, answer="Lyon.", created_at=NOON))
+    retold = exchange("e2", question=other, answer="It is Lyon, surely.", created_at=NOON + timedelta(minutes=1))
+    ledger.add_exchange(replace(retold, recollections=given))
+    memory = memory_of(ledger)
+    assert found(memory, other) == ["e2", "e1"]
+    at = NOON + timedelta(minutes=2)
+    ledger.rate(rating("r1", "e1", correction="Paris.", created_at=at), None)
+    assert found(memory, other) == ["e1"]
+    later = exchange("e3", question=f"{other} again", answer="It is Paris.", created_at=at + timedelta(minutes=1))
+    ledger.add_exchange(replace(later, recollections=given))
+    assert set(found(memory, other)) == {"e1", "e3"}
+
+
 def test_rated_up_says_so(ledger: Ledger) -> None:
     """A recollection that was rated up gives that as its reason."""
     add(ledger, CAPITAL)
