@@ -8,7 +8,7 @@ stands anywhere else. The ledger does not know what a model, a vector or a page 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from memory import sql
 from memory.accounts import People
@@ -173,6 +173,11 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
         """Raises: NotFound."""
         with self._read() as db:
             return sql.documents.get(db, document_id)
+
+    def known_documents(self, ids: Collection[str]) -> set[str]:
+        """Those of `ids` that are there still."""
+        with self._read() as db:
+            return sql.documents.known(db, list(ids))
 
     def documents(self, *, user: str | None = None) -> list[Document]:
         """The newest first: `user`'s, or everybody's for None."""

@@ -163,12 +163,24 @@ class Memory:
         found = self._find(question, k=k, user=user, looks=looks, fits=fits, version=version) if k > 0 else None
         if found is None:
             return []
-        nearest = found.by_meaning(alike=ALIKE)
+        nearest = self._but_for_the_outdated(found.by_meaning(alike=ALIKE))
         near = self._but_for_forms(question, nearest[: 4 * k])
         if len(near) < k:
             # What all begins alike may be nearer than anything else, and none of it the answer.
             near += [one for one in nearest[4 * k :] if not _begins_alike(question, one)]
         return [one.recollection(user, one.dense or 0.0) for one in near[:k]]
+
+    def _but_for_the_outdated(self, near: list[Hit]) -> list[Hit]:
+        """Without answers that nobody rated and that were made with a document which is gone, or replaced, since."""
+
+        def read(one: Hit) -> set[str]:
+            unrated = one.exchange is not None and one.rating is None
+            given = one.exchange.recollections if one.exchange and unrated else ()
+            return {str(recalled["document_id"]) for recalled in given if recalled.get("document_id")}
+
+        ids = {key for one in near for key in read(one)}
+        there = self._ledger.known_documents(ids) if ids else ids
+        return [one for one in near if read(one) <= there]
 
     def _but_for_forms(self, question: str, near: Sequence[Hit]) -> list[Hit]:
         """Without what is near for its form alone: what is said behind that must be near by itself."""

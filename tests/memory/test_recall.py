@@ -154,6 +154,23 @@ def test_what_was_answered_with_the_wrong_answer_goes_with_it(ledger: Ledger) ->
     assert set(found(memory, other)) == {"e1", "e3"}
 
 
+def test_what_was_answered_with_a_document_that_is_gone_goes_with_it(ledger: Ledger) -> None:
+    """For a prompt; a person who looks for the exchange finds it, and one that somebody rated up stands."""
+    text = "The house drink at the fair is called birch tea"
+    ledger.add_document(Document("d1", "local", "fair.md", "0", NOON), [Passage(text)])
+    given = [{"document_id": "d1", "question": "", "answer": text}]
+    asked = ["What is the house drink at the fair?", "What is the house drink of the fair?"]
+    for number, question in enumerate(asked, 1):
+        ledger.add_exchange(replace(exchange(f"e{number}", question=question, answer="Tea."), recollections=given))
+    ledger.rate(rating("r2", "e2", value=1), None)
+    memory = memory_of(ledger)
+    assert {"e1", "e2"} <= set(found(memory, asked[0]))
+    ledger.add_document(Document("d2", "local", "fair.md", "1", NOON), [Passage(text.replace("birch tea", "cider"))])
+    assert "e1" not in found(memory, asked[0])
+    assert "e2" in found(memory, asked[0])
+    assert "e1" in {one.exchange_id for one in memory.search(asked[0], k=5)}
+
+
 def test_rated_up_says_so(ledger: Ledger) -> None:
     """A recollection that was rated up gives that as its reason."""
     add(ledger, CAPITAL)
