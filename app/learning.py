@@ -113,14 +113,14 @@ def export(
     form: Annotated[str, typer.Option("--format", help="sft, dpo, kto or sharegpt")] = "sft",
     to: Annotated[Path | None, typer.Option("--out", help="a file that is not there yet; else it is printed")] = None,
 ) -> None:
-    """The lessons in force, as rows that other trainers take: one JSON object a line."""
-    from training.export import FORMATS, exported
+    """The lessons that a night may train, as rows that other trainers take: one JSON object a line."""
+    from training.export import FORMATS, exported, fit
     from training.lessons import in_force
 
     known = next((one for one in FORMATS if one == form), None)
     if known is None:
         raise BadInput(f"--format is {form!r}: it must be one of {', '.join(FORMATS)}")
-    lines = [f"{line}\n" for line in exported(in_force(house_of(context).ledger), known)]
+    lines = [f"{line}\n" for line in exported(fit(in_force(house_of(context).ledger)), known)]
     if to is None:
         sys.stdout.writelines(lines)
         return

@@ -1,8 +1,8 @@
 """Lessons as rows of other trainers' datasets, one JSON object a line.
 
 The formats are those that TRL documents as conversational: `sft` (language modelling), `dpo` (explicit preference) and
-`kto` (unpaired preference); and `sharegpt`, as chat exports have it. Each is what our own nights train, without
-rewordings and replay.
+`kto` (unpaired preference); and `sharegpt`, as chat exports have it. What a night would leave out, or a person holds
+back, stays here: secrets, contradictions, what waits for a teacher.
 """
 
 from __future__ import annotations
@@ -11,13 +11,21 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 
-from memory.records import Lesson, Message
+from memory.records import Lesson, LessonState, Message
+from training.clean import clean
 
 Format = Literal["sft", "dpo", "kto", "sharegpt"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 FROM = {"user": "human", "assistant": "gpt", "system": "system"}
 """What ShareGPT calls who speaks."""
+
+
+def fit(lessons: Sequence[Lesson]) -> list[Lesson]:
+    """Those of the lessons in force, oldest first, that may leave the house."""
+    # However long: another trainer has its own bound.
+    kept = clean(lessons, tokens=lambda lesson: 0, longest=0).kept
+    return [lesson for lesson in kept if lesson.state not in (LessonState.HELD, LessonState.REJECTED)]
 
 
 def exported(lessons: Sequence[Lesson], form: Format) -> Iterator[str]:

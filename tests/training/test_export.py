@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from memory.records import Lesson
+from memory.records import Lesson, LessonState
 from memory.testing import lesson
-from training.export import FORMATS, Format, exported
+from training.export import FORMATS, Format, exported, fit
 
 ASKED = {"role": "user", "content": "Capital of Turkey?"}
 
@@ -58,6 +58,19 @@ def test_what_came_before_stands_before(form: Format) -> None:
 def test_half_a_lesson_has_what_it_has(form: Format, liked: int, disliked: int) -> None:
     """A thumb up has no unwanted answer, a thumb down alone no wanted one."""
     assert (len(rows(form, LIKED)), len(rows(form, DISLIKED))) == (liked, disliked)
+
+
+def test_what_may_not_be_taught_is_not_handed_out() -> None:
+    """Secrets, what is contradicted, what waits for a teacher or failed a night; a verified one is."""
+    lessons = [
+        replace(CORRECTED, id="secret", question="What is my key?", wanted="It is ghp_0123456789abcdefghij."),
+        replace(CORRECTED, id="older", wanted="Izmir."),
+        replace(CORRECTED, id="newer", state=LessonState.VERIFIED),
+        replace(CORRECTED, id="doubted", question="Capital of Peru?", wanted="Cusco.", state=LessonState.HELD),
+        replace(CORRECTED, id="failed", question="Capital of Chad?", wanted="Oslo.", state=LessonState.REJECTED),
+        replace(CORRECTED, id="hold", question="Capital of Mali?", wanted="Bamako.", hold="a person holds it"),
+    ]
+    assert [lesson.id for lesson in fit(lessons)] == ["newer"]
 
 
 @pytest.mark.parametrize("form", ["sft", "dpo", "kto"])
