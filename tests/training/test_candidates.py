@@ -213,15 +213,16 @@ def test_later_nights_start_from_what_worked(home: Home, candidates: int) -> Non
     assert home.settings_that_serve() == won
 
 
-def test_other_settings_have_a_study_of_their_own(home: Home) -> None:
-    """Who changes a setting by hand gets it, whatever won before."""
+@pytest.mark.parametrize("other", [{"epochs": 3}, {"layers": 1.0}, {"replay_turns": 1}])
+def test_other_settings_have_a_study_of_their_own(home: Home, other: dict[str, Any]) -> None:
+    """Who changes a setting by hand gets it, whatever won before, under others."""
     home.teacher.harms = usual_harms
     home.sleeps()
     home.corrects("ivy")
     home.teacher.harms = lambda settings: {}
-    home.settings = NightSettings(epochs=3)
+    home.settings = NightSettings(**other)
     home.sleeps()
-    assert home.settings_that_serve() == USUAL | {"epochs": 3}
+    assert home.settings_that_serve() == USUAL | {name: value for name, value in other.items() if name in USUAL}
 
 
 def test_what_was_taken_back_does_not_count(home: Home) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 
 from assistant.engine import AdapterFiles
@@ -182,6 +183,7 @@ def test_the_upper_layers_learn(engine: LocalEngine, share: float, learning: lis
         linear = [n for n, module in base.model.layers.named_modules() if isinstance(module, torch.nn.Linear)]
         model = _with_adapter(base, SETTINGS.model_copy(update={"layers": share}))
         names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        assert names == {name for name, _ in model.named_parameters() if ".lora_" in name}
         model.unload()
     assert names == {
         f"base_model.model.model.layers.{name}.lora_{factor}.default.weight"
@@ -189,6 +191,19 @@ def test_the_upper_layers_learn(engine: LocalEngine, share: float, learning: lis
         for factor in "AB"
         if int(name.partition(".")[0]) in learning
     }
+
+
+def test_experts_learn_in_the_upper_layers_alone() -> None:
+    """They are parameters and no modules of their own: PEFT puts adapters on those of all layers."""
+    small = {"vocab_size": 32, "hidden_size": 32, "intermediate_size": 32, "head_dim": 8, "num_attention_heads": 4}
+    config = transformers.Qwen3MoeConfig(
+        **small, num_key_value_heads=2, num_hidden_layers=4, moe_intermediate_size=16, num_experts=4, pad_token_id=0
+    )
+    base = transformers.AutoModelForCausalLM.from_config(config)
+    model = _with_adapter(base, SETTINGS.model_copy(update={"layers": 0.5}))
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert {int(name.partition(".layers.")[2].partition(".")[0]) for name in names} == {2, 3}
+    assert any(".experts." in name for name in names)
 
 
 def test_of_layers_that_are_no_list_all_learn(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,6 +247,19 @@ def test_one_kind_alone(engine: LocalEngine, tmp_path: Path, kind: Any) -> None:
     once = SETTINGS.model_copy(update={"epochs": 1})
     result = train(engine, alone, once, seed=1, folder=tmp_path, progress=no_progress)
     assert result.losses[0]["nll" if kind == "replay" else "kl"] == 0
+
+
+def test_nobody_waits_for_a_turn_that_never_comes(
+    engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a night of two epochs what is replayed takes two turns."""
+    told = dict[str, Any]()
+    monkeypatch.setattr("training.replay.replay", lambda *given, **named: told.update(named) or [])
+    for epochs in (2, 8):
+        settings = SETTINGS.model_copy(update={"epochs": epochs, "replay_turns": 3})
+        teacher = LocalTeacher(engine, HashingEmbedder, settings, "", tmp_path / "base-answers.json")
+        teacher.replay([], [], seed=0, progress=no_progress)
+        assert told["turns"] == min(epochs, 3)
 
 
 def test_a_budget_drops_epochs(engine: LocalEngine, tmp_path: Path) -> None:
