@@ -159,7 +159,8 @@ def _norm(model: CudaModel, room: Room, rows: int, by: torch.Tensor, slices: int
         *(room.residual, room.sums, by, room.normed, rows, model.hidden, model.eps),
         SLICES=slices,
         HIDDEN=_power(model.hidden),
-        num_warps=8,
+        # A row has a multiprocessor to itself.
+        num_warps=16,
     )
 
 
