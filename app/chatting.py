@@ -104,6 +104,8 @@ def ask(
                 )
             else:
                 print()  # noqa: T201
+                for source in dict.fromkeys(r["source"] for r in event.exchange.recollections if r.get("source")):
+                    err.print(f"from {source}", style="dim", markup=False, highlight=False)
             if event.warning:
                 err.print(escape(event.warning), style="yellow")
     house.memory.save()

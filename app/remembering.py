@@ -21,6 +21,9 @@ from memory.errors import BadInput, NightschoolError
 from memory.records import Forgotten, Unfinished
 
 cli = typer.Typer()
+SHOWN = 8
+"""Characters of an id in a table."""
+
 memory_cli = typer.Typer(no_args_is_help=True, help="What is remembered: search, list, add to, forget, rebuild.")
 cli.add_typer(memory_cli, name="memory")
 
@@ -68,15 +71,20 @@ def memory_search(context: typer.Context, query: str, k: int = 5, as_json: AsJso
     if as_json:
         print_json({"results": [wire.found(r) for r in found]})
         return
-    rows = [[f"{r.dense or 0:.2f}", f"{r.lexical or 0:.1f}", r.question, r.answer, r.reason] for r in found]
+    rows = [[_score(r.dense, 2), _score(r.lexical, 1), r.question, r.answer, r.reason] for r in found]
     print_table(["near", "words", "question", "answer", "why"], rows, none="nothing like that is remembered")
+
+
+def _score(found: float | None, digits: int) -> str:
+    """Of one ranking; nothing where that did not find it."""
+    return "" if found is None else f"{found:.{digits}f}"
 
 
 @memory_cli.command("list")
 def memory_list(
     context: typer.Context, most: Annotated[int, typer.Option("--limit", min=1)] = 20, as_json: AsJson = False
 ) -> None:
-    """The newest exchanges."""
+    """The newest exchanges, and how their ids begin: `memory forget` takes that."""
     ledger = house_of(context).ledger
     last = ledger.last_seq()
     found = [
@@ -86,13 +94,23 @@ def memory_list(
     if as_json:
         print_json(
             [
-                {"id": e.id, "created_at": e.created_at.isoformat(), "question": e.question, "answer": e.answer}
+                {
+                    "id": e.id,
+                    "conversation_id": e.conversation_id,
+                    "created_at": e.created_at.isoformat(),
+                    "question": e.question,
+                    "answer": e.answer,
+                }
                 for e in found
             ]
         )
         return
-    rows = [[f"{e.created_at:%Y-%m-%d %H:%M}", e.question, e.answer, e.adapter] for e in found]
-    print_table(["when", "question", "answer", "version"], rows, none="nothing is remembered yet")
+    rows = [
+        [e.id[:SHOWN], e.conversation_id[:SHOWN], f"{e.created_at:%Y-%m-%d %H:%M}", e.question, e.answer, e.adapter]
+        for e in found
+    ]
+    head = ["exchange", "conversation", "when", "question", "answer", "version"]
+    print_table(head, rows, none="nothing is remembered yet")
 
 
 @memory_cli.command("add")
@@ -145,11 +163,14 @@ def memory_documents(context: typer.Context, as_json: AsJson = False) -> None:
 @memory_cli.command("forget")
 def memory_forget(
     context: typer.Context,
-    exchange: Annotated[str | None, typer.Argument(help="an exchange's id")] = None,
-    conversation: Annotated[str | None, typer.Option(help="all of a conversation")] = None,
+    exchange: Annotated[str | None, typer.Argument(help="an exchange's id, or how it begins")] = None,
+    conversation: Annotated[str | None, typer.Option(help="all of a conversation: its id, or how that begins")] = None,
     user: Annotated[str | None, typer.Option(help="all of a user, by name or id")] = None,
-    document: Annotated[str | None, typer.Option(help="a document's id")] = None,
+    document: Annotated[str | None, typer.Option(help="a document: its id, or how that begins")] = None,
     everything: Annotated[bool, typer.Option("--everything", help="all of everybody")] = False,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="also what was answered with it, which may say it once more")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Forget for good: from the ledger, the index and the nights' files now, from the weights with the next night."""
@@ -159,6 +180,7 @@ def memory_forget(
     if sum(x is not None for x in (exchange, conversation, user, document)) + everything != 1:
         raise BadInput("name one: an exchange's id, --conversation, --user, --document or --everything")
     house = house_of(context)
+    called = house.ledger.called
     index = folders(house.settings.home / "index")
     gone = forget(
         house.ledger,
@@ -166,11 +188,12 @@ def memory_forget(
         lambda places: forget_in(index, places),
         house.settings.home,
         house.key,
-        exchange=exchange,
-        conversation=conversation,
+        exchange=None if exchange is None else called("exchange", exchange),
+        conversation=None if conversation is None else called("conversation", conversation),
         user=None if user is None else house.ledger.user_called(user),
-        document=document,
+        document=None if document is None else called("document", document),
         everything=everything,
+        answers=answers,
     )
     left = still_in_the_weights(house.ledger)
     unfinished = house.ledger.unfinished()
@@ -192,6 +215,7 @@ def _still_to_say(gone: Forgotten, unfinished: Unfinished) -> list[str]:
     if gone.answered_with:
         ids = ", ".join(gone.answered_with[:5]) + (", …" if len(gone.answered_with) > 5 else "")
         lines.append(f"{len(gone.answered_with)} exchanges that stay were answered with it and may repeat it: {ids}")
+        lines.append("forget them too, one by one; --answers would have taken them along")
     if unfinished.places:
         lines.append("another process holds the index: its vectors are removed from it with the next question")
     if unfinished.log:

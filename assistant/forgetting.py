@@ -16,8 +16,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,13 @@ def forget(
     user: str | None = None,
     everything: bool = False,
     document: str | None = None,
+    answers: bool = False,
 ) -> Forgotten:
     """Forget one exchange, a conversation, a document, all of a user, or everything; returns what is gone. What of it
     could not be removed yet, `ledger.unfinished()` tells.
+
+    Args:
+        answers: take along what was answered with it, and with those: they may say it once more.
 
     Raises:
         NotFound: there is no such thing.
@@ -76,9 +80,10 @@ def forget(
     """
 
     def chosen() -> Forgotten:
-        return ledger.to_forget(
+        found = ledger.to_forget(
             exchange=exchange, conversation=conversation, user=user, everything=everything, document=document
         )
+        return _with_answers(ledger, found) if answers else found
 
     def resign(prompt: Sequence[Any], answer: str) -> str:
         return sign(key, prompt, answer)
@@ -97,6 +102,21 @@ def forget(
     ledger.finish_forgetting(remove)
     withdraw_versions(ledger, home)
     return gone
+
+
+def _with_answers(ledger: Ledger, gone: Forgotten) -> Forgotten:
+    """The same, and whatever was answered with something of it, however many answers lie between."""
+    wanted, known = list(gone.answered_with), set(gone.exchanges)
+    while wanted:
+        one = wanted.pop()
+        if one in known:
+            continue
+        known.add(one)
+        with suppress(NotFound):
+            more = ledger.to_forget(exchange=one)
+            gone = gone.plus(more)
+            wanted += more.answered_with
+    return replace(gone, answered_with=())
 
 
 class Writing:

@@ -79,9 +79,11 @@ class Hit:
 
     @property
     def asks(self) -> object:
-        """Equal for what asks the same, in other case, spacing or punctuation; each piece of a document is its own."""
+        """Equal for what asks the same, in other case, spacing or punctuation, and for pieces of documents that say
+        the same.
+        """
         if self.exchange is None:
-            return self.key
+            return ("written", _words(self.question), _words(self.answer))
         words = re.findall(r"\w+", self.question.casefold())
         return tuple(word for word in words if word not in ("a", "an", "the")) or self.question
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from memory import sql
 from memory.database import READERS_MS, Database
@@ -37,6 +38,11 @@ class Privacy(Database):
         """
         with self._read() as db:
             return sql.forgetting.user_called(db, name)
+
+    def called(self, scope: Literal["exchange", "conversation", "document"], beginning: str) -> str:
+        """The one id that begins so. Raises: NotFound; BadInput: several do."""
+        with self._read() as db:
+            return sql.forgetting.called(db, scope, beginning)
 
     def to_forget(
         self,

@@ -202,7 +202,8 @@ def test_the_newest_exchanges_are_listed(nightschool: Run, ledger: Ledger) -> No
     for i in range(5):
         ledger.add_exchange(nouns.exchange(f"e{i}"))
     assert [e["id"] for e in nightschool("memory", "list", "--limit", "2", "--json").json] == ["e3", "e4"]
-    assert nightschool("memory", "list").out.count("What is the capital of France?") == 5
+    listed = nightschool("memory", "list").out
+    assert (listed.count("What is the capital of France?"), "conversation" in listed) == (5, True)
     assert nightschool("memory", "list", "--limit", "-1").code == 2
 
 
@@ -223,6 +224,23 @@ def test_a_user_is_forgotten_by_name_without_a_model(
     assert nightschool("memory", "forget", "--user", "ann", "--json").json["exchanges"] == 1
     assert nightschool("memory", "forget", "--user", "ann", "--json").json["exchanges"] == 0
     assert ledger.known(["e1", "e2", "e3"]) == {"e3"}
+
+
+def test_what_an_answer_repeats_is_forgotten_along(
+    nightschool: Run, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """However many answers lie between; by how an id begins, where one alone does."""
+    monkeypatch.setenv("NIGHTSCHOOL_MODELS_DIR", str(tmp_path / "none"))
+    for name, given in (("aa1", ""), ("ab2", "aa1"), ("b3", "ab2"), ("c4", "")):
+        one = nouns.exchange(name, conversation_id=f"in-{name}")
+        ledger.add_exchange(replace(one, recollections=[{"exchange_id": given}] if given else []))
+    assert "several exchanges begin with 'a'" in nightschool("memory", "forget", "a").refusal
+    assert nightschool("memory", "forget", "").code != 0
+    told = nightschool("memory", "forget", "aa", "--answers", "--json").json
+    assert (told["exchanges"], told["answered_with_it"]) == (3, [])
+    (left,) = nightschool("memory", "list", "--json").json
+    assert (left["id"], left["conversation_id"]) == ("c4", "in-c4")
+    assert nightschool("memory", "forget", "--conversation", "in-c", "--json").json["exchanges"] == 1
 
 
 def test_past_dialogues_are_somebodys(nightschool: Run, ledger: Ledger, tmp_path: Path) -> None:
@@ -561,18 +579,27 @@ def test_a_dry_run_says_what_would_be_taught_and_changes_nothing(nightschool: Ru
 
 
 @pytest.mark.model
-def test_one_question_is_answered_in_the_terminal(nightschool: Run, ledger: Ledger, home: Path) -> None:
-    """Streamed as text, or whole for programs, and remembered; bad questions and versions are refused."""
+def test_one_question_is_answered_in_the_terminal(
+    nightschool: Run, ledger: Ledger, home: Path, tmp_path: Path
+) -> None:
+    """Streamed as text, or whole for programs, and remembered; a document that it is answered from is named; bad
+    questions and versions are refused.
+    """
     told = nightschool("ask", "What is the capital of France?", "--json").json
     assert "Paris" in told["answer"]
     assert (told["adapter"], told["warning"]) == ("base", None)
     exchange = ledger.exchange(told["exchange_id"])
     assert exchange.answer == told["answer"]
     assert exchange.signed_by(bytes.fromhex((home / "secret.key").read_text()))
+    assert "from " not in nightschool("ask", "When do owls hoot?", "--no-memory").err
+    owls = tmp_path / "owls.csv"
+    owls.write_text("question,answer\nWhen do owls hoot?,At night.\n")
+    nightschool("memory", "add", str(owls))
+    assert nightschool("ask", "When do owls hoot?").err.strip() == "from owls.csv"
     assert nightschool("ask", " ").refusal == "the message is empty"
     assert nightschool("ask", "hello", "--adapter", "v9").refusal == "there is no adapter 'v9'"
     assert "200,000 characters" in nightschool("ask", "x" * 100_000 + "y" * 100_000).refusal
-    assert ledger.count_exchanges() == 1
+    assert ledger.count_exchanges() == 3
 
 
 @pytest.mark.model

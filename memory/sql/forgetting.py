@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
 from memory import tables as t
-from memory.errors import NotFound
+from memory.errors import BadInput, NotFound
 from memory.places import Part, place
 from memory.records import Exchange, Forgotten, Message, Scope, Unfinished
 from memory.sql import accounts, documents, exchanges, lexicon
@@ -37,6 +37,17 @@ def user_called(db: sa.Connection, name: str) -> str:
     if any(db.execute(sa.select(column).where(column == name).limit(1)).first() for column in known):
         return name
     raise NotFound("user", name)
+
+
+def called(db: sa.Connection, scope: Literal["exchange", "conversation", "document"], beginning: str) -> str:
+    """The one id that begins so. Raises: NotFound: none does; BadInput: several do."""
+    column = {"exchange": t.exchanges.c.id, "conversation": t.conversations.c.id, "document": t.documents.c.id}[scope]
+    found = db.scalars(sa.select(column).where(column.startswith(beginning, autoescape=True)).limit(2)).all()
+    if not beginning or not found:
+        raise NotFound(scope, beginning)
+    if len(found) > 1 and beginning not in found:
+        raise BadInput(f"several {scope}s begin with {beginning[:40]!r}: say more of its id")
+    return beginning if beginning in found else str(found[0])
 
 
 def about(

@@ -171,6 +171,15 @@ def test_the_same_content_is_stored_once(library: Library, tmp_path: Path) -> No
     assert [(d.name, d.user) for d in library.ledger.documents()] == [("a.txt", "ann"), ("a.txt", "local")]
 
 
+def test_pieces_that_say_the_same_take_one_place(library: Library, tmp_path: Path) -> None:
+    """Two documents quote one rule: it is recalled once, from the newer; what else they say stands for itself."""
+    rule = "question,answer\nWhen is lunch?,At noon sharp.\n"
+    library.add(file(tmp_path, "old.csv", rule))
+    library.add(file(tmp_path, "new.csv", rule + "When is lunch at sea?,At one.\n"))
+    found = library.memory.search("When is lunch?", k=5)
+    assert [(one.source, one.answer) for one in found] == [("new.csv", "At noon sharp."), ("new.csv", "At one.")]
+
+
 def test_another_content_under_the_same_name_replaces_it(library: Library, tmp_path: Path) -> None:
     """The old text is gone from the lexicon and the index, the new one is found."""
     library.add(file(tmp_path, "a.txt", "Owls hoot loudly.\n\n" + "x" * PIECE))
