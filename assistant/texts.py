@@ -55,7 +55,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "还有 {n} 条正在读入：在此之前只能按词语找到。",
     ),
     "memory.repeats": (
-        "{n} answers that stay were given it, and may repeat it: look through the History, and forget those too.",
+        "{n} answers that stay were made with it, and may repeat it: look through the History, and forget those too.",
         "保留下来的 {n} 条回答用到过它，可能重复其内容：请在历史中查看并一并忘记。",
     ),
     "memory.unfinished": (
@@ -73,6 +73,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "memory.train": ("Let nights train on it", "允许夜间训练"),
     "memory.forget": ("Forget this", "忘记这一条"),
     "memory.forget.conversation": ("Forget its conversation", "忘记整个对话"),
+    "memory.along": (
+        "When forgetting, take along the answers that were made with it",
+        "忘记时，连同用到它的回答一起删除",
+    ),
     "memory.forget.title": ("Forget this?", "忘记这一条？"),
     "memory.forget.means": (
         "The question, its answer, their ratings and lessons are deleted for good. What was learned from them is still"

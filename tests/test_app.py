@@ -579,9 +579,7 @@ def test_a_dry_run_says_what_would_be_taught_and_changes_nothing(nightschool: Ru
 
 
 @pytest.mark.model
-def test_one_question_is_answered_in_the_terminal(
-    nightschool: Run, ledger: Ledger, home: Path, tmp_path: Path
-) -> None:
+def test_one_question_is_answered_in_the_terminal(nightschool: Run, ledger: Ledger, home: Path, tmp_path: Path) -> None:
     """Streamed as text, or whole for programs, and remembered; a document that it is answered from is named; bad
     questions and versions are refused.
     """

@@ -137,6 +137,7 @@ class MemoryPage:
                 self.forget_all = gr.Button(
                     i18n("memory.forget.conversation"), elem_id="memory-forget-conversation", scale=0, min_width=180
                 )
+            self.along = gr.Checkbox(label=i18n("memory.along"), elem_id="memory-along")
         gr.HTML(f"<h2>{both('memory.documents')}</h2>")
         self.files = gr.File(
             label=i18n("memory.add"),
@@ -156,7 +157,8 @@ class MemoryPage:
         shown = [self.found, self.page, self.newer, self.older, self.chosen]
         standing = [self.weights, self.timer]
         listed = [*shown, *standing, self.documents, self.document, self.removing, self.on]
-        detail = [self.one, self.detail, self.answer, self.use]
+        detail = [self.one, self.detail, self.answer, self.use, self.along]
+        forgetting = [self.chosen, self.along, *looking]
         everything = [*listed, *detail, self.outcome]
         first = [self.query, self.kind]
         pages.load(self.on_load, first, everything, **HIDDEN)
@@ -169,8 +171,8 @@ class MemoryPage:
         self.on.input(self.on_switch, self.on, None, **HIDDEN)
         self.chosen.input(self.on_choose, self.chosen, detail, **HIDDEN)
         self.save.click(self.on_save, [self.chosen, self.answer, self.use, *looking], everything, **HIDDEN)
-        self.forget.click(self.on_forget, [self.chosen, *looking], everything, **HIDDEN)
-        self.forget_all.click(self.on_forget_conversation, [self.chosen, *looking], everything, **HIDDEN)
+        self.forget.click(self.on_forget, forgetting, everything, **HIDDEN)
+        self.forget_all.click(self.on_forget_conversation, forgetting, everything, **HIDDEN)
         uploading = {"api_visibility": "private", "show_progress_on": self.files}
         self.files.upload(self.on_upload, [self.files, *looking], [self.files, *everything], **uploading)
         self.remove.click(self.on_remove, [self.document, *looking], everything, **HIDDEN)
@@ -246,18 +248,20 @@ class MemoryPage:
         return anew
 
     @told
-    def on_forget(self, exchange_id: str | None, query: str, kind: str, page: int, request: gr.Request) -> Updates:
+    def on_forget(
+        self, exchange_id: str | None, along: bool, query: str, kind: str, page: int, request: gr.Request
+    ) -> Updates:
         who = self._house.who(request)
         exchange = self._own(exchange_id, who).id if exchange_id else None
-        return self._forget(query, kind, page, who, lang(request), exchange=exchange)
+        return self._forget(query, kind, page, who, lang(request), along=along, exchange=exchange)
 
     @told
     def on_forget_conversation(
-        self, exchange_id: str | None, query: str, kind: str, page: int, request: gr.Request
+        self, exchange_id: str | None, along: bool, query: str, kind: str, page: int, request: gr.Request
     ) -> Updates:
         who = self._house.who(request)
         conversation = self._own(exchange_id, who).conversation_id if exchange_id else None
-        return self._forget(query, kind, page, who, lang(request), conversation=conversation)
+        return self._forget(query, kind, page, who, lang(request), along=along, conversation=conversation)
 
     @told
     def on_remove(self, document_id: str | None, query: str, kind: str, page: int, request: gr.Request) -> Updates:
@@ -294,13 +298,22 @@ class MemoryPage:
         return {self.files: None, **self._anew(query, kind, page, who, language)}
 
     def _forget(
-        self, query: str, kind: str, page: int, who: Account, language: Language, **what: str | None
+        self,
+        query: str,
+        kind: str,
+        page: int,
+        who: Account,
+        language: Language,
+        *,
+        along: bool = False,
+        **what: str | None,
     ) -> Updates:
         made = self._house.assistant
         if not any(what.values()):
             gr.Warning(text("memory.choose", language))
             return self._anew(query, kind, page, who, language)
-        gone = forget(made.ledger, made.memory.forget, made.settings.home, made.key, **what)  # type: ignore[arg-type]
+        home, remove = made.settings.home, made.memory.forget
+        gone = forget(made.ledger, remove, home, made.key, answers=along, **what)  # type: ignore[arg-type]
         self._house.note(who, "forgotten", f"{len(gone.exchanges)} exchanges, {len(gone.passages)} passages")
         done = text("memory.forgotten", language, exchanges=len(gone.exchanges), passages=len(gone.passages))
         gr.Info(done)
@@ -333,6 +346,7 @@ class MemoryPage:
             + _detail(exchange, ledger.title(exchange.conversation_id), ledger.given(exchange_id), language),
             self.answer: (rating.correction if rating else None) or exchange.answer,
             self.use: [name for name, on in zip(USES, use, strict=True) if on],
+            self.along: False,
         }
 
     def _with_choice(self, choosing: gr.Dropdown, exchange: Exchange) -> gr.Dropdown:
@@ -385,7 +399,7 @@ class MemoryPage:
         return [_as_found(one, rating) for one, rating in newest]
 
     def _closed(self) -> Updates:
-        return {self.one: gr.Column(visible=False), self.detail: "", self.answer: "", self.use: []}
+        return {self.one: gr.Column(visible=False), self.detail: "", self.answer: "", self.use: [], self.along: False}
 
 
 def _as_found(exchange: Exchange, rating: Rating | None) -> Recollection:

@@ -69,6 +69,21 @@ def test_memory_is_searched_edited_and_forgotten(site: Site) -> None:
     page.locator("#memory-found").get_by_text("Cerne.").wait_for(state="detached")
 
 
+def test_answers_that_were_made_with_it_go_along(site: Site) -> None:
+    """Where that is ticked: what was recalled for an answer may stand in it once more."""
+    told(site, "My owl is called Athena")
+    told(site, "My owl is called Athena")
+    told(site, "How do rivers bend?")
+    first, _ = site.assistant.ledger.rated_exchanges([1])[1]
+    page = opened(site)
+    page.goto(f"{page.url}?of={first.id}")
+    page.wait_for_selector("#memory-detail p")
+    page.get_by_label("take along the answers that were made with it").check()
+    page.click("#memory-forget")
+    page.locator("#forget-dialog").get_by_role("button", name="Forget this").click()
+    site.wait_for(lambda: site.assistant.ledger.count_exchanges() == 1)
+
+
 def test_a_conversation_says_what_it_may_be_used_for(site: Site) -> None:
     """Unticked, it is no longer recalled; and the page tells where something was used."""
     first = told(site, "My owl is called Athena")

@@ -209,7 +209,7 @@ def test_another_users_memory_can_not_be_touched(house: House, client: Open, nam
         for fn, inputs in functions(config, element):
             data = [exchange, "Something else.", ["train"], "", "everything", 0][:inputs]
             if element.startswith("memory-forget"):
-                data = [exchange, "", "everything", 0]
+                data = [exchange, True, "", "everything", 0]
             assert '"success":false' in call(bob, fn, inputs, None, data=data), element
             tried += 1
     assert tried == 4
