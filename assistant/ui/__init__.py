@@ -18,6 +18,7 @@ from assistant.accounts import Accounts
 from assistant.door import identify
 from assistant.forgetting import sweep_uploads
 from assistant.turn import Assistant
+from assistant.ui.lines import Lines
 from assistant.ui.policy import StayHome
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def mount(
         found = identify(accounts, request.headers)
         return found.id if found else None
 
-    app.add_middleware(StayHome, script=theme.SCRIPT)
+    app.add_middleware(StayHome, script=theme.SCRIPT, first=theme.FIRST)
+    app.add_middleware(Lines)
     with warnings.catch_warnings():
         # It says that rendering on the server, which is switched off, is switched off.
         warnings.filterwarnings("ignore", message="SSR mode is not supported")

@@ -46,10 +46,11 @@ class StayHome:
 
     Args:
         script: what pages put into their head once they run.
+        first: what is put into them here, to run before any other script of theirs.
     """
 
-    def __init__(self, app: ASGIApp, script: str = "") -> None:
-        self._app, self._script = app, script.encode()
+    def __init__(self, app: ASGIApp, script: str = "", first: str = "") -> None:
+        self._app, self._script, self._first = app, script.encode(), f"<head><script>{first}</script>".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and DRAWS in scope["path"]:
@@ -73,10 +74,13 @@ class StayHome:
                 page.extend(message.get("body", b""))
                 if message.get("more_body"):
                     return
+                whole = bytes(page).replace(b"<head>", self._first, 1)
                 headers = MutableHeaders(scope=start)
-                headers["Content-Security-Policy"] = policy([*INLINE.findall(page), self._script])
+                headers["Content-Security-Policy"] = policy([*INLINE.findall(whole), self._script])
+                if "content-length" in headers:
+                    headers["Content-Length"] = str(len(whole))
                 await send(start)
-                start, message = None, {**message, "body": bytes(page)}
+                start, message = None, {**message, "body": whole}
             await send(message)
 
         await self._app(scope, receive, send_with_policy)

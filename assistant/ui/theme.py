@@ -32,6 +32,8 @@ MOON = (
 )
 
 SCRIPT = "".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("page.js", "kept.js"))
+FIRST = (Path(__file__).parent / "line.js").read_text(encoding="utf-8")
+"""What has to run before Gradio's own script does."""
 
 HEAD = f"""
 <link rel="icon" href="{MOON}">

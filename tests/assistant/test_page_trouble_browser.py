@@ -108,6 +108,15 @@ def test_what_is_on_a_page_is_not_gone_on_with_by_another_account(site: Site) ->
     assert [found.question for found, _ in kept] == ["of Ada", "of Bob"]
 
 
+def test_an_eighth_tab_works(site: Site) -> None:
+    """Browsers hold six connections to one server: no page keeps one for itself."""
+    tabs = [site.open() for _ in range(8)]
+    for number in (7, 0):
+        tabs[number].fill("#message textarea", f"from tab {number}")
+        tabs[number].click("#send")
+        tabs[number].get_by_test_id("bot").filter(has_text=f"from tab {number}").wait_for()
+
+
 def test_twenty_users_at_once_get_only_their_own(site: Site) -> None:
     """Some in browsers of their own, the others as their browsers would speak, all at the same time: what streams to
     them, what is stored, rated and recalled is their own. BROWSERS=20 gives each a browser; that takes minutes.
