@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -116,7 +117,7 @@ def test_memory_leaves_the_rest_to_the_history() -> None:
 
 def test_history_comes_newest_first_in_whole_exchanges() -> None:
     """The oldest exchange gives way first, and no answer stands without its question."""
-    built = build("now", count=words, budget=30, history=dialogue(10, 10, 10, 10))
+    built = build("now", count=words, budget=35, history=dialogue(10, 10, 10, 10))
     kept = text(built)
     assert "question3" in kept
     assert "question2" in kept
@@ -124,6 +125,25 @@ def test_history_comes_newest_first_in_whole_exchanges() -> None:
     assert "answer1" not in kept
     assert [m["role"] for m in built.messages] == ["user", "assistant", "user", "assistant", "user"]
     assert kept.index("question2") < kept.index("question3")
+
+
+def test_the_oldest_give_way_several_at_a_time() -> None:
+    """Turn by turn, a long dialogue mostly begins as it did the turn before, so that what was read of it is of use; it
+    has a third of the budget at least, and the last exchange always.
+    """
+    turns, began, sizes = [20] * 60, list[str](), list[int]()
+    for count in range(1, len(turns)):
+        built = build("now", count=words, budget=200, history=dialogue(*turns[:count]))
+        assert f"question{count - 1} " in text(built)
+        assert built.left_out == count - len(built.messages) // 2
+        if built.left_out:
+            began.append(built.messages[0]["content"])
+            sizes.append(built.tokens)
+    assert len(began) > 40
+    assert sum(one == other for one, other in pairwise(began)) >= 0.75 * len(began)
+    assert min(sizes) >= 200 / 3
+    # One long exchange behind another: nothing is left out that there is room for.
+    assert build("now", count=words, budget=30, history=dialogue(20, 20)).left_out == 1
 
 
 def test_a_gap_in_the_history_is_not_jumped() -> None:
