@@ -1,4 +1,5 @@
-"""Whether an adapter is for the weights that would serve it, told from the files' heads alone: nothing is loaded.
+"""Whether an adapter is for the weights that would serve it, told from its files and the heads of theirs: no model is
+loaded.
 
 PEFT and vLLM notice most of it too, but only with the first answer, when the version is already the one that serves.
 """
@@ -18,13 +19,18 @@ CONFIG = "adapter_config.json"
 PREFIX = "base_model.model."
 """What PEFT puts before the name of each of the model's modules."""
 
+EXPONENTS: dict[str, tuple[str, int]] = {"F32": ("<u4", 0x7F800000), "BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00)}
+"""Of the kinds of numbers that adapters are written in: how wide they are, and the bits of their exponent."""
+
 Shapes = dict[str, tuple[int, ...]]
 
 
 def check_fit(adapter: AdapterFiles, model: Path) -> None:
     """Whether an intact adapter says of itself what it is, and is for the weights in the folder `model`.
 
-    Raises: ModelUnavailable: it is no LoRA, has another rank than its config says, or other shapes than the model.
+    Raises:
+        ModelUnavailable: it is no LoRA, has another rank than its config says, other shapes than the model or places
+            that this has not, or numbers that are none.
     """
     other = "let another version serve"
     try:
@@ -35,7 +41,11 @@ def check_fit(adapter: AdapterFiles, model: Path) -> None:
         raise ModelUnavailable(f"adapter {adapter.version} can't be read ({_line(error)}): {other}") from error
     if kind != "LORA" or not isinstance(rank, int):
         raise ModelUnavailable(f"adapter {adapter.version} is no LoRA (peft_type {kind!r}, r {rank!r}): {other}")
+    if not isinstance(alpha := config.get("lora_alpha", rank), int | float):
+        told = f"has no strength (lora_alpha {str(alpha)[:40]!r})"
+        raise ModelUnavailable(f"adapter {adapter.version} {told}: {other}")
     base = _model_shapes(model)
+    _check_places(adapter, shapes, base, other)
     for name, shape in shapes.items():
         module, _, factor = name.removesuffix(".weight").removeprefix(PREFIX).rpartition(".")
         if factor not in ("lora_A", "lora_B") or len(shape) != 2:
@@ -52,6 +62,25 @@ def check_fit(adapter: AdapterFiles, model: Path) -> None:
         if side != wanted:
             told = f"was trained for another model: {module} has {wanted} there where it has {side}"
             raise ModelUnavailable(f"adapter {adapter.version} {told}: {other}")
+    if not _finite(adapter.path / WEIGHTS_FILE):
+        raise ModelUnavailable(f"adapter {adapter.version} has weights that are no numbers: {other}")
+
+
+def _check_places(adapter: AdapterFiles, shapes: Shapes, base: Shapes, other: str) -> None:
+    """Whether what it changes is there: PEFT passes over what is not, and half of an adapter would serve.
+
+    Where the model's files call everything otherwise than its modules, nothing can be told; nor of a module beside
+    which others are there: experts are often stored one by one, and are one module.
+    """
+    modules = {name.removesuffix(".weight").removeprefix(PREFIX).rpartition(".")[0] for name in shapes}
+    strangers = {module for module in modules if f"{module}.weight" not in base}
+    if strangers == modules:
+        return
+    places = {".".join(parts[:i]) for parts in (name.split(".") for name in base) for i in range(1, len(parts))}
+    for module in sorted(strangers):
+        if module.removesuffix(".base_layer").rpartition(".")[0] not in places:
+            told = f"was trained for another model: there is no {module}"
+            raise ModelUnavailable(f"adapter {adapter.version} {told}: {other}")
 
 
 @cache
@@ -67,13 +96,36 @@ def _model_shapes(folder: Path) -> Shapes:
 
 
 def _shapes(file: Path) -> Shapes:
-    """The shapes in a safetensors file's head: eight bytes of its length, then JSON. Raises: OSError, ValueError."""
+    """Raises: OSError, ValueError."""
+    return {name: tuple(about["shape"]) for name, about in _head(file)[0].items()}
+
+
+def _head(file: Path) -> tuple[dict[str, Any], int]:
+    """What a safetensors file says of its tensors, and where they begin: eight bytes of a length, then JSON, then they.
+
+    Raises: OSError, ValueError.
+    """
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         if not 0 < length < 100_000_000:
             raise ValueError(f"{file.name} is no safetensors file")
         head = json.loads(opened.read(length))
-    return {name: tuple(about["shape"]) for name, about in head.items() if name != "__metadata__"}
+    return {name: about for name, about in head.items() if name != "__metadata__"}, 8 + length
+
+
+def _finite(file: Path) -> bool:
+    """Whether no tensor holds infinity or what is no number: both have every bit of the exponent."""
+    import numpy as np
+
+    head, begin = _head(file)
+    data = np.fromfile(file, np.uint8, offset=begin)
+    for about in head.values():
+        if about["dtype"] in EXPONENTS:
+            width, exponent = EXPONENTS[about["dtype"]]
+            bits = data[slice(*about["data_offsets"])].view(width)
+            if ((bits & exponent) == exponent).any():
+                return False
+    return True
 
 
 def _line(error: Exception) -> str:

@@ -76,6 +76,9 @@ class Runner:
         groups: list[list[int]] = []
         wanted = 0
         for i, row in enumerate(rows):
+            if row.position % TOKENS == 0:
+                # What an answer has left there is multiplied by nothing, which is something where it is no number.
+                self._values[row.blocks[row.position // TOKENS]] = 0
             table[i] = row.token, row.position, places[id(row.blocks)], wanted if row.wanted else -1
             wanted += row.wanted
             lora = loras.get(id(row.adapter), -1)

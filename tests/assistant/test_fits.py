@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,7 @@ def test_modules_that_the_models_files_call_otherwise_are_passed_over(tmp_path: 
         ((2, 8), (7, 2), {}, f"was trained for another model: {Q} has 6 there where it has 7"),
         ((2, 8), (6, 2), {"peft_type": "IA3"}, "is no LoRA (peft_type 'IA3', r 2)"),
         ((2, 8), (6, 2), {"r": None}, "is no LoRA (peft_type 'LORA', r None)"),
+        ((2, 8), (6, 2), {"lora_alpha": "x"}, "has no strength (lora_alpha 'x')"),
     ],
 )
 def test_one_that_does_not(
@@ -74,6 +76,45 @@ def test_one_that_does_not(
     with pytest.raises(ModelUnavailable) as raised:
         check_fit(adapter(tmp_path, a, b, **config), model)
     assert str(raised.value) == f"adapter v1 {told}: let another version serve"
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        (
+            "model.layers.9.self_attn.q_proj",
+            "was trained for another model: there is no model.layers.9.self_attn.q_proj",
+        ),
+        (
+            "model.layers.0.attention.q_proj",
+            "was trained for another model: there is no model.layers.0.attention.q_proj",
+        ),
+        ("model.layers.0.self_attn.experts.base_layer", None),
+    ],
+)
+def test_half_of_an_adapter_does_not_serve(tmp_path: Path, model: Path, module: str, told: str | None) -> None:
+    """PEFT would pass over what the model has no place for. Many experts may be one module."""
+    files = adapter(tmp_path, (2, 8), (6, 2))
+    names = [f"base_model.model.{name}.lora_{factor}.weight" for name in (Q, module) for factor in "AB"]
+    safetensors(files.path / WEIGHTS_FILE, **dict(zip(names, [(2, 8), (6, 2)] * 2, strict=True)))
+    if told is None:
+        check_fit(files, model)
+        return
+    with pytest.raises(ModelUnavailable, match=told):
+        check_fit(files, model)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 3.4e38])
+def test_weights_are_numbers(tmp_path: Path, model: Path, number: float) -> None:
+    """However large."""
+    files = adapter(tmp_path, (2, 8), (6, 2))
+    file = files.path / WEIGHTS_FILE
+    file.write_bytes(file.read_bytes()[:-4] + struct.pack("<f", number))
+    if number == 3.4e38:
+        check_fit(files, model)
+        return
+    with pytest.raises(ModelUnavailable, match="has weights that are no numbers"):
+        check_fit(files, model)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"{}", (2).to_bytes(8, "little") + b"]["])

@@ -99,6 +99,18 @@ def test_cutting_a_prompt_changes_no_bit(warm: LocalEngine, adapters: list[Adapt
     assert np.array_equal(one, many)
 
 
+def test_what_was_no_number_harms_nobody_else(warm: LocalEngine) -> None:
+    """An answer whose keys and values ran over leaves them in its blocks, which others fill again only in part."""
+    from assistant.decoder.runner import Row, Runner
+
+    runner = Runner(decoder_of(warm)._model, blocks=8, rows=32, threads=1)
+    rows = [Row(token, i, [5, 2], None, True) for i, token in enumerate(warm.tokens(PROMPTS[2])[:20])]
+    expected = runner.run(rows)[1].copy()
+    runner._keys[:] = np.nan
+    runner._values[:] = np.nan
+    assert np.array_equal(runner.run(rows)[1], expected)
+
+
 def test_answers_are_those_of_transformers(warm: LocalEngine, plain: LocalEngine, adapters: list[AdapterFiles]) -> None:
     """Greedily, token for token, with every version."""
     for version in (None, *adapters):
