@@ -45,7 +45,8 @@ LOOKS_AT_STOP = 0.05
 CHARACTERS_A_TOKEN = 3
 """Of an estimate that is rather too high: English has four, and other scripts fewer (counted as UTF-8)."""
 
-FINISHES: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
+FINISHES: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "stopped"}
+"""Of other reasons an answer is whole."""
 
 
 class RemoteEngine:
@@ -75,8 +76,9 @@ class RemoteEngine:
         self._base: str | None = name or None
         self._trouble: str | None = f"the model's server at {upstream.url} has not answered yet"
         self._closed = threading.Event()
-        self._lock, self._loading = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._loaded: OrderedDict[str, None] = OrderedDict()
+        self._loading: dict[str, Future[None]] = {}
         self._in_use: Counter[str] = Counter()
         self._tokenizer: Any = None
 
@@ -161,16 +163,19 @@ class RemoteEngine:
 
         Raises: ModelUnavailable; BadInput where the server does not take the request.
         """
-        with self._serving(adapter) as name:
-            try:
-                yield from self._answer(name, prompt, sampling, stop)
-            except UnknownThere:
-                # It was started again since, and no longer has the version: nothing was said yet.
-                if adapter is None:
-                    raise
-                self._forget(name)
-                self.admit(adapter)
-                yield from self._answer(name, prompt, sampling, stop)
+        try:
+            with self._serving(adapter, stop) as name:
+                try:
+                    yield from self._answer(name, prompt, sampling, stop)
+                except UnknownThere:
+                    # It was started again since, and no longer has the version: nothing was said yet.
+                    if adapter is None:
+                        raise
+                    self._forget(name)
+                    self._load(adapter, stop)
+                    yield from self._answer(name, prompt, sampling, stop)
+        except _Stopped:
+            yield Piece("", "stopped", self.count_tokens(prompt), 0)
 
     def complete(
         self, prompts: Sequence[Sequence[Message]], *, max_tokens: int, adapter: AdapterFiles | None
@@ -188,28 +193,43 @@ class RemoteEngine:
 
     def admit(self, adapter: AdapterFiles) -> None:
         """Have the server load a version, if it has not. Raises: ModelUnavailable: it is damaged, or is refused."""
+        self._load(adapter, None)
+
+    def _load(self, adapter: AdapterFiles, stop: threading.Event | None) -> None:
+        """Raises: ModelUnavailable; _Stopped."""
         name = name_of(adapter)
         if self._has(name):
             return
-        # One at a time; who asks for a version that is there already does not wait for it.
-        with self._loading:
-            if self._has(name):
+        check_adapter(adapter)
+        if self._files:
+            check_fit(adapter, self._files.path)
+        path = self._adapters / adapter.path.name if self._adapters else adapter.path
+        with self._lock:
+            if name in self._loaded:
                 return
-            check_adapter(adapter)
-            if self._files:
-                check_fit(adapter, self._files.path)
-            path = self._adapters / adapter.path.name if self._adapters else adapter.path
-            with self._noticing():
-                self._loop.wait(self._upstream.load_adapter(name, str(path)))
+            # Whoever wants it meanwhile waits for the same, and is told the same.
+            loading = self._loading.get(name)
+            if loading is None:
+                loading = self._loading[name] = self._loop.begin(self._load_there(name, path))
+        with self._noticing():
+            _wait(loading, stop)
+
+    async def _load_there(self, name: str, path: Path) -> None:
+        dropped: list[str] = []
+        try:
+            await self._upstream.load_adapter(name, str(path))
             with self._lock:
                 self._loaded[name] = None
                 unused = [one for one in self._loaded if one != name and not self._in_use[one]]
                 dropped = unused[: max(0, len(self._loaded) - KEPT)]
                 for one in dropped:
                     del self._loaded[one]
-            for one in dropped:
-                with suppress(ModelUnavailable):
-                    self._loop.wait(self._upstream.unload_adapter(one))
+        finally:
+            with self._lock:
+                del self._loading[name]
+        for one in dropped:
+            with suppress(ModelUnavailable):
+                await self._upstream.unload_adapter(one)
 
     def _has(self, name: str) -> bool:
         with self._lock:
@@ -218,8 +238,8 @@ class RemoteEngine:
             return name in self._loaded
 
     @contextmanager
-    def _serving(self, adapter: AdapterFiles | None) -> Iterator[str]:
-        """What to ask the server for, which keeps it as long as the context lasts."""
+    def _serving(self, adapter: AdapterFiles | None, stop: threading.Event) -> Iterator[str]:
+        """What to ask the server for, which keeps it as long as the context lasts. Raises: _Stopped."""
         if adapter is None:
             if self._base is None:
                 self.look()
@@ -230,7 +250,7 @@ class RemoteEngine:
         with self._lock:
             self._in_use[name] += 1
         try:
-            self.admit(adapter)
+            self._load(adapter, stop)
             yield name
         finally:
             with self._lock:
@@ -273,20 +293,22 @@ class RemoteEngine:
         """Put the answer's pieces where `_answer` waits for them; the last has why it ended, or is an error."""
         finish: FinishReason | None = None
         usage: Mapping[str, Any] = {}
+        half = ""
         try:
             async for chunk in self._upstream.chat(request):
                 self._check_name(str(request["model"]), chunk.get("model"))
-                usage = chunk.get("usage") or usage
-                for choice in chunk.get("choices") or ():
-                    text = (choice.get("delta") or {}).get("content")
-                    if text:
-                        pieces.put(Piece(text))
-                    if choice.get("finish_reason"):
-                        finish = FINISHES.get(choice["finish_reason"], "stop")
+                try:
+                    said, why, counted = _read(chunk)
+                except (AttributeError, TypeError, ValueError, KeyError) as error:
+                    told = f"the model's server at {self._upstream.url} says what is no part of an answer"
+                    raise ModelUnavailable(f"{told}: {str(chunk)[:80]}") from error
+                said, half = _whole(half + said)
+                if said:
+                    pieces.put(Piece(said))
+                finish, usage = why or finish, counted or usage
             if finish is None:
                 raise ModelUnavailable(f"the model's server at {self._upstream.url} ended without saying why")
-            asked, answered = (int(usage.get(key) or 0) for key in ("prompt_tokens", "completion_tokens"))
-            pieces.put(Piece("", finish, asked, answered))
+            pieces.put(Piece("", finish, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)))
         except Exception as error:
             # Whatever it is: raised where the asker waits for it.
             pieces.put(error)
@@ -372,6 +394,42 @@ def _request(name: str, prompt: Sequence[Message], sampling: Sampling) -> dict[s
     if sampling.stop:
         request["stop"] = list(sampling.stop)
     return request
+
+
+class _Stopped(Exception):
+    """Who waited no longer does."""
+
+
+def _wait(work: Future[T], stop: threading.Event | None) -> T:
+    """What `work` comes to. Raises: what it raises; _Stopped: `stop` was set before it was done."""
+    while True:
+        try:
+            return work.result(LOOKS_AT_STOP)
+        except TimeoutError:
+            if work.done():
+                raise
+            if stop is not None and stop.is_set():
+                raise _Stopped from None
+
+
+def _read(chunk: Mapping[str, Any]) -> tuple[str, FinishReason | None, dict[str, int]]:
+    """Text, why it ended, and counts, as far as a chunk of a stream says them.
+
+    Raises: AttributeError, TypeError, ValueError, KeyError: it is none.
+    """
+    said, finish = "", None
+    for choice in chunk.get("choices") or ():
+        said += (choice.get("delta") or {}).get("content") or ""
+        if why := choice.get("finish_reason"):
+            finish = FINISHES.get(why, "stop")
+    return said, finish, {key: int(n or 0) for key, n in (chunk.get("usage") or {}).items() if key.endswith("_tokens")}
+
+
+def _whole(text: str) -> tuple[str, str]:
+    """`text` without halves of surrogate pairs, and the half that it ends with, whose other one may come yet."""
+    half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+    whole = text.removesuffix(half) if half else text
+    return whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), half
 
 
 class _Loop:

@@ -104,8 +104,30 @@ def assistant(
 
 # ---------------------------------------------------------------------- a server like OpenAI's
 
-Fault = Literal["html", "drop", "hang", "other model", "broken json", "error event", "no reason", "500", "429", "401"]
+Fault = Literal[
+    "html",
+    "drop",
+    "hang",
+    "hangs loading",
+    "other model",
+    "broken json",
+    "error event",
+    "no choice",
+    "no text",
+    "no counts",
+    "no reason",
+    "500",
+    "429",
+    "401",
+]
 """What a `ScriptedServer` can do wrong with an answer. `drop` and `hang` come after its first two words."""
+
+
+ODD_CHUNKS: Mapping[Fault | None, Any] = {
+    "no choice": {"choices": ["x"]},
+    "no text": {"choices": [{"delta": {"content": ["x"]}}]},
+    "no counts": {"choices": [], "usage": "lots"},
+}
 
 
 @dataclass
@@ -120,6 +142,7 @@ class ScriptedServer:
         pause: seconds before each word.
         requests: the chat requests so far, filled by the server.
         adapters: name → folder of what is loaded now, filled by the server.
+        loads: how often it was asked to load one.
         hung_up: set when a client went away in the middle of an answer.
     """
 
@@ -131,6 +154,7 @@ class ScriptedServer:
     pause: float = 0.0
     requests: list[dict[str, Any]] = field(default_factory=list)
     adapters: dict[str, str] = field(default_factory=dict)
+    loads: int = 0
     hung_up: Event = field(default_factory=Event)
     _let_go: Event = field(default_factory=Event)
 
@@ -184,6 +208,9 @@ class _OpenAIHandler(BaseHTTPRequestHandler):
 
     def _load(self, body: Mapping[str, Any]) -> None:
         name, config = body["lora_name"], Path(body["lora_path"], "adapter_config.json")
+        self.said.loads += 1
+        if self.said.fault == "hangs loading":
+            self.said._let_go.wait(30)
         rank = json.loads(config.read_text())["r"] if config.is_file() else 0
         if name in self.said.adapters:
             self._error(400, f"The lora adapter '{name}' has already been loaded.")
@@ -222,6 +249,8 @@ class _OpenAIHandler(BaseHTTPRequestHandler):
             if place == 2 and fault == "broken json":
                 self.wfile.write(b"data: {oops\n\n")
                 return
+            if place == 2 and fault in ODD_CHUNKS:
+                self._event(ODD_CHUNKS[fault])
             if place == 2 and fault == "error event":
                 self._event({"error": {"message": "the engine died", "code": 500}})
                 return

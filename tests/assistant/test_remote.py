@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
@@ -19,7 +20,7 @@ from assistant import api, testing
 from assistant.engine import AdapterFiles, Piece, Sampling
 from assistant.local import WEIGHTS_FILE
 from assistant.models import resolve
-from assistant.remote import KEPT, RemoteEngine, name_of
+from assistant.remote import KEPT, RemoteEngine, _whole, name_of
 from assistant.turn import Answered, Ask, Assistant, turn
 from assistant.upstream import Upstream
 from memory.errors import BadInput, ModelUnavailable
@@ -271,6 +272,9 @@ def test_what_goes_wrong_before_the_first_word(
         ("broken json", "streams what is no JSON (b' {oops')"),
         ("error event", "broke off (the engine died)"),
         ("no reason", "ended without saying why"),
+        ("no choice", "says what is no part of an answer: {'choices': ['x']}"),
+        ("no text", "says what is no part of an answer: {'choices': [{'delta': {'content': ['x']}}]}"),
+        ("no counts", "says what is no part of an answer: {'choices': [], 'usage': 'lots'}"),
     ],
 )
 def test_what_goes_wrong_in_the_middle_keeps_what_was_said(
@@ -289,6 +293,41 @@ def test_what_goes_wrong_in_the_middle_keeps_what_was_said(
     *_, last = turn(assistant, Ask("hello there"))
     assert isinstance(last, Answered)
     assert last.warning is None
+
+
+def test_whoever_waits_for_a_version_can_be_stopped(
+    url: str, make: Make, server: testing.ScriptedServer, tmp_path: Path
+) -> None:
+    """A server that does not load it holds nobody, and is asked once for all who want it."""
+    engine, files, stop = make(url, patience=20), adapter(tmp_path), Event()
+    server.fault = "hangs loading"
+
+    def ask() -> list[Piece]:
+        return list(engine.generate(PROMPT, Sampling(50), adapter=files, stop=stop))
+
+    with ThreadPoolExecutor(3) as threads:
+        asked = [threads.submit(ask) for _ in range(3)]
+        with pytest.raises(TimeoutError):
+            asked[0].result(0.2)
+        stop.set()
+        assert [[piece.finish for piece in one.result(2)] for one in asked] == [["stopped"]] * 3
+    assert server.loads == 1
+    server.fault = None
+    server._let_go.set()
+    assert said(engine, files)[0].startswith("v1-")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "whole"), [(["a\ud83d", "\ude00b"], "a😀b"), (["\ud83d", "x"], "\ufffdx"), (["\ude00"], "\ufffd")]
+)
+def test_halves_of_a_sign_are_put_together(chunks: list[str], whole: str) -> None:
+    """Some servers cut a stream between the two; one that stands alone is none."""
+    half, found = "", ""
+    for chunk in chunks:
+        text, half = _whole(half + chunk)
+        text.encode()
+        found += text
+    assert found == whole
 
 
 def test_over_http_the_stream_ends_with_the_error(
