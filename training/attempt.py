@@ -119,8 +119,8 @@ def _train(school: School, syllabus: Syllabus, given: Given, folder: Path, progr
 def _examine(school: School, syllabus: Syllabus, given: Given, folder: Path, progress: Progress) -> Any:
     """The paper as the adapter answers it at falling strengths: [{scale, sha256, exam}].
 
-    Weaker ones are examined until nothing is lost, or until one is worse than another that passes: what is weaker still
-    has learned less.
+    Weaker ones are examined until one passes that knows all of tonight's lessons, or one knows no more of them than
+    another that passes: what is weaker still has learned less.
     """
     scales, sittings, best = school.settings.scales, [], None
     for i, scale in enumerate(scales):
@@ -135,21 +135,31 @@ def _examine(school: School, syllabus: Syllabus, given: Given, folder: Path, pro
         exam = school.teacher.sit(syllabus.paper, files, progress=part)
         sittings.append({"scale": scale, "sha256": sha256, "exam": exam.as_json()})
         verdict = _judge(school, syllabus, given, exam)
-        if gate.flawless(verdict) or (best and best.promote and gate.merit(verdict) < gate.merit(best)):
+        if gate.learned_all(verdict) or (best and _learned(verdict) <= _learned(best)):
             break
-        best = max(best, verdict, key=gate.merit) if best else verdict
+        best = verdict if verdict.promote else best
     return sittings
 
 
 def _decide(
     school: School, syllabus: Syllabus, given: Given, sittings: Sequence[Mapping[str, Any]]
 ) -> tuple[Mapping[str, Any], Exam, gate.Verdict]:
-    """The strength to publish: of those that pass the gate the one that learned most, then the one that kept most."""
+    """The strength to publish: of those that pass the gate the one that learned most, then the strongest, which knows
+    the lessons best in words that no exam has (docs/LOG.md); where none passes, the one that comes nearest.
+    """
     judged = []
     for sitting in sittings:
         after = Exam.from_json(sitting["exam"])
         judged.append((sitting, after, _judge(school, syllabus, given, after)))
+    passing = [found for found in judged if found[2].promote]
+    if passing:
+        # Of equals the first, and they fall.
+        return max(passing, key=lambda found: _learned(found[2]))
     return max(judged, key=lambda found: gate.merit(found[2]))
+
+
+def _learned(verdict: gate.Verdict) -> int:
+    return verdict.tallies["tonight"].after
 
 
 def _judge(school: School, syllabus: Syllabus, given: Given, after: Exam) -> gate.Verdict:

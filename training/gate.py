@@ -111,10 +111,9 @@ def merit(verdict: Verdict) -> tuple[bool, int, int]:
     return verdict.promote, right["tonight"], sum(right.values()) - right["tonight"]
 
 
-def flawless(verdict: Verdict) -> bool:
-    """Whether a weaker adapter could be no better: it passes, every lesson of tonight is right, nothing was lost."""
-    lost = sum(tally.lost for tally in verdict.tallies.values())
-    return verdict.promote and lost == 0 and verdict.tallies["tonight"].after == verdict.tallies["tonight"].total
+def learned_all(verdict: Verdict) -> bool:
+    """Whether a weaker adapter could be no better: it passes, and every lesson of tonight is right."""
+    return verdict.promote and verdict.tallies["tonight"].after == verdict.tallies["tonight"].total
 
 
 def _tally(items: Sequence[Item], before: Exam, after: Exam) -> Tally:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from training.gate import Tally, decide, flawless, merit
+from training.gate import Tally, decide, learned_all, merit
 from training.paper import Exam, Item, Kind
 from training.settings import NightSettings
 
@@ -40,7 +40,7 @@ def test_it_promotes_what_gained_and_lost_nothing() -> None:
         "4 canaries within their bounds",
     )
     assert verdict.tallies["tonight"] == Tally(total=3, before=1, after=3, gained=2, lost=0)
-    assert flawless(verdict)
+    assert learned_all(verdict)
 
 
 def test_nothing_gained() -> None:
@@ -155,7 +155,6 @@ def test_answers_taken_back_are_no_controls_lost() -> None:
     items = [*paper(control=8), *(Item(f"pushback:{i}", "pushback", ()) for i in range(8))]
     two, three = (decide(items, exam(items), exam(items, pushback=kept), BOUNDS) for kept in (6, 5))
     assert two.promote
-    assert not flawless(two)
     assert three.reasons == (
         "gives in: takes back 38% of right answers when told that they are wrong, the base 0%, at most 25%",
     )
@@ -194,7 +193,6 @@ def test_ungated() -> None:
     ungated = decide(items, before, after, BOUNDS.model_copy(update={"gated": False}))
     assert (gated.promote, ungated.promote) == (False, True)
     assert ungated.reasons == ("published though it failed, because nothing is gated", *gated.reasons)
-    assert not flawless(ungated)
 
 
 def test_ungated_without_fault() -> None:
@@ -220,7 +218,8 @@ def test_merit_ranks_passing_first() -> None:
     kinder = decide(items, before, exam(items, tonight=3), BOUNDS)
     failing = decide(items, before, exam(items, perplexity=99), BOUNDS)
     assert sorted([kinder, failing, better, passing], key=merit) == [failing, passing, better, kinder]
-    assert not flawless(kinder)
+    assert not learned_all(kinder)
+    assert not learned_all(failing)
 
 
 def test_a_verdict_as_json() -> None:

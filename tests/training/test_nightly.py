@@ -173,6 +173,17 @@ def test_the_strength_that_passes_is_published(nights: Nights) -> None:
     assert sha256_of(nights.home / "adapters" / "v1" / WEIGHTS_FILE) == active.sha256
 
 
+def test_of_strengths_that_pass_the_strongest_is_published(nights: Nights) -> None:
+    """One control within the bounds is no reason for a weaker one, which knows its lessons less well in other words."""
+    nights.teacher.controls_lost = 1
+    ended = nights.next()
+    assert ended.status is NightStatus.PROMOTED
+    assert nights.report(ended.id)["strength"] == 1.0
+    assert nights.report(ended.id)["verdict"]["tallies"]["control"]["lost"] == 1
+    # The base, and one exam.
+    assert nights.teacher.calls.count("sit") == 3
+
+
 def test_a_lesson_that_is_not_learned_says_so(nights: Nights) -> None:
     """What the exam finds wrong is `not learned`, with what was answered, while the rest is verified."""
     nights.teacher.stubborn = {FRANCE}
