@@ -116,6 +116,12 @@ class NightSettings(BaseModel):
         description="epochs until the same rows are replayed again, where there are enough: so much more is held"
         " (docs/LOG.md)",
     )
+    replay_turns_lessons: int = Field(
+        5,
+        ge=1,
+        description="lessons up to which replay takes so many turns; for more, in proportion fewer: what is held"
+        " against many must come again each epoch (docs/LOG.md)",
+    )
     neighbour_rows: int = Field(
         60, ge=0, description="rows of replayed neighbours of the corrections an epoch: the same question, another name"
     )
