@@ -203,7 +203,7 @@ def test_the_newest_exchanges_are_listed(nightschool: Run, ledger: Ledger) -> No
         ledger.add_exchange(nouns.exchange(f"e{i}"))
     assert [e["id"] for e in nightschool("memory", "list", "--limit", "2", "--json").json] == ["e3", "e4"]
     listed = nightschool("memory", "list").out
-    assert (listed.count("What is the capital of France?"), "conversation" in listed) == (5, True)
+    assert (listed.count("capital"), listed.count(" c1 ")) == (5, 5)
     assert nightschool("memory", "list", "--limit", "-1").code == 2
 
 

@@ -181,8 +181,8 @@ def test_turns_that_find_no_room_are_told(assistant: Assistant) -> None:
         said += [{"role": "user", "content": f"question {i} " + "x " * 8}, {"role": "assistant", "content": "yes " * 8}]
     body = {"messages": [*said, {"role": "user", "content": "and now?"}], "memory": False}
     told = client.post(CHAT, json=body).json()["nightschool"]
-    assert told["left_out"] == 4
-    line = "its first 4 messages and their answers were left out"
+    assert told["left_out"] == 5
+    line = "its first 5 messages and their answers were left out"
     assert told["warning"] == f"the conversation is longer than the model reads at once: {line}"
     streamed = chunks(client.post(CHAT, json=body | {"stream": True}).text)[-1]["nightschool"]
     assert (streamed["left_out"], streamed["warning"]) == (told["left_out"], told["warning"])
