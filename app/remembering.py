@@ -106,8 +106,7 @@ def memory_list(
         )
         return
     rows = [
-        [e.id[:SHOWN], e.conversation_id[:SHOWN], f"{e.created_at:%Y-%m-%d %H:%M}", e.question, e.answer]
-        for e in found
+        [e.id[:SHOWN], e.conversation_id[:SHOWN], f"{e.created_at:%Y-%m-%d %H:%M}", e.question, e.answer] for e in found
     ]
     head = ["exchange", "conversation", "when", "question", "answer"]
     print_table(head, rows, none="nothing is remembered yet")
