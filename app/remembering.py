@@ -21,9 +21,6 @@ from memory.errors import BadInput, NightschoolError
 from memory.records import Forgotten, Unfinished
 
 cli = typer.Typer()
-SHOWN = 8
-"""Characters of an id in a table."""
-
 memory_cli = typer.Typer(no_args_is_help=True, help="What is remembered: search, list, add to, forget, rebuild.")
 cli.add_typer(memory_cli, name="memory")
 
@@ -84,7 +81,7 @@ def _score(found: float | None, digits: int) -> str:
 def memory_list(
     context: typer.Context, most: Annotated[int, typer.Option("--limit", min=1)] = 20, as_json: AsJson = False
 ) -> None:
-    """The newest exchanges, and how their ids begin: `memory forget` takes that."""
+    """The newest exchanges; with --json also the conversations that they are of."""
     ledger = house_of(context).ledger
     last = ledger.last_seq()
     found = [
@@ -105,10 +102,8 @@ def memory_list(
             ]
         )
         return
-    rows = [
-        [e.id[:SHOWN], e.conversation_id[:SHOWN], f"{e.created_at:%Y-%m-%d %H:%M}", e.question, e.answer] for e in found
-    ]
-    head = ["exchange", "conversation", "when", "question", "answer"]
+    rows = [[e.id, f"{e.created_at:%Y-%m-%d %H:%M}", e.question, e.answer] for e in found]
+    head = ["exchange", "when", "question", "answer"]
     print_table(head, rows, none="nothing is remembered yet")
 
 
@@ -162,13 +157,13 @@ def memory_documents(context: typer.Context, as_json: AsJson = False) -> None:
 @memory_cli.command("forget")
 def memory_forget(
     context: typer.Context,
-    exchange: Annotated[str | None, typer.Argument(help="an exchange's id, or how it begins")] = None,
-    conversation: Annotated[str | None, typer.Option(help="all of a conversation: its id, or how that begins")] = None,
+    exchange: Annotated[str | None, typer.Argument(help="an exchange's id")] = None,
+    conversation: Annotated[str | None, typer.Option(help="all of a conversation: its id")] = None,
     user: Annotated[str | None, typer.Option(help="all of a user, by name or id")] = None,
-    document: Annotated[str | None, typer.Option(help="a document: its id, or how that begins")] = None,
+    document: Annotated[str | None, typer.Option(help="a document's id")] = None,
     everything: Annotated[bool, typer.Option("--everything", help="all of everybody")] = False,
     answers: Annotated[
-        bool, typer.Option("--answers", help="also what was answered with it, which may say it once more")
+        bool, typer.Option("--answers", help="also what was answered with it or follows it, and may say it once more")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -179,7 +174,6 @@ def memory_forget(
     if sum(x is not None for x in (exchange, conversation, user, document)) + everything != 1:
         raise BadInput("name one: an exchange's id, --conversation, --user, --document or --everything")
     house = house_of(context)
-    called = house.ledger.called
     index = folders(house.settings.home / "index")
     gone = forget(
         house.ledger,
@@ -187,10 +181,10 @@ def memory_forget(
         lambda places: forget_in(index, places),
         house.settings.home,
         house.key,
-        exchange=None if exchange is None else called("exchange", exchange),
-        conversation=None if conversation is None else called("conversation", conversation),
+        exchange=exchange,
+        conversation=conversation,
         user=None if user is None else house.ledger.user_called(user),
-        document=None if document is None else called("document", document),
+        document=document,
         everything=everything,
         answers=answers,
     )

@@ -7,7 +7,10 @@ PEFT and vLLM notice most of it too, but only with the first answer, when the ve
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,9 @@ PREFIX = "base_model.model."
 
 EXPONENTS: dict[str, tuple[str, int]] = {"F32": ("<u4", 0x7F800000), "BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00)}
 """Of the kinds of numbers that adapters are written in: how wide they are, and the bits of their exponent."""
+
+LAYER = re.compile(r"(?:[a-z_]+\.)*?\d+\.")
+"""How a module's name begins, up to the number of its layer."""
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -41,11 +47,11 @@ def check_fit(adapter: AdapterFiles, model: Path) -> None:
         raise ModelUnavailable(f"adapter {adapter.version} can't be read ({_line(error)}): {other}") from error
     if kind != "LORA" or not isinstance(rank, int):
         raise ModelUnavailable(f"adapter {adapter.version} is no LoRA (peft_type {kind!r}, r {rank!r}): {other}")
-    if not isinstance(alpha := config.get("lora_alpha", rank), int | float):
+    if not isinstance(alpha := config.get("lora_alpha", rank), int | float) or not isfinite(alpha):
         told = f"has no strength (lora_alpha {str(alpha)[:40]!r})"
         raise ModelUnavailable(f"adapter {adapter.version} {told}: {other}")
     base = _model_shapes(model)
-    _check_places(adapter, shapes, base, other)
+    _check_layers(adapter, shapes, base, other)
     for name, shape in shapes.items():
         module, _, factor = name.removesuffix(".weight").removeprefix(PREFIX).rpartition(".")
         if factor not in ("lora_A", "lora_B") or len(shape) != 2:
@@ -66,21 +72,20 @@ def check_fit(adapter: AdapterFiles, model: Path) -> None:
         raise ModelUnavailable(f"adapter {adapter.version} has weights that are no numbers: {other}")
 
 
-def _check_places(adapter: AdapterFiles, shapes: Shapes, base: Shapes, other: str) -> None:
-    """Whether what it changes is there: PEFT passes over what is not, and half of an adapter would serve.
-
-    Where the model's files call everything otherwise than its modules, nothing can be told; nor of a module beside
-    which others are there: experts are often stored one by one, and are one module.
+def _check_layers(adapter: AdapterFiles, shapes: Shapes, base: Shapes, other: str) -> None:
+    """Whether the layers that it changes are there. Of a module within a layer nothing can be told from files: some
+    models store their weights under other names (see `Switch.to`).
     """
-    modules = {name.removesuffix(".weight").removeprefix(PREFIX).rpartition(".")[0] for name in shapes}
-    strangers = {module for module in modules if f"{module}.weight" not in base}
-    if strangers == modules:
-        return
-    places = {".".join(parts[:i]) for parts in (name.split(".") for name in base) for i in range(1, len(parts))}
-    for module in sorted(strangers):
-        if module.removesuffix(".base_layer").rpartition(".")[0] not in places:
-            told = f"was trained for another model: there is no {module}"
-            raise ModelUnavailable(f"adapter {adapter.version} {told}: {other}")
+
+    def layers(names: Iterable[str]) -> set[str]:
+        return {found[0] for name in names if (found := LAYER.match(name))}
+
+    there = layers(base)
+    changed = layers(name.removeprefix(PREFIX) for name in shapes if ".lora_" in name)
+    # Where the model's files call everything otherwise than its modules, none is known.
+    if changed & there and (strange := sorted(changed - there)):
+        told = f"was trained for another model: there is no {strange[0].rstrip('.')}"
+        raise ModelUnavailable(f"adapter {adapter.version} {told}: {other}")
 
 
 @cache

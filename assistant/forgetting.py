@@ -16,8 +16,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,8 @@ def forget(
     could not be removed yet, `ledger.unfinished()` tells.
 
     Args:
-        answers: take along what was answered with it, and with those: they may say it once more.
+        answers: take along what was answered with it, and what follows it in its dialogue, and what was answered with
+            those: they may say it once more.
 
     Raises:
         NotFound: there is no such thing.
@@ -80,10 +81,14 @@ def forget(
     """
 
     def chosen() -> Forgotten:
-        found = ledger.to_forget(
-            exchange=exchange, conversation=conversation, user=user, everything=everything, document=document
+        return ledger.to_forget(
+            exchange=exchange,
+            conversation=conversation,
+            user=user,
+            everything=everything,
+            document=document,
+            answers=answers,
         )
-        return _with_answers(ledger, found) if answers else found
 
     def resign(prompt: Sequence[Any], answer: str) -> str:
         return sign(key, prompt, answer)
@@ -102,21 +107,6 @@ def forget(
     ledger.finish_forgetting(remove)
     withdraw_versions(ledger, home)
     return gone
-
-
-def _with_answers(ledger: Ledger, gone: Forgotten) -> Forgotten:
-    """The same, and whatever was answered with something of it, however many answers lie between."""
-    wanted, known = list(gone.answered_with), set(gone.exchanges)
-    while wanted:
-        one = wanted.pop()
-        if one in known:
-            continue
-        known.add(one)
-        with suppress(NotFound):
-            more = ledger.to_forget(exchange=one)
-            gone = gone.plus(more)
-            wanted += more.answered_with
-    return replace(gone, answered_with=())
 
 
 class Writing:

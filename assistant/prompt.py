@@ -172,7 +172,7 @@ def _in_steps(exchanges: Sequence[list[Message]], least: int, *, count: Count, s
     of_opening = count([message for one in exchanges[: opening + 1] for message in one])
     step *= max(1, ends[opening]) / max(1, of_opening)
     many = bisect_left(ends, ceil(ends[least - 1] / step) * step) + 1
-    return many if many < len(exchanges) else least
+    return max(least, many) if many < len(exchanges) else least
 
 
 def _exchanges(history: Sequence[Message]) -> list[list[Message]]:

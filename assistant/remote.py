@@ -212,7 +212,18 @@ class RemoteEngine:
             if loading is None:
                 loading = self._loading[name] = self._loop.begin(self._load_there(name, path))
         with self._noticing():
-            _wait(loading, stop)
+            self._wait(loading, stop)
+
+    def _wait(self, work: Future[T], stop: threading.Event | None) -> T:
+        """What `work` comes to. Raises: what it raises; _Stopped: `stop` was set, or the engine closed, before that."""
+        while True:
+            try:
+                return work.result(LOOKS_AT_STOP)
+            except TimeoutError:
+                if work.done():
+                    return work.result()
+                if self._closed.is_set() or (stop is not None and stop.is_set()):
+                    raise _Stopped from None
 
     async def _load_there(self, name: str, path: Path) -> None:
         dropped: list[str] = []
@@ -299,7 +310,7 @@ class RemoteEngine:
                 self._check_name(str(request["model"]), chunk.get("model"))
                 try:
                     said, why, counted = _read(chunk)
-                except (AttributeError, TypeError, ValueError, KeyError) as error:
+                except (AttributeError, TypeError, ValueError, OverflowError) as error:
                     told = f"the model's server at {self._upstream.url} says what is no part of an answer"
                     raise ModelUnavailable(f"{told}: {str(chunk)[:80]}") from error
                 said, half = _whole(half + said)
@@ -400,22 +411,10 @@ class _Stopped(Exception):
     """Who waited no longer does."""
 
 
-def _wait(work: Future[T], stop: threading.Event | None) -> T:
-    """What `work` comes to. Raises: what it raises; _Stopped: `stop` was set before it was done."""
-    while True:
-        try:
-            return work.result(LOOKS_AT_STOP)
-        except TimeoutError:
-            if work.done():
-                raise
-            if stop is not None and stop.is_set():
-                raise _Stopped from None
-
-
 def _read(chunk: Mapping[str, Any]) -> tuple[str, FinishReason | None, dict[str, int]]:
     """Text, why it ended, and counts, as far as a chunk of a stream says them.
 
-    Raises: AttributeError, TypeError, ValueError, KeyError: it is none.
+    Raises: AttributeError, TypeError, ValueError, OverflowError: it is none.
     """
     said, finish = "", None
     for choice in chunk.get("choices") or ():

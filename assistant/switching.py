@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from assistant.adapters import check_adapter
+from assistant.adapters import WEIGHTS_FILE, check_adapter
 from assistant.engine import AdapterFiles
 from assistant.loading import fetch_no_kernels
 from memory.errors import ModelUnavailable
@@ -56,6 +56,7 @@ class Switch:
                     self.model = PeftModel.from_pretrained(self.model, str(adapter.path), adapter_name=name)
                 else:
                     self.model.load_adapter(str(adapter.path), adapter_name=name)
+                self._all_in_place(adapter, name)
             except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
                 self._forget(name)
                 text = str(error).strip().splitlines() or [type(error).__name__]
@@ -73,6 +74,16 @@ class Switch:
         while len(self._adapters) > ADAPTERS_LOADED:
             _, oldest = self._adapters.popitem(last=False)
             self.model.delete_adapter(oldest)
+
+    def _all_in_place(self, adapter: AdapterFiles, name: str) -> None:
+        """PEFT passes over what the model has no place for: half of an adapter would serve. Raises: ValueError."""
+        from peft import get_peft_model_state_dict
+        from safetensors import safe_open
+
+        with safe_open(adapter.path / WEIGHTS_FILE, "pt") as opened:
+            wanted = {key for key in opened.keys() if ".lora_" in key}  # noqa: SIM118 - no mapping
+        if strange := sorted(wanted - set(get_peft_model_state_dict(self.model, adapter_name=name))):
+            raise ValueError(f"it has no place for {strange[0]}")
 
     def _forget(self, name: str) -> None:
         """Take out what a load that failed half-way may have left in the model."""

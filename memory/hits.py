@@ -83,7 +83,7 @@ class Hit:
         the same.
         """
         if self.exchange is None:
-            return ("written", _words(self.question), _words(self.answer))
+            return ("written", *(" ".join(text.casefold().split()) for text in (self.question, self.answer)))
         words = re.findall(r"\w+", self.question.casefold())
         return tuple(word for word in words if word not in ("a", "an", "the")) or self.question
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from memory import sql
 from memory.database import READERS_MS, Database
@@ -39,11 +38,6 @@ class Privacy(Database):
         with self._read() as db:
             return sql.forgetting.user_called(db, name)
 
-    def called(self, scope: Literal["exchange", "conversation", "document"], beginning: str) -> str:
-        """The one id that begins so. Raises: NotFound; BadInput: several do."""
-        with self._read() as db:
-            return sql.forgetting.called(db, scope, beginning)
-
     def to_forget(
         self,
         *,
@@ -52,11 +46,20 @@ class Privacy(Database):
         user: str | None = None,
         everything: bool = False,
         document: str | None = None,
+        answers: bool = False,
     ) -> Forgotten:
-        """What `forget` would delete of one of these. Raises: NotFound."""
+        """What `forget` would delete of one of these, with `answers` also of what was answered with it, be it with
+        answers in between. Raises: NotFound.
+        """
         with self._read() as db:
             return sql.forgetting.about(
-                db, exchange=exchange, conversation=conversation, user=user, everything=everything, document=document
+                db,
+                exchange=exchange,
+                conversation=conversation,
+                user=user,
+                everything=everything,
+                document=document,
+                answers=answers,
             )
 
     def forget(self, gone: Forgotten, resign: Callable[[Sequence[Message], str], str]) -> None:

@@ -203,7 +203,7 @@ def test_the_newest_exchanges_are_listed(nightschool: Run, ledger: Ledger) -> No
         ledger.add_exchange(nouns.exchange(f"e{i}"))
     assert [e["id"] for e in nightschool("memory", "list", "--limit", "2", "--json").json] == ["e3", "e4"]
     listed = nightschool("memory", "list").out
-    assert (listed.count("capital"), listed.count(" c1 ")) == (5, 5)
+    assert (listed.count("capital"), listed.count("e3 ")) == (5, 1)
     assert nightschool("memory", "list", "--limit", "-1").code == 2
 
 
@@ -229,18 +229,18 @@ def test_a_user_is_forgotten_by_name_without_a_model(
 def test_what_an_answer_repeats_is_forgotten_along(
     nightschool: Run, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """However many answers lie between; by how an id begins, where one alone does."""
+    """However many answers lie between; what follows it in its dialogue, too. Nothing that only looks like it."""
     monkeypatch.setenv("NIGHTSCHOOL_MODELS_DIR", str(tmp_path / "none"))
-    for name, given in (("aa1", ""), ("ab2", "aa1"), ("b3", "ab2"), ("c4", "")):
-        one = nouns.exchange(name, conversation_id=f"in-{name}")
+    for name, given, parent in (("a1", "", None), ("b2", "a1", None), ("c3", "b2", None), ("d4", "", "c3")):
+        one = nouns.exchange(name, conversation_id=f"in-{parent or name}", parent_id=parent)
         ledger.add_exchange(replace(one, recollections=[{"exchange_id": given}] if given else []))
-    assert "several exchanges begin with 'a'" in nightschool("memory", "forget", "a").refusal
-    assert nightschool("memory", "forget", "").code != 0
-    told = nightschool("memory", "forget", "aa", "--answers", "--json").json
-    assert (told["exchanges"], told["answered_with_it"]) == (3, [])
+    brought = [{"role": "user", "content": nouns.exchange("a1").question}, {"role": "assistant", "content": "Lyon."}]
+    ledger.add_exchange(replace(nouns.exchange("e5", conversation_id="in-e5"), history=brought))
+    assert nightschool("memory", "forget", "a").refusal == "there is no exchange 'a'"
+    told = nightschool("memory", "forget", "a1", "--answers", "--json").json
+    assert (told["exchanges"], told["answered_with_it"]) == (4, ["e5"])
     (left,) = nightschool("memory", "list", "--json").json
-    assert (left["id"], left["conversation_id"]) == ("c4", "in-c4")
-    assert nightschool("memory", "forget", "--conversation", "in-c", "--json").json["exchanges"] == 1
+    assert (left["id"], left["conversation_id"]) == ("e5", "in-e5")
 
 
 def test_past_dialogues_are_somebodys(nightschool: Run, ledger: Ledger, tmp_path: Path) -> None:

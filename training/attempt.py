@@ -122,7 +122,7 @@ def _examine(school: School, syllabus: Syllabus, given: Given, folder: Path, pro
     Weaker ones are examined until one passes that knows all of tonight's lessons, or one knows no more of them than
     another that passes: what is weaker still has learned less.
     """
-    scales, sittings, best = school.settings.scales, [], None
+    scales, sittings, best = sorted(school.settings.scales, reverse=True), [], None
     for i, scale in enumerate(scales):
         target = at_strength(folder, scale)
         sha256 = school.teacher.scale(folder / "trained", target, scale)

@@ -17,8 +17,10 @@ HEARTBEAT = "/gradio_api/heartbeat/"
 GONE = b"gone"
 """What a page that goes says behind the address of its line."""
 
-SILENT_SECONDS = 180.0
-"""After which a page that said nothing is gone: in a tab that nobody sees, browsers let a script run once a minute."""
+SILENT_SECONDS = 900.0
+"""After which a page that said nothing is gone: in a tab that nobody sees, browsers let a script run once a minute, and
+may put it to sleep for longer.
+"""
 
 
 class Lines:
@@ -39,11 +41,13 @@ class Lines:
     async def _heard(self, scope: Scope) -> int:
         """The status that the GET got, as 204 where it goes on."""
         name = scope["path"]
-        line = self._lines.get(name)
         if scope["query_string"] == GONE:
-            if line:
-                line.gone.set()
+            if name in self._lines:
+                self._lines[name].gone.set()
             return 204
+        while (line := self._lines.get(name)) and line.gone.is_set() and line.task:
+            # The one before is just ending.
+            await asyncio.wait([line.task])
         if line is None:
             line = self._lines[name] = _Line()
             # Held by the line, or nobody would hold it.
@@ -104,3 +108,4 @@ class _Line:
                 await asyncio.wait_for(self.gone.wait(), left)
             except TimeoutError:
                 continue
+        self.gone.set()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from memory import tables as t
-from memory.errors import BadInput, NotFound
+from memory.errors import NotFound
 from memory.places import Part, place
 from memory.records import Exchange, Forgotten, Message, Scope, Unfinished
 from memory.sql import accounts, documents, exchanges, lexicon
@@ -39,17 +39,6 @@ def user_called(db: sa.Connection, name: str) -> str:
     raise NotFound("user", name)
 
 
-def called(db: sa.Connection, scope: Literal["exchange", "conversation", "document"], beginning: str) -> str:
-    """The one id that begins so. Raises: NotFound: none does; BadInput: several do."""
-    column = {"exchange": t.exchanges.c.id, "conversation": t.conversations.c.id, "document": t.documents.c.id}[scope]
-    found = db.scalars(sa.select(column).where(column.startswith(beginning, autoescape=True)).limit(2)).all()
-    if not beginning or not found:
-        raise NotFound(scope, beginning)
-    if len(found) > 1 and beginning not in found:
-        raise BadInput(f"several {scope}s begin with {beginning[:40]!r}: say more of its id")
-    return beginning if beginning in found else str(found[0])
-
-
 def about(
     db: sa.Connection,
     *,
@@ -58,8 +47,11 @@ def about(
     user: str | None,
     everything: bool,
     document: str | None,
+    answers: bool,
 ) -> Forgotten:
-    """What will be gone with one of these: lessons, places in the index, and all texts. Raises: NotFound."""
+    """What will be gone with one of these: lessons, places in the index, and all texts; with `answers` also what was
+    answered with it. Raises: NotFound.
+    """
     e, d = t.exchanges.c, t.documents.c
     scopes: dict[Scope, tuple[str | None, sa.ColumnElement[bool]]] = {
         "exchange": (exchange, e.id == exchange),
@@ -75,8 +67,25 @@ def about(
     if scope in ("exchange", "conversation", "document") and not (rows or kept):
         raise NotFound(scope, exchange or conversation or document or "")
     owner = user if scope == "user" else None if scope == "everything" else (rows or kept)[0][1]
-    gone = Forgotten(scope, owner, tuple(row[0] for row in rows), documents=tuple(row[0] for row in kept))
-    return _with_texts(db, gone)
+    ids, documents = [row[0] for row in rows], tuple(row[0] for row in kept)
+    if answers:
+        ids += _answered_with(db, [*ids, *documents])
+    return _with_texts(db, Forgotten(scope, owner, tuple(ids), documents=documents))
+
+
+def _answered_with(db: sa.Connection, ids: Sequence[str]) -> list[str]:
+    """Exchanges that were given one of these, or follow it in its dialogue, and those that were given them, and so on:
+    as the ledger knows it, and not by what a client's dialogue looks like.
+    """
+    e, given, known, new = t.exchanges.c, t.given.c, dict.fromkeys(ids), list(ids)
+    while new:
+        found: dict[str, None] = {}
+        for some in _chunks(new):
+            found |= dict.fromkeys(db.scalars(sa.select(given.exchange_id).where(given.recalled.in_(some))))
+            found |= dict.fromkeys(db.scalars(sa.select(e.id).where(e.parent_id.in_(some))))
+        new = [one for one in found if one not in known]
+        known |= dict.fromkeys(new)
+    return list(known)[len(dict.fromkeys(ids)) :]
 
 
 def _with_texts(db: sa.Connection, gone: Forgotten) -> Forgotten:

@@ -479,6 +479,26 @@ def test_every_published_file_is_the_published_one(
 
 
 @pytest.mark.parametrize("loaded", [False, True])
+def test_half_of_an_adapter_is_told_and_does_no_harm(
+    fresh: LocalEngine, adapters: list[AdapterFiles], tmp_path: Path
+) -> None:
+    """PEFT would pass over what the model has no place for, and the rest would answer."""
+    from safetensors.numpy import load_file, save_file
+
+    before = answer(fresh, PROMPTS[0])
+    shutil.copytree(adapters[0].path, tmp_path / "v9")
+    file = tmp_path / "v9" / WEIGHTS_FILE
+    tensors = load_file(file)
+    save_file({key.replace("layers.0.self_attn", "layers.0.attention"): value for key, value in tensors.items()}, file)
+    half = AdapterFiles("v9", sha256_of(file), file.parent)
+    for first in (None, adapters[1]):
+        with fresh.using(first):
+            pass
+        with pytest.raises(ModelUnavailable, match=r"it has no place for .*attention"), fresh.using(half):
+            pass
+        assert answer(fresh, PROMPTS[0]) == before
+
+
 def test_an_adapter_of_another_model_is_told_and_does_no_harm(
     fresh: LocalEngine, adapters: list[AdapterFiles], tmp_path: Path, *, loaded: bool
 ) -> None:
