@@ -478,7 +478,6 @@ def test_every_published_file_is_the_published_one(
         answer(fresh, PROMPTS[0], version)
 
 
-@pytest.mark.parametrize("loaded", [False, True])
 def test_half_of_an_adapter_is_told_and_does_no_harm(
     fresh: LocalEngine, adapters: list[AdapterFiles], tmp_path: Path
 ) -> None:
@@ -499,6 +498,7 @@ def test_half_of_an_adapter_is_told_and_does_no_harm(
         assert answer(fresh, PROMPTS[0]) == before
 
 
+@pytest.mark.parametrize("loaded", [False, True])
 def test_an_adapter_of_another_model_is_told_and_does_no_harm(
     fresh: LocalEngine, adapters: list[AdapterFiles], tmp_path: Path, *, loaded: bool
 ) -> None:
