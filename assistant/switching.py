@@ -53,10 +53,12 @@ class Switch:
             name = f"adapter-{adapter.sha256[:16]}"
             try:
                 if not self._adapters:
-                    self.model = PeftModel.from_pretrained(self.model, str(adapter.path), adapter_name=name)
+                    with_it = PeftModel.from_pretrained(self.model, str(adapter.path), adapter_name=name)
                 else:
-                    self.model.load_adapter(str(adapter.path), adapter_name=name)
-                self._all_in_place(adapter, name)
+                    with_it = self.model
+                    with_it.load_adapter(str(adapter.path), adapter_name=name)
+                _all_in_place(with_it, adapter, name)
+                self.model = with_it
             except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
                 self._forget(name)
                 text = str(error).strip().splitlines() or [type(error).__name__]
@@ -75,16 +77,6 @@ class Switch:
             _, oldest = self._adapters.popitem(last=False)
             self.model.delete_adapter(oldest)
 
-    def _all_in_place(self, adapter: AdapterFiles, name: str) -> None:
-        """PEFT passes over what the model has no place for: half of an adapter would serve. Raises: ValueError."""
-        from peft import get_peft_model_state_dict
-        from safetensors import safe_open
-
-        with safe_open(adapter.path / WEIGHTS_FILE, "pt") as opened:
-            wanted = {key for key in opened.keys() if ".lora_" in key}  # noqa: SIM118 - no mapping
-        if strange := sorted(wanted - set(get_peft_model_state_dict(self.model, adapter_name=name))):
-            raise ValueError(f"it has no place for {strange[0]}")
-
     def _forget(self, name: str) -> None:
         """Take out what a load that failed half-way may have left in the model."""
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -99,3 +91,14 @@ class Switch:
                     setattr(parent, part, child.get_base_layer())
         if hasattr(self.model, "peft_config"):
             del self.model.peft_config
+
+
+def _all_in_place(model: Any, adapter: AdapterFiles, name: str) -> None:
+    """PEFT passes over what the model has no place for: half of an adapter would serve. Raises: ValueError."""
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    with safe_open(adapter.path / WEIGHTS_FILE, "pt") as opened:
+        wanted = {key for key in opened.keys() if ".lora_" in key}  # noqa: SIM118 - no mapping
+    if strange := sorted(wanted - set(get_peft_model_state_dict(model, adapter_name=name))):
+        raise ValueError(f"it has no place for {strange[0]}")
