@@ -10,7 +10,7 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 
@@ -56,7 +56,7 @@ def mount(
         return found.id if found else None
 
     app.add_middleware(StayHome, script=theme.SCRIPT, first=theme.FIRST)
-    app.add_middleware(Lines)
+    app.add_middleware(Lines, opened=lambda session: _reopen(pages, session))
     with warnings.catch_warnings():
         # It says that rendering on the server, which is switched off, is switched off.
         warnings.filterwarnings("ignore", message="SSR mode is not supported")
@@ -81,6 +81,13 @@ def mount(
             head=theme.HEAD,
         )
     return mounted
+
+
+def _reopen(pages: Any, session: str) -> None:
+    """Gradio takes a page whose line ended for closed, and lets go of its state an hour later, though it is back."""
+    state = pages.state_holder.session_data.get(session)
+    if state is not None:
+        state.is_closed = False
 
 
 def _temp_dir(home: Path) -> Path:

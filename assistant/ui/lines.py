@@ -24,10 +24,17 @@ may put it to sleep for longer.
 
 
 class Lines:
-    """Middleware: POST to Gradio's heartbeat keeps the GET that Gradio wants, until the page is gone or silent."""
+    """Middleware: POST to Gradio's heartbeat keeps the GET that Gradio wants, until the page is gone or silent.
 
-    def __init__(self, app: ASGIApp, *, silent: float = SILENT_SECONDS) -> None:
-        self._app, self._silent = app, silent
+    Args:
+        opened: is told the session of each line that begins, for a page that comes back is the same one.
+        silent: seconds after which a page is gone that said nothing.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, opened: Callable[[str], None] = lambda session: None, silent: float = SILENT_SECONDS
+    ) -> None:
+        self._app, self._opened, self._silent = app, opened, silent
         self._lines: dict[str, _Line] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,6 +77,8 @@ class Lines:
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start" and not line.status.done():
                 line.status.set_result(int(message["status"]))
+                if message["status"] == 200:
+                    self._opened(name.removeprefix(HEARTBEAT))
 
         # As of version 2.3 whoever streams listens for the other end to be gone, and does not wait for a send to fail.
         asgi = {**scope.get("asgi", {}), "spec_version": "2.3"}

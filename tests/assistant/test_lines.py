@@ -25,7 +25,8 @@ class Pages:
         self.asked: list[str] = []
         self.gone: list[str] = []
         route = Route("/gradio_api/heartbeat/{name}", self._heartbeat)
-        self.lines = Lines(Starlette(routes=[route]), silent=silent)
+        self.opened: list[str] = []
+        self.lines = Lines(Starlette(routes=[route]), opened=self.opened.append, silent=silent)
 
     async def _heartbeat(self, request: Request) -> Response:
         """As Gradio's: it goes on until it is cancelled, which says that the page is gone."""
@@ -80,6 +81,7 @@ def test_a_page_that_goes_ends_its_line() -> None:
         # Back again, as from a browser's memory of pages.
         assert (await browser.post(MINE)).status_code == 204
         assert pages.asked[-1] == "GET mine who=me"
+        assert pages.opened == ["mine", "other", "mine"]
 
     run(pages, visit)
 
@@ -107,6 +109,7 @@ def test_who_is_refused_has_no_line() -> None:
     async def visit(browser: httpx.AsyncClient) -> None:
         assert (await browser.post("/gradio_api/heartbeat/others")).status_code == 403
         assert (await browser.post("/gradio_api/heartbeat/others?gone")).status_code == 204
+        assert pages.opened == []
         assert (await browser.post("/gradio_api/queue/join")).status_code == 404
 
     run(pages, visit)
