@@ -74,8 +74,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "memory.forget": ("Forget this", "忘记这一条"),
     "memory.forget.conversation": ("Forget its conversation", "忘记整个对话"),
     "memory.along": (
-        "When forgetting, take along the answers that were made with it",
-        "忘记时，连同用到它的回答一起删除",
+        "When forgetting, take along the answers that were made with it, and what follows it in its conversation",
+        "忘记时，连同用到它的回答以及对话中在它之后的内容一起删除",
     ),
     "memory.forget.title": ("Forget this?", "忘记这一条？"),
     "memory.forget.means": (
