@@ -35,15 +35,15 @@ def check_fit(adapter: AdapterFiles, model: Path) -> None:
     """Whether an intact adapter says of itself what it is, and is for the weights in the folder `model`.
 
     Raises:
-        ModelUnavailable: it is no LoRA, has another rank than its config says, other shapes than the model or places
+        ModelUnavailable: it is no LoRA, has another rank than its config says, other shapes than the model or layers
             that this has not, or numbers that are none.
     """
     other = "let another version serve"
     try:
         config: dict[str, Any] = json.loads((adapter.path / CONFIG).read_text("utf-8"))
         kind, rank, varies = config.get("peft_type"), config.get("r"), bool(config.get("rank_pattern"))
-        shapes = _shapes(adapter.path / WEIGHTS_FILE)
-    except (OSError, ValueError, AttributeError) as error:
+        shapes, finite = _shapes(adapter.path / WEIGHTS_FILE), _finite(adapter.path / WEIGHTS_FILE)
+    except (OSError, ValueError, AttributeError, LookupError, TypeError) as error:
         raise ModelUnavailable(f"adapter {adapter.version} can't be read ({_line(error)}): {other}") from error
     if kind != "LORA" or not isinstance(rank, int):
         raise ModelUnavailable(f"adapter {adapter.version} is no LoRA (peft_type {kind!r}, r {rank!r}): {other}")
@@ -68,7 +68,7 @@ def check_fit(adapter: AdapterFiles, model: Path) -> None:
         if side != wanted:
             told = f"was trained for another model: {module} has {wanted} there where it has {side}"
             raise ModelUnavailable(f"adapter {adapter.version} {told}: {other}")
-    if not _finite(adapter.path / WEIGHTS_FILE):
+    if not finite:
         raise ModelUnavailable(f"adapter {adapter.version} has weights that are no numbers: {other}")
 
 

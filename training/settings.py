@@ -130,8 +130,8 @@ class NightSettings(BaseModel):
     scales: tuple[Annotated[float, Field(gt=0, le=2)], ...] = Field(
         (1.25, 1.0, 0.75),
         min_length=1,
-        description="strengths of the adapter that are examined; the best that passes serves (1.25 first: it learns"
-        " more and does less harm than a higher rate, docs/LOG.md)",
+        description="strengths of the adapter that are examined; the strongest that passes serves (1.25 first: it"
+        " learns more and does less harm than a higher rate, docs/LOG.md)",
     )
     answer_tokens: int = Field(
         24, ge=1, description="length of an answer in the exam, at least; lessons need what they are long"

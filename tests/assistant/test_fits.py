@@ -112,7 +112,21 @@ def test_weights_are_numbers(tmp_path: Path, model: Path, number: float) -> None
         check_fit(files, model)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"{}", (2).to_bytes(8, "little") + b"]["])
+HEADLESS = json.dumps({"x": {"shape": [2, 2]}}).encode()
+SHORT = json.dumps({"x": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}}).encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff" * 8,
+        b"{}",
+        (2).to_bytes(8, "little") + b"][",
+        len(HEADLESS).to_bytes(8, "little") + HEADLESS,
+        len(SHORT).to_bytes(8, "little") + SHORT + b"abc",
+    ],
+)
 def test_what_can_not_be_read(tmp_path: Path, model: Path, content: bytes) -> None:
     """Bytes that are no safetensors."""
     files = adapter(tmp_path, (2, 8), (6, 2))
