@@ -24,7 +24,7 @@ from assistant.local import check_adapter
 from assistant.models import ModelFiles, context_of
 from assistant.rendering import read_tokenizer, render
 from assistant.settings import Settings
-from assistant.upstream import Down, UnknownThere, Upstream
+from assistant.upstream import Down, UnknownThere, Upstream, read_chunk, whole_signs
 from memory.errors import BadInput, ModelUnavailable, NightschoolError
 from memory.records import Message
 
@@ -44,9 +44,6 @@ LOOKS_AT_STOP = 0.05
 
 CHARACTERS_A_TOKEN = 3
 """Of an estimate that is rather too high: English has four, and other scripts fewer (counted as UTF-8)."""
-
-FINISHES: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "stopped"}
-"""Of other reasons an answer is whole."""
 
 
 class RemoteEngine:
@@ -309,11 +306,11 @@ class RemoteEngine:
             async for chunk in self._upstream.chat(request):
                 self._check_name(str(request["model"]), chunk.get("model"))
                 try:
-                    said, why, counted = _read(chunk)
+                    said, why, counted = read_chunk(chunk)
                 except (AttributeError, TypeError, ValueError, OverflowError) as error:
                     told = f"the model's server at {self._upstream.url} says what is no part of an answer"
                     raise ModelUnavailable(f"{told}: {str(chunk)[:80]}") from error
-                said, half = _whole(half + said)
+                said, half = whole_signs(half + said)
                 if said:
                     pieces.put(Piece(said))
                 finish, usage = why or finish, counted or usage
@@ -409,26 +406,6 @@ def _request(name: str, prompt: Sequence[Message], sampling: Sampling) -> dict[s
 
 class _Stopped(Exception):
     """Who waited no longer does."""
-
-
-def _read(chunk: Mapping[str, Any]) -> tuple[str, FinishReason | None, dict[str, int]]:
-    """Text, why it ended, and counts, as far as a chunk of a stream says them.
-
-    Raises: AttributeError, TypeError, ValueError, OverflowError: it is none.
-    """
-    said, finish = "", None
-    for choice in chunk.get("choices") or ():
-        said += (choice.get("delta") or {}).get("content") or ""
-        if why := choice.get("finish_reason"):
-            finish = FINISHES.get(why, "stop")
-    return said, finish, {key: int(n or 0) for key, n in (chunk.get("usage") or {}).items() if key.endswith("_tokens")}
-
-
-def _whole(text: str) -> tuple[str, str]:
-    """`text` without halves of surrogate pairs, and the half that it ends with, whose other one may come yet."""
-    half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
-    whole = text.removesuffix(half) if half else text
-    return whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), half
 
 
 class _Loop:

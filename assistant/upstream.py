@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx2
 
+from assistant.engine import FinishReason
 from memory.errors import BadInput, ModelUnavailable
 
 CONNECT_WITHIN = 5.0
@@ -20,6 +21,9 @@ CONNECT_WITHIN = 5.0
 
 TOLD = 200
 """Characters of somebody else's message that are passed on."""
+
+FINISHES: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "stopped"}
+"""Of other reasons an answer is whole."""
 
 
 class Down(ModelUnavailable):
@@ -187,3 +191,23 @@ def _told(content: Any) -> str:
     error = content.get("error", content) if isinstance(content, dict) else content
     told = error.get("message") or error.get("detail") if isinstance(error, dict) else error
     return " ".join(str(told or "no more is told").split())[:TOLD]
+
+
+def read_chunk(chunk: Mapping[str, Any]) -> tuple[str, FinishReason | None, dict[str, int]]:
+    """Text, why it ended, and counts, as far as a chunk of a stream says them.
+
+    Raises: AttributeError, TypeError, ValueError, OverflowError: it is none.
+    """
+    said, finish = "", None
+    for choice in chunk.get("choices") or ():
+        said += (choice.get("delta") or {}).get("content") or ""
+        if why := choice.get("finish_reason"):
+            finish = FINISHES.get(why, "stop")
+    return said, finish, {key: int(n or 0) for key, n in (chunk.get("usage") or {}).items() if key.endswith("_tokens")}
+
+
+def whole_signs(text: str) -> tuple[str, str]:
+    """`text` without halves of surrogate pairs, and the half that it ends with, whose other one may come yet."""
+    half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+    whole = text.removesuffix(half) if half else text
+    return whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), half

@@ -20,9 +20,9 @@ from assistant import api, testing
 from assistant.engine import AdapterFiles, Piece, Sampling
 from assistant.local import WEIGHTS_FILE
 from assistant.models import resolve
-from assistant.remote import KEPT, RemoteEngine, _whole, name_of
+from assistant.remote import KEPT, RemoteEngine, name_of
 from assistant.turn import Answered, Ask, Assistant, turn
-from assistant.upstream import Upstream
+from assistant.upstream import Upstream, whole_signs
 from memory.errors import BadInput, ModelUnavailable
 from memory.ledger import Ledger
 from memory.records import Message
@@ -324,7 +324,7 @@ def test_halves_of_a_sign_are_put_together(chunks: list[str], whole: str) -> Non
     """Some servers cut a stream between the two; one that stands alone is none."""
     half, found = "", ""
     for chunk in chunks:
-        text, half = _whole(half + chunk)
+        text, half = whole_signs(half + chunk)
         text.encode()
         found += text
     assert found == whole
