@@ -109,12 +109,18 @@ GATE = (
         "进步太小：当晚 {n} 课答对 {a} 课，之前 {b} 课；学会 {gained}、失去 {lost} 可能只是偶然（{chance}）",
     ),
     (
-        "forgets: {lost} of {before} earlier lessons lost, {kept} kept, at least {least} must be ({chance})",
-        "遗忘：之前的 {before} 课失去 {lost} 课，保留 {kept}，至少须保留 {least}（{chance}）",
+        "forgets: {lost} of {before} earlier lessons and liked answers lost, {kept} kept, at least {least} must be"
+        " ({chance})",
+        "遗忘：之前的课和被赞的回答共 {before} 个，失去 {lost} 个，保留 {kept}，至少须保留 {least}（{chance}）",
     ),
     (
         "damages: {lost} of {before} controls lost, {kept} kept, at least {least} must be ({chance})",
         "损害：{before} 个一般问题失去 {lost} 个，保留 {kept}，至少须保留 {least}（{chance}）",
+    ),
+    (
+        "damages: {lost} of {before} controls that the base is sure of lost, {kept} kept, at least {least} must be"
+        " ({chance})",
+        "损害：基础模型有把握的 {before} 个一般问题失去 {lost} 个，保留 {kept}，至少须保留 {least}（{chance}）",
     ),
     ("more than chance: {p}", "不只是偶然：{p}"),
     ("too few to tell from chance: {p}", "太少，无法与偶然区分：{p}"),
@@ -156,10 +162,19 @@ GATE = (
         "{a} of {n} right in words that were not trained, {b} before",
         "没有训练过的问法 {n} 个答对 {a} 个，之前 {b} 个",
     ),
-    ("{a} of {n} earlier lessons kept", "之前的 {n} 课保留 {a} 课"),
-    ("{a} of {n} earlier lessons kept ({chance})", "之前的 {n} 课保留 {a} 课（{chance}）"),
+    ("nothing to gain tonight: what was liked is held", "当晚没有新内容可学：保留被赞的回答"),
+    ("{a} of {n} earlier lessons and liked answers kept", "之前的课和被赞的回答 {n} 个保留 {a} 个"),
+    (
+        "{a} of {n} earlier lessons and liked answers kept ({chance})",
+        "之前的课和被赞的回答 {n} 个保留 {a} 个（{chance}）",
+    ),
     ("{a} of {n} controls kept", "{n} 个一般问题保留 {a} 个"),
     ("{a} of {n} controls kept ({chance})", "{n} 个一般问题保留 {a} 个（{chance}）"),
+    ("{a} of {n} controls that the base is sure of kept", "基础模型有把握的 {n} 个一般问题保留 {a} 个"),
+    (
+        "{a} of {n} controls that the base is sure of kept ({chance})",
+        "基础模型有把握的 {n} 个一般问题保留 {a} 个（{chance}）",
+    ),
     ("perplexity on fixed text times {ratio}", "固定文本的困惑度变为 {ratio} 倍"),
     ("{n} canaries within their bounds", "{n} 项说话方式的指标在界限之内"),
     ("published though it failed, because nothing is gated", "没有通过也已发布，因为没有设置门槛"),

@@ -13,6 +13,7 @@ import torch
 from assistant.engine import AdapterFiles
 from assistant.local import LocalEngine
 from training import general
+from training.margins import margins
 from training.paper import Exam, Item, answer_limits
 from training.progress import Progress
 
@@ -29,7 +30,8 @@ def sit(
     answer_tokens: int,
     progress: Progress,
 ) -> Exam:
-    """Ask every question of `paper` with `adapter` on, and measure perplexity on the fixed text.
+    """Ask every question of `paper` with `adapter` on, and measure perplexity on the fixed text; of the base also how
+    sure it is of its controls.
 
     How long an answer may be, `answer_limits` says.
     """
@@ -45,7 +47,9 @@ def sit(
     right = {item.id: item.right(answers[item.id]) for item in paper}
     measured = perplexity(engine, general.fixed_text(), adapter)
     progress(1.0, "perplexity measured")
-    return Exam(adapter.version if adapter else "base", answers, right, round(measured, 4))
+    # Which controls the base is sure of is asked once, and measures every version.
+    sure = margins(engine, [i for i in paper if i.kind == "control"], answers) if adapter is None else {}
+    return Exam(adapter.version if adapter else "base", answers, right, round(measured, 4), sure)
 
 
 def perplexity(engine: LocalEngine, texts: Sequence[str], adapter: AdapterFiles | None) -> float:

@@ -15,6 +15,8 @@ from training.paper import Exam, Item, Kind
 from training.settings import NightSettings
 from training.statistics import chance_of, enough, gain_at_least
 
+HELD, SURE = "earlier lessons and liked answers", "controls that the base is sure of"
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -75,8 +77,7 @@ def decide(
     Args:
         gain_needed: False where the old version may not serve on in any case, because it holds what was taken back.
     """
-    kinds: tuple[Kind, ...] = ("tonight", "reworded", "earlier", "control", "pushback")
-    tallies: dict[str, Tally] = {kind: _tally([i for i in paper if i.kind == kind], before, after) for kind in kinds}
+    tallies = {name: _tally(items, before, after) for name, items in _sorted(paper, before, bounds).items()}
     ratio = round(after.perplexity / before.perplexity, 4)
     measured = canaries(paper, before, after, bounds)
     gains = {
@@ -85,7 +86,8 @@ def decide(
         if kind in ("tonight", "reworded")
     }
     harm = [
-        *_lost("forgets", "earlier lessons", tallies["earlier"], bounds.verified_kept_min, bounds.chance_max),
+        *_lost("forgets", HELD, tallies["earlier"], bounds.verified_kept_min, bounds.chance_max),
+        *_lost("damages", SURE, tallies["sure"], bounds.sure_kept_min, bounds.chance_max),
         *_lost("damages", "controls", tallies["control"], bounds.controls_kept_min, bounds.chance_max),
     ]
     if not ratio <= bounds.perplexity_ratio_max:
@@ -114,6 +116,21 @@ def merit(verdict: Verdict) -> tuple[bool, int, int]:
 def learned_all(verdict: Verdict) -> bool:
     """Whether a weaker adapter could be no better: it passes, and every lesson of tonight is right."""
     return verdict.promote and verdict.tallies["tonight"].after == verdict.tallies["tonight"].total
+
+
+def _sorted(paper: Sequence[Item], before: Exam, bounds: NightSettings) -> dict[str, list[Item]]:
+    """The paper by what is asked of each item.
+
+    A liked answer that is right before has nothing to gain: it is held, as earlier lessons are. Controls are read
+    twice: all of them, and those that the base is sure of, see `training.margins`.
+    """
+    kinds: tuple[Kind, ...] = ("tonight", "reworded", "earlier", "control", "pushback")
+    items: dict[str, list[Item]] = {kind: [i for i in paper if i.kind == kind] for kind in kinds}
+    liked = [i for i in items["tonight"] if i.unwanted is None and before.right[i.id]]
+    items["tonight"] = [i for i in items["tonight"] if i not in liked]
+    items["earlier"] += liked
+    items["sure"] = [i for i in items["control"] if before.margins.get(i.id, 0.0) >= bounds.sure_margin]
+    return items
 
 
 def _tally(items: Sequence[Item], before: Exam, after: Exam) -> Tally:
@@ -172,6 +189,8 @@ def _outside(canary: Canary) -> str:
 def _for_it(tallies: dict[str, Tally], gain: float, ratio: float, measured: int, chance: float) -> tuple[str, ...]:
     tonight, reworded = tallies["tonight"], tallies["reworded"]
     lines = [f"{tonight.after} of tonight's {tonight.total} lessons right, {tonight.before} before"]
+    if not tonight.total:
+        lines = ["nothing to gain tonight: what was liked is held"]
     changed = tonight.gained + tonight.lost
     if enough(changed, chance=chance):
         lines.append(f"a gain of at least {gain:.0%} of them, {1 - chance:.0%} sure")
@@ -184,9 +203,10 @@ def _for_it(tallies: dict[str, Tally], gain: float, ratio: float, measured: int,
         lines.append(
             f"{reworded.after} of {reworded.total} right in words that were not trained, {reworded.before} before"
         )
-    for what, tally in (("earlier lessons", tallies["earlier"]), ("controls", tallies["control"])):
+    for what, tally in ((HELD, tallies["earlier"]), ("controls", tallies["control"]), (SURE, tallies["sure"])):
         why = f" ({_by_chance(tally, chance)})" if tally.lost else ""
-        lines.append(f"{tally.before - tally.lost} of {tally.before} {what} kept{why}")
+        if tally.before or what != SURE:
+            lines.append(f"{tally.before - tally.lost} of {tally.before} {what} kept{why}")
     lines.append(f"perplexity on fixed text times {ratio:.3f}")
     if measured:
         lines.append(f"{measured} canaries within their bounds")

@@ -6,7 +6,7 @@ Made from the ledger's lessons and the shipped controls alone; pure data, withou
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from memory.records import Lesson, Message
@@ -50,12 +50,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Exam:
-    """A paper as one version answered it. `perplexity` is that of the fixed text."""
+    """A paper as one version answered it.
+
+    `perplexity` is that of the fixed text. `margins` says of controls that the base has right how sure it was, see
+    `training.margins`; other versions have none.
+    """
 
     adapter: str
     answers: dict[str, str]
     right: dict[str, bool]
     perplexity: float
+    margins: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,7 +71,12 @@ class Exam:
 
     def joined(self, other: Exam) -> Exam:
         """This sitting with the answers of `other` beside its own."""
-        return replace(self, answers=self.answers | other.answers, right=self.right | other.right)
+        return replace(
+            self,
+            answers=self.answers | other.answers,
+            right=self.right | other.right,
+            margins=self.margins | other.margins,
+        )
 
 
 def lesson_item(lesson: Lesson, kind: Kind, *, system: str, question: str | None = None) -> Item:

@@ -136,7 +136,9 @@ class NightSettings(BaseModel):
     answer_tokens: int = Field(
         24, ge=1, description="length of an answer in the exam, at least; lessons need what they are long"
     )
-    controls: int = Field(48, ge=0, description="general questions in the exam")
+    controls: int = Field(
+        80, ge=0, description="general questions in the exam (80: all that ship; of a third a small model is sure)"
+    )
     pushbacks: int = Field(
         8,
         ge=0,
@@ -148,8 +150,26 @@ class NightSettings(BaseModel):
     perplexity_ratio_max: float = Field(
         1.03, ge=1, description="perplexity on fixed text, after / before: 3 % is under what a reader can notice"
     )
+    sure_kept_min: float = Field(
+        0.95,
+        ge=0,
+        le=1,
+        description="share of controls that were right, and that the base is sure of, that still are: one in twenty may"
+        " be chance",
+    )
+    sure_margin: float = Field(
+        1.5,
+        ge=1,
+        le=100,
+        description="how many times likelier than the next best each word of the base's answer must be for it to be"
+        " sure (1.5: nearly all that sound nights lost hung on a word under it, docs/LOG.md)",
+    )
     controls_kept_min: float = Field(
-        0.95, ge=0, le=1, description="share of controls that were right and still are: one in twenty may be chance"
+        0.9,
+        ge=0,
+        le=1,
+        description="share of all controls that were right and still are: of those that hang on a toss-up, two in five,"
+        " any night turns some, in both directions",
     )
     verified_kept_min: float = Field(
         0.95, ge=0, le=1, description="share of earlier verified lessons that still hold: what was learned must stay"

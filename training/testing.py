@@ -171,7 +171,8 @@ class ScriptedTeacher:
             right[item.id] = item.id not in lost_ids if item.check is not None else item.wanted in learned["knows"]
             answers[item.id] = _right_answer(item) if right[item.id] else item.unwanted or UNKNOWN
         perplexity = 20.0 * (1 + (learned["perplexity_ratio"] - 1) * learned["scale"])
-        return Exam(adapter.version if adapter else "base", answers, right, perplexity)
+        sure = {item.id: 9.0 for item in paper if item.kind == "control" and right[item.id] and adapter is None}
+        return Exam(adapter.version if adapter else "base", answers, right, perplexity, sure)
 
     def _called(self, name: str) -> None:
         self.calls.append(name)

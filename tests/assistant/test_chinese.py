@@ -208,7 +208,7 @@ def test_a_report_is_said_in_chinese_but_for_what_was_asked_and_answered() -> No
             "night": "n1",
             "status": "promoted",
             "adapter": "v2",
-            "reasons": ["4 of 4 earlier lessons kept", "perplexity on fixed text times 1.010"],
+            "reasons": ["4 of 4 earlier lessons and liked answers kept", "perplexity on fixed text times 1.010"],
             "questions": [
                 {**question, "kind": kind} for kind in ("tonight", "reworded", "earlier", "control", "pushback")
             ],

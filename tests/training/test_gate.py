@@ -11,13 +11,17 @@ from training.gate import Tally, decide, learned_all, merit
 from training.paper import Exam, Item, Kind
 from training.settings import NightSettings
 
-BOUNDS = NightSettings(perplexity_ratio_max=1.03, controls_kept_min=0.9, verified_kept_min=0.95)
+BOUNDS = NightSettings(perplexity_ratio_max=1.03, controls_kept_min=0.9, sure_kept_min=0.95, verified_kept_min=0.95)
 
 
 def paper(**counts: int) -> list[Item]:
-    """So many items of each kind: `paper(tonight=2, control=10)`."""
+    """So many items of each kind: `paper(tonight=2, control=10)`; all of tonight's are corrections."""
     kinds: tuple[Kind, ...] = ("tonight", "reworded", "earlier", "control")
-    return [Item(f"{kind}:{i}", kind, ()) for kind in kinds for i in range(counts.get(kind, 0))]
+    return [
+        Item(f"{kind}:{i}", kind, (), unwanted="No." if kind == "tonight" else None)
+        for kind in kinds
+        for i in range(counts.get(kind, 0))
+    ]
 
 
 def exam(items: list[Item], *, perplexity: float = 20.0, **right: int) -> Exam:
@@ -34,7 +38,7 @@ def test_it_promotes_what_gained_and_lost_nothing() -> None:
     assert verdict.reasons == (
         "3 of tonight's 3 lessons right, 1 before",
         "too few items to say whether that is chance (p = 0.250): none of tonight's was lost, which decides",
-        "4 of 4 earlier lessons kept",
+        "4 of 4 earlier lessons and liked answers kept",
         "10 of 10 controls kept",
         "perplexity on fixed text times 1.010",
         "4 canaries within their bounds",
@@ -68,9 +72,84 @@ def test_the_bound_on_earlier_lessons(kept: int, promote: bool) -> None:
     assert verdict.promote is promote
     if not promote:
         assert verdict.reasons == (
-            "forgets: 2 of 20 earlier lessons lost, 90% kept, at least 95% must be"
+            "forgets: 2 of 20 earlier lessons and liked answers lost, 90% kept, at least 95% must be"
             " (too few to tell from chance: p = 0.250)",
         )
+
+
+@pytest.mark.parametrize(("kept", "promote"), [(19, True), (18, False)])
+def test_a_liked_answer_that_was_right_is_held_not_gained(kept: int, promote: bool) -> None:
+    """One of many may be lost, as of earlier lessons, and does not undo that a correction was learned."""
+    (fixed,), liked = paper(tonight=1), [Item(f"liked:{i}", "tonight", ()) for i in range(20)]
+    before = Exam("base", {}, {fixed.id: False} | {item.id: True for item in liked}, 20.0)
+    after = Exam("v1", {}, {fixed.id: True} | {item.id: i < kept for i, item in enumerate(liked)}, 20.0)
+    verdict = decide([fixed, *liked], before, after, BOUNDS)
+    assert verdict.promote is promote
+    assert verdict.tallies["tonight"] == Tally(total=1, before=0, after=1, gained=1, lost=0)
+    assert verdict.tallies["earlier"].lost == 20 - kept
+    assert promote or verdict.harm[0].startswith("forgets: 2 of 20 earlier lessons and liked answers lost")
+
+
+def test_liked_answers_alone() -> None:
+    """Where all of them were right before, and still are, a night passes and says that it had nothing to gain."""
+    liked = [Item("liked", "tonight", ())]
+    before = Exam("base", {}, {"liked": True}, 20.0)
+    verdict = decide(liked, before, before, BOUNDS)
+    assert verdict.promote
+    assert verdict.reasons[:2] == (
+        "nothing to gain tonight: what was liked is held",
+        "1 of 1 earlier lessons and liked answers kept",
+    )
+    assert learned_all(verdict)
+
+
+def test_an_answer_that_was_not_right_before_is_to_be_learned() -> None:
+    """A liked one, too, as those of an imported history are."""
+    items = [Item(f"tonight:{i}", "tonight", ()) for i in range(2)]
+    verdict = decide(items, exam(items, tonight=0), exam(items), BOUNDS)
+    assert verdict.promote
+    assert verdict.tallies["tonight"] == Tally(total=2, before=0, after=2, gained=2, lost=0)
+
+
+def with_margins(sure: int, tossups: int, wrong: int) -> tuple[list[Item], Exam]:
+    """Controls that the base is sure of, that it has right by a toss-up, and that it has wrong, in this order."""
+    items = paper(control=sure + tossups + wrong)
+    right = sure + tossups
+    margins = {f"control:{i}": 3.0 if i < sure else 1.2 for i in range(right)}
+    return items, replace(exam(items, control=right), margins=margins)
+
+
+@pytest.mark.parametrize(
+    ("sure", "tossups", "why"),
+    [
+        (1, 0, ""),
+        (2, 0, "damages: 2 of 20 controls that the base is sure of lost, 90% kept, at least 95% must be"),
+        (0, 3, ""),
+        (1, 2, ""),
+        (0, 4, "damages: 4 of 32 controls lost, 88% kept, at least 90% must be"),
+    ],
+)
+def test_controls_that_the_base_is_sure_of_have_a_bound_of_their_own(sure: int, tossups: int, why: str) -> None:
+    """What hangs on a toss-up may turn more often, but not much; nothing that is gained elsewhere pays for it."""
+    items, before = with_margins(sure=20, tossups=12, wrong=12)
+    lost = {*range(sure), *range(20, 20 + tossups)}
+    after = replace(before, right={f"control:{i}": i not in lost for i in range(44)}, margins={})
+    verdict = decide(items, before, after, BOUNDS)
+    assert verdict.promote is not bool(why)
+    assert verdict.reasons[0].startswith(why)
+    if not why:
+        assert any(line.startswith(f"{32 - len(lost)} of 32 controls kept") for line in verdict.reasons)
+        assert any(line.startswith(f"{20 - sure} of 20 controls that the base is sure of") for line in verdict.reasons)
+
+
+def test_at_what_margin_the_base_is_sure() -> None:
+    """From the bound on."""
+    items, before = with_margins(sure=2, tossups=2, wrong=3)
+    counted = [
+        decide(items, before, before, BOUNDS.model_copy(update={"sure_margin": bound})).tallies["sure"].total
+        for bound in (1.0, 1.2, 1.21, 3.0, 3.01)
+    ]
+    assert counted == [4, 4, 2, 2, 0]
 
 
 @pytest.mark.parametrize(("kept", "promote"), [(9, True), (8, False)])

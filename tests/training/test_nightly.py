@@ -213,7 +213,7 @@ def harm_perplexity(nights: Nights) -> None:
 
 
 def harm_controls(nights: Nights) -> None:
-    """Twenty of 48 controls are lost."""
+    """Twenty of 79 controls are lost."""
     nights.teacher.controls_lost = 20
 
 
@@ -231,8 +231,8 @@ def learn_nothing(nights: Nights) -> None:
     ("harm", "reason"),
     [
         (harm_perplexity, "writes worse: perplexity on fixed text is 1.100 times"),
-        (harm_controls, "damages: 10 of 48 controls lost, 79% kept, at least 95% must be"),
-        (forget_lessons, "forgets: 1 of 3 earlier lessons lost, 67% kept, at least 95% must be"),
+        (harm_controls, "damages: 10 of 79 controls that the base is sure of lost, 87% kept, at least 95% must be"),
+        (forget_lessons, "forgets: 1 of 3 earlier lessons and liked answers lost, 67% kept, at least 95% must be"),
         (learn_nothing, "nothing gained: 0 of tonight's 1 lessons right, 0 before"),
     ],
 )
@@ -325,7 +325,9 @@ def test_the_lesson_that_harms_is_rejected_by_name(nights: Nights, good: int) ->
     assert f"without 1 of tonight's {4 + good} lessons, because it fails with them" in ended.reasons[-1]
     poison = nights.ledger.lesson("poison")
     assert [event.state for event in poison.events] == [LessonState.QUEUED, LessonState.REJECTED]
-    assert poison.reason.startswith("without it the night passes: damages: 10 of 48 controls lost")
+    assert poison.reason.startswith(
+        "without it the night passes: damages: 10 of 79 controls that the base is sure of lost"
+    )
     for name in ("turkey", "france", "poem", *(f"good{number}" for number in range(good))):
         assert nights.ledger.lesson(name).state is VERIFIED
     weights = (nights.home / "adapters" / "v1" / WEIGHTS_FILE).read_bytes()
@@ -421,7 +423,9 @@ def test_no_lesson_is_blamed_for_bad_luck(nights: Nights) -> None:
     nights.teacher.unlucky = {0}
     ended = nights.next()
     assert (ended.status, ended.adapter) == (NightStatus.PROMOTED, "v1")
-    assert ended.reasons[-1].startswith("with seed 1: with seed 0 it fails (damages: 10 of 48 controls lost")
+    assert ended.reasons[-1].startswith(
+        "with seed 1: with seed 0 it fails (damages: 10 of 79 controls that the base is sure of lost"
+    )
     assert {nights.ledger.lesson(name).state for name in ("turkey", "france", "poem")} == {VERIFIED}
     told = nights.report(ended.id)
     assert (told["seed"], told["bisect"][0]["without"], told["lessons_out"]) == (1, [], {})
