@@ -7,6 +7,7 @@ thumb keeps comment and better answer, and drops only reasons that are not its o
 from __future__ import annotations
 
 from html import escape
+from secrets import token_hex
 from typing import Any, Literal
 
 import gradio as gr
@@ -16,7 +17,7 @@ from assistant.review import DECIDABLE
 from assistant.texts import Language, text
 from assistant.ui.shell import HIDDEN, House, Updates, became, drawn, i18n, lang, outcome, told, warn
 from assistant.ui.tables import short, state_text
-from assistant.ui.talk import Said, Talk
+from assistant.ui.talk import Said, Talk, thumbs
 from memory.accounts import Account, Role
 from memory.errors import NightschoolError
 from memory.records import Rating
@@ -33,6 +34,7 @@ class Thumbs:
 
     def lay_out(self) -> None:
         self.rated = gr.State(None)
+        self.refused = gr.State(0)
         self.status = gr.HTML(visible=False, elem_id="lesson-status")
         self.outcome = outcome()
         with gr.Column(visible=False, elem_id="feedback-form") as self.form:
@@ -61,8 +63,11 @@ class Thumbs:
     def wire(self, conversation: gr.Chatbot, desk: gr.HTML, talk: gr.State) -> None:
         """Connect the widgets: one rating after another."""
         rating = {**HIDDEN, "concurrency_id": "rate", "concurrency_limit": 1}
+        self.conversation = conversation
+        thumbed = [*self.widgets, conversation, self.refused]
         # "multiple": each click counts, in order, or the thumb on the page and the one in the ledger could differ.
-        conversation.like(self.on_thumb, talk, self.widgets, trigger_mode="multiple", **rating)
+        conversation.like(self.on_thumb, talk, thumbed, trigger_mode="multiple", **rating)
+        self.refused.change(self.on_refused, talk, conversation, **rating)
         desk.edit(self.on_again, talk, self.widgets, **rating)
         self.save.click(self.on_save, [self.rated, self.reasons, self.correction, self.comment], self.widgets, **rating)
         self.cancel.click(self.closed, None, [self.form, self.rated], **rating)
@@ -74,16 +79,24 @@ class Thumbs:
         said = talk.rated_at(int(thumb.index))
         if said is None or said.exchange_id is None:
             gr.Warning(text("thumb.temporary" if talk.temporary else "thumb.unstored", language))
-            return self.closed()
+            return self._unrated(talk)
         try:
             rating = self._rate(who, said.exchange_id, value, **(self._kept(said.exchange_id, value) if value else {}))
         except NightschoolError as error:
             warn(error, lang(request))
-            return self.closed()
+            return self._unrated(talk)
         if rating is None or value == 0:
             back = {self.status: gr.HTML(_status(text("thumb.back", language), ""), visible=True)}
             return {**self.closed(), **back, self.outcome: became(said.exchange_id)}
         return self._open(said, rating, language)
+
+    @told
+    def on_refused(self, talk: Talk, request: gr.Request) -> Any:
+        """The thumbs that hold."""
+        if talk.user != self._house.who(request).id:
+            return gr.skip()
+        known = [said.exchange_id for said in talk.visible if said.exchange_id]
+        return gr.Chatbot(feedback_value=thumbs(talk, self._house.assistant.ledger.ratings(known)))
 
     @told
     def on_again(self, talk: Talk, act: gr.EventData, request: gr.Request) -> Any:
@@ -112,6 +125,16 @@ class Thumbs:
         """Without its form; with `forget` also without what was last said of a lesson."""
         gone = {self.status: gr.HTML(visible=False)} if forget else {}
         return {self.form: gr.Column(visible=False), self.rated: None, **gone}
+
+    def _unrated(self, talk: Talk) -> Updates:
+        """Without the thumb that was refused, which the browser shows already. It draws the thumbs only where it is
+        given others than before, so first without any.
+        """
+        return {
+            **self.closed(),
+            self.conversation: gr.Chatbot(feedback_value=["none"] * len(talk.visible)),
+            self.refused: token_hex(4),
+        }
 
     def _open(self, said: Said, rating: Rating, language: Language) -> Updates:
         """The form about a rating that holds, with all that it says."""

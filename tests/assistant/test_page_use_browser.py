@@ -65,6 +65,33 @@ def test_a_conversation_is_used_for_what_was_chosen(site: Site) -> None:
     page.wait_for_selector("#use", state="detached")
 
 
+def test_a_thumb_that_is_not_kept_is_none(site: Site) -> None:
+    """One in a temporary chat stands only as long as it takes to say that none is kept; one that is refused gives way
+    to the one that holds.
+    """
+    page = site.open()
+    page.wait_for_selector("#temporary-chat:enabled")
+    page.click("#temporary-chat")
+    page.wait_for_selector("#passing")
+    site.ask(page, "my owl is called Athena", "Athena")
+    page.click("button[title=Dislike]")
+    page.get_by_text("Of a temporary chat nothing is kept, and so no rating").wait_for()
+    page.wait_for_selector("button[title=Disliked]", state="detached")
+    page.click("#new-chat")
+    page.wait_for_selector("#passing", state="detached")
+    site.ask(page, "how do owls hunt?", "owls")
+    page.click("button[title=Like]")
+    page.wait_for_selector("#feedback-form")
+    page.click("#feedback-cancel")
+    (held,) = [exchange for exchange, _ in site.assistant.ledger.newest_exchanges(user="local", limit=5)]
+    site.assistant.ledger.read_only = "it is a copy"
+    page.click("button[title=Dislike]")
+    page.get_by_text("it is a copy").wait_for()
+    page.wait_for_selector("button[title=Liked]")
+    assert not page.locator("button[title=Disliked]").count()
+    assert getattr(site.assistant.ledger.rating(held.id), "value", None) == 1
+
+
 def test_the_form_comes_back_with_what_was_said(site: Site) -> None:
     """After a reload, too; a change of mind keeps comment and better answer, and reasons that go with both thumbs."""
     exchange = site.told("hello")
