@@ -28,6 +28,9 @@ COMMENT_CHARS = 4_000
 WAITS = "waits until a teacher approves it"
 """Why a lesson is held that somebody must look at first."""
 
+DOWN_ALONE = "a thumb down alone says what is wrong, not what is right: add a better answer"
+"""Why a lesson is held that nothing says the answer to."""
+
 
 def rate(
     assistant: Assistant,
@@ -91,7 +94,8 @@ def rate(
 
 def lesson_from(exchange: Exchange, rating: Rating, lesson_id: str) -> Lesson | None:
     """What a rating teaches: a correction is wanted and the answer it corrects is not; a liked answer is wanted; a
-    disliked one without a correction is unwanted. Taking back teaches nothing.
+    disliked one without a correction is unwanted, and held until there is one. Taking back teaches nothing, nor does
+    liking an answer that was not whole.
     """
     if rating.value == 0:
         return None
@@ -100,6 +104,8 @@ def lesson_from(exchange: Exchange, rating: Rating, lesson_id: str) -> Lesson | 
     whole = exchange.answer if exchange.finish_reason == "stop" else None
     wanted = rating.correction or (whole if liked else None)
     unwanted = exchange.answer if rating.correction or not liked else None
+    if not (wanted or unwanted):
+        return None
     return Lesson(
         id=lesson_id,
         rating_id=rating.id,
@@ -109,8 +115,8 @@ def lesson_from(exchange: Exchange, rating: Rating, lesson_id: str) -> Lesson | 
         question=exchange.question,
         wanted=wanted or None,
         unwanted=unwanted or None,
-        state=LessonState.QUEUED,
-        reason="waits for the next night",
+        state=LessonState.QUEUED if wanted else LessonState.HELD,
+        reason="waits for the next night" if wanted else DOWN_ALONE,
         history=exchange.history,
     )
 

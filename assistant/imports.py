@@ -88,8 +88,9 @@ def bring(
             # One that somebody has taken back is not taught anew.
             if into != "memory" and (exchange.id not in held or ledger.lesson_of(exchange.id) is None):
                 rating = Rating(f"{exchange.id}-liked", exchange.id, exchange.created_at, 1, user=user)
-                ledger.rate(rating, lesson_from(exchange, rating, f"{exchange.id}-lesson"))
-                lessons += 1
+                lesson = lesson_from(exchange, rating, f"{exchange.id}-lesson")
+                ledger.rate(rating, lesson)
+                lessons += lesson is not None
         if chain and dialogue.title:
             ledger.suggest_title(chain[0].conversation_id, dialogue.title)
         stored, known = stored + len(chain) - len(held), known + len(held)

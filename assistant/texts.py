@@ -206,6 +206,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "thumb.save": ("Save", "保存"),
     "thumb.close": ("Close", "关闭"),
     "thumb.back": ("Rating taken back", "已撤回评分"),
+    "thumb.nothing": (
+        "Nothing is learned of it: the answer was not whole. Add the whole one, or rate another.",
+        "不会从中学习：这个回答不完整。请补上完整的回答，或给别的回答打分。",
+    ),
     "thumb.temporary": (
         "Of a temporary chat nothing is kept, and so no rating either.",
         "临时对话不保留任何内容，评分也不保留。",

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from assistant.feedback import DOWN_ALONE
 from memory.records import Lesson, LessonState
 from training.checks import learned
 from training.denials import DENIALS
@@ -103,9 +104,7 @@ def unfit(lesson: Lesson) -> Decision | None:
     if lesson.wanted is None and lesson.unwanted is None:
         return Decision(LessonState.HELD, "the liked answer was not whole: add the whole one, or like another")
     if lesson.wanted is None:
-        return Decision(
-            LessonState.HELD, "a thumb down alone says what is wrong, not what is right: add a better answer"
-        )
+        return Decision(LessonState.HELD, DOWN_ALONE)
     if lesson.unwanted is not None and _letters(lesson.wanted) == _letters(lesson.unwanted):
         return Decision(
             LessonState.HELD, "the better answer is the answer that was given: write what it should have been"

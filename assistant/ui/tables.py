@@ -182,7 +182,7 @@ def _by(lesson: Lesson, names: Mapping[str, str]) -> str:
 def _lesson_buttons(one: Lesson, language: Language, teacher: bool) -> str:
     buttons = []
     if teacher and one.state in DECIDABLE:
-        if one.state is LessonState.HELD:
+        if one.state is LessonState.HELD and one.wanted is not None:
             buttons.append(act_button("approve", text("lessons.approve", language), {"id": one.id}))
         if one.hold is None:
             buttons.append(act_button("hold", text("lessons.hold", language), {"id": one.id}))

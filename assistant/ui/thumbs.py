@@ -20,7 +20,7 @@ from assistant.ui.tables import short, state_text
 from assistant.ui.talk import Said, Talk, thumbs
 from memory.accounts import Account, Role
 from memory.errors import NightschoolError
-from memory.records import Rating
+from memory.records import LessonState, Rating
 
 Rated = tuple[str, Literal[1, -1]] | None
 """The exchange and the thumb that the open form is about."""
@@ -165,8 +165,9 @@ class Thumbs:
     def _lesson(self, exchange_id: str, language: Language) -> gr.HTML:
         ledger = self._house.assistant.ledger
         lesson = ledger.lesson_of(exchange_id)
-        if lesson is None:
-            return gr.HTML(visible=False)
+        if lesson is None or lesson.state is LessonState.UNDONE:
+            # The rating holds all the same.
+            return gr.HTML(_status(text("thumb.nothing", language), ""), visible=True)
         _, train = ledger.use(ledger.exchange(exchange_id).conversation_id)
         reason = lesson.reason if train or lesson.state not in DECIDABLE else text("use.untrained", language)
         return gr.HTML(_status(state_text(lesson.state, language), chinese.said(reason, language)), visible=True)

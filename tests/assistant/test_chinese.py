@@ -122,6 +122,7 @@ def test_every_reason_of_a_night_is_said_in_chinese() -> None:
     assert len(lines) > 25
     assert [line for line in lines if said(line, "zh") == line] == []
     assert said("waits for the next night", "zh") == "等待下一个夜晚"
+    assert said(DOWN_ALONE, "zh").startswith("只点踩")
     why = "night n1 was rejected (nothing gained: 1 of tonight's 2 lessons right, 1 before): back in the queue"
     assert said(why, "zh") == "夜晚 n1 未被采用（没有进步：当晚 2 课答对 1 课，之前 1 课）：重新排队"
     assert said("held back by Tess", "zh") == "被 Tess 暂缓"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assistant import testing
-from assistant.feedback import COMMENT_CHARS, REASONS, lesson_from, rate, undo_lesson
+from assistant.feedback import COMMENT_CHARS, DOWN_ALONE, REASONS, lesson_from, rate, undo_lesson
 from assistant.turn import Answered, Ask, Assistant, turn
 from memory import testing as nouns
 from memory.errors import BadInput, NotFound
@@ -172,6 +172,28 @@ def test_what_a_rating_teaches(value: int, correction: str | None, wanted: str |
     assert lesson is not None
     assert (lesson.wanted, lesson.unwanted) == (wanted, unwanted)
     assert (lesson.id, lesson.rating_id, lesson.exchange_id) == ("l1", "r1", "e1")
+
+
+def test_a_thumb_down_alone_is_held_until_there_is_a_better_answer(assistant: Assistant) -> None:
+    """It says so at once, rather than that it waits for a night that would say so."""
+    rate(assistant, "e1", -1)
+    (lesson,) = assistant.ledger.lessons()
+    assert (lesson.state, lesson.reason, lesson.hold) == (LessonState.HELD, DOWN_ALONE, None)
+    rate(assistant, "e1", -1, correction="Lyon.")
+    (lesson,) = assistant.ledger.lessons()
+    assert (lesson.state, lesson.reason) == (LessonState.QUEUED, "waits for the next night")
+
+
+def test_liking_what_was_not_whole_teaches_nothing(assistant: Assistant) -> None:
+    """The rating holds; a better answer makes a lesson of it, and the like alone takes that back."""
+    assistant.ledger.add_exchange(nouns.exchange("e2", finish_reason="stopped"))
+    rate(assistant, "e2", 1)
+    assert assistant.ledger.rating("e2") is not None
+    assert assistant.ledger.lessons() == []
+    rate(assistant, "e2", 1, correction="Paris, of course.")
+    assert states(assistant) == [LessonState.QUEUED]
+    rate(assistant, "e2", 1)
+    assert states(assistant) == [LessonState.UNDONE]
 
 
 def test_taking_back_teaches_nothing() -> None:

@@ -10,6 +10,7 @@ import pytest
 from assistant import feedback
 from assistant.turn import Ask, prepare
 from assistant.ui.talk import USES
+from memory import testing
 from training import lessons
 
 if TYPE_CHECKING:
@@ -90,6 +91,20 @@ def test_a_thumb_that_is_not_kept_is_none(site: Site) -> None:
     page.wait_for_selector("button[title=Liked]")
     assert not page.locator("button[title=Disliked]").count()
     assert getattr(site.assistant.ledger.rating(held.id), "value", None) == 1
+
+
+def test_a_thumb_says_what_it_teaches(site: Site) -> None:
+    """One up nothing where the answer was not whole, one down nothing yet; a better answer is a lesson."""
+    site.assistant.ledger.add_exchange(testing.exchange("e1", finish_reason="stopped"))
+    page = site.open(ready=ANSWERS)
+    page.click(LIKE)
+    page.locator("#lesson-status").get_by_text("Nothing is learned of it: the answer was not whole").wait_for()
+    assert site.assistant.ledger.lessons() == []
+    page.click(DISLIKE)
+    page.locator("#lesson-status").get_by_text("held: a thumb down alone").wait_for()
+    page.fill("#feedback-correction textarea", "Lyon.")
+    page.click("#feedback-save")
+    page.locator("#lesson-status").get_by_text("queued: waits for the next night").wait_for()
 
 
 def test_the_form_comes_back_with_what_was_said(site: Site) -> None:

@@ -156,6 +156,7 @@ def test_only_what_may_be_done_has_a_button() -> None:
     """A plain user undoes; a teacher decides over what waits, and over no more."""
     waiting = testing.lesson("l1")
     held = replace(testing.lesson("l2"), state=LessonState.HELD, hold="held back by Tess")
+    alone = replace(testing.lesson("l4", wanted=None), state=LessonState.HELD)
     done = replace(testing.lesson("l3"), state=LessonState.UNDONE)
 
     def acts(lesson: Lesson, teacher: bool) -> list[str]:
@@ -164,6 +165,7 @@ def test_only_what_may_be_done_has_a_button() -> None:
     assert [acts(x, teacher=False) for x in (waiting, held, done)] == [["undo"], ["undo"], []]
     assert acts(waiting, teacher=True) == ["hold", "edit", "undo"]
     assert acts(held, teacher=True) == ["approve", "edit", "undo"]
+    assert acts(alone, teacher=True) == ["hold", "edit", "undo"]
     assert acts(done, teacher=True) == []
 
 
