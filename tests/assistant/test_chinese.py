@@ -16,6 +16,7 @@ import assistant
 import memory
 import training
 from assistant.chinese import ALL, DEEDS, DETAILS, EXACT, detail, said
+from assistant.feedback import DOWN_ALONE
 from assistant.live import CHANGEABLE
 from assistant.settings import Settings
 from assistant.ui.reports import told
