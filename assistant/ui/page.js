@@ -84,7 +84,15 @@
     [/^Invalid file type\. Please upload a file that is one of these formats: \[(.*)\]$/, "不能添加这种文件。可以添加的是 $1。"],
     [/^File\(s\) exceed the maximum allowed size of (.*?): (.*)$/s, "文件超过大小上限 $1：$2"],
   ];
-  const TOLD = "[data-testid=toast-text]";
+  const TOLD = "[data-testid=toast-text]", TOAST = "[data-testid=toast-body]";
+  // What `#gone` says, too, in the page's language, and for as long as it holds.
+  const LOST = "Connection to the server was lost. Attempting reconnection...";
+  const twice = (toast) => {
+    const all = [...toast.querySelectorAll(TOLD)];
+    const lost = all.length > 0 && all.every((one) => one.textContent.trim() === LOST);
+    if (lost && !toast.hidden) look();
+    toast.hidden = lost;
+  };
   const refused = (one) => {
     const told = one.textContent.trim();
     const now = REFUSED.reduce((text, [english, chinese]) => text.replace(english, chinese), told);
@@ -99,7 +107,12 @@
     if (now !== said) one.setAttribute(name, now);
   };
   new MutationObserver((records) => {
-    for (const { type, target, attributeName, addedNodes } of records)
+    for (const { type, target, attributeName, addedNodes } of records) {
+      if (type !== "attributes") {
+        const around = (target instanceof Element ? target : target.parentElement)?.closest(TOAST);
+        if (around) twice(around);
+        for (const one of addedNodes) if (one instanceof Element) (one.matches(TOAST) ? [one] : one.querySelectorAll(TOAST)).forEach(twice);
+      }
       if (type === "characterData") unsign(target);
       else if (type === "attributes") rename(target, attributeName);
       else {
@@ -107,6 +120,7 @@
         const told = zh && addedNodes.length && target.closest?.(TOLD);
         if (told) refused(told);
       }
+    }
   }).observe(document.documentElement, { childList: true, characterData: true, subtree: true, attributeFilter: NAMES });
   if (navigator.clipboard) {
     const write = navigator.clipboard.writeText.bind(navigator.clipboard);
@@ -133,6 +147,23 @@
     event.clipboardData.setData("text/plain", copied(text));
     event.preventDefault();
   });
+
+  // Gradio tells of a file that it does not take in HTML that has the file's name in it.
+  const named = (files) => {
+    const renamed = new DataTransfer();
+    for (const file of files) renamed.items.add(new File([file], file.name.replaceAll("<", SIGN), { type: file.type, lastModified: file.lastModified }));
+    return renamed;
+  };
+  const tagged = (files) => [...(files || [])].some((file) => file.name.includes("<"));
+  document.addEventListener("change", ({ target }) => {
+    if (target.type === "file" && tagged(target.files)) target.files = named(target.files).files;
+  }, true);
+  document.addEventListener("drop", (event) => {
+    if (!tagged(event.dataTransfer?.files)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    event.target.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: named(event.dataTransfer.files) }));
+  }, true);
 
   // ------------------------------------------------------------------ small things
 

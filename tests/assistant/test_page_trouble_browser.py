@@ -251,6 +251,44 @@ def test_a_file_of_a_wrong_kind_is_told_by_name_and_nothing_is_lost(site: Site, 
     assert not [path for path in site.files.rglob("*") if path.is_file() and path.stat().st_size]
 
 
+@pytest.mark.parametrize("dropped", [False, True])
+def test_the_name_of_a_wrong_file_is_text(site: Site, dropped: bool) -> None:
+    """Chosen or dropped: what Gradio makes of it has no element in it, and is read as the name is."""
+    name = "<img src=x onerror=alert(7)><b>bold<button>P.exe"
+    page = site.open("/memory", ready="#memory-documents .empty")
+    if dropped:
+        page.evaluate(
+            """(name) => {
+                const dataTransfer = new DataTransfer();
+                dataTransfer.items.add(new File(["x"], name));
+                const drop = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer });
+                document.querySelector("#memory-files input[type=file]").dispatchEvent(drop);
+            }""",
+            name,
+        )
+    else:
+        file = {"name": name, "mimeType": "", "buffer": b"x"}
+        page.set_input_files("#memory-files input[type=file]", [file])
+    toast = page.get_by_test_id("toast-body")
+    told = toast.get_by_test_id("toast-text")
+    told.filter(has_text="Invalid file type").wait_for()
+    assert told.locator("*").count() == 0
+    assert dropped or name in told.inner_text()
+
+
+def test_a_connection_that_breaks_is_told_once(site: Site) -> None:
+    """By ours, in the page's language, and not by Gradio's as well."""
+    site.accounts.add("Ada", site.password, Role.ADMIN, by="Ada")
+    site.browser("Ada", locale="zh-CN")
+    page = site.open(user="Ada")
+    page.wait_for_selector("#new-chat:enabled")
+    page.route(re.compile("queue/data|whoami|heartbeat"), lambda asked: asked.abort())
+    site.say(page, "hello")
+    page.get_by_test_id("toast-text").filter(has_text="Connection to the server was lost").wait_for(state="attached")
+    page.locator("#gone").get_by_text("服务器没有响应").wait_for()
+    assert not page.get_by_test_id("toast-body").is_visible()
+
+
 def test_a_session_that_has_ended_says_so_and_loses_nothing(site: Site) -> None:
     """The page asks to log in again; the draft is there after that, and nothing was said in the meantime."""
     site.people(Ada=Role.ADMIN)
