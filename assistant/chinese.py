@@ -584,7 +584,7 @@ MACHINE = (
     ("engine", "引擎"),
     ("ledger", "账本"),
     ("index", "索引"),
-    ("no GPU, {n} CPU threads: the embedded model fits", "没有 GPU，{n} 个 CPU 线程：适合内置模型"),
+    ("no GPU (CPU threads: {n}): the embedded model fits", "没有 GPU（CPU 线程：{n}）：适合内置模型"),
     ("{card}, {n} GB: {model} fits", "{card}，{n} GB：适合 {model}"),
     ("{n} GB free in {folder}", "{folder} 剩余 {n} GB"),
     ("local: this machine answers", "本地：由这台机器回答"),

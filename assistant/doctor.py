@@ -86,7 +86,7 @@ def _hardware(_: Settings) -> Iterator[Finding]:
     import torch
 
     if not torch.cuda.is_available():
-        told = f"no GPU, {torch.get_num_threads()} CPU threads: the embedded model fits"
+        told = f"no GPU (CPU threads: {torch.get_num_threads()}): the embedded model fits"
         yield Finding("hardware", True, told)
         return
     card = torch.cuda.get_device_properties(0)

@@ -51,11 +51,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "memory.newer": ("Back", "上一页"),
     "memory.older": ("More", "下一页"),
     "memory.behind": (
-        "{n} pieces are still being taken in: until then they are found by their words.",
+        "Still being taken in: {n}. Until then it is found by its words.",
         "还有 {n} 条正在读入：在此之前只能按词语找到。",
     ),
     "memory.repeats": (
-        "{n} answers that stay were made with it, and may repeat it: look through the History, and forget those too.",
+        "Answers that stay, and were made with it: {n}. They may repeat it: look through the History, and forget those too.",
         "保留下来的 {n} 条回答用到过它，可能重复其内容：请在历史中查看并一并忘记。",
     ),
     "memory.unfinished": (
@@ -85,11 +85,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "memory.forget.conversation.title": ("Forget its whole conversation?", "忘记整个对话？"),
     "memory.forgotten": (
-        "Forgotten: {exchanges} exchanges, {passages} passages.",
+        "Forgotten. Exchanges: {exchanges}, passages: {passages}.",
         "已忘记：{exchanges} 条对话，{passages} 段文档。",
     ),
     "memory.weights": (
-        "{n} forgotten lessons are in the weights until the next night.",
+        "Forgotten lessons that are in the weights until the next night: {n}.",
         "{n} 条已忘记的内容仍在模型权重中，下一个夜晚之后消失。",
     ),
     "memory.choose": ("Choose something first.", "请先选择一项。"),
@@ -300,7 +300,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "lessons.reason": ("Reason", "原因"),
     "lessons.do": ("Decide", "决定"),
     "lessons.not": ("not:", "不要："),
-    "lessons.older": ("and {n} older ones", "还有 {n} 条更早的"),
+    "lessons.older": ("Older ones: {n}", "还有 {n} 条更早的"),
     "lessons.approve": ("Approve", "批准"),
     "lessons.hold": ("Hold", "暂缓"),
     "lessons.edit": ("Edit", "编辑"),

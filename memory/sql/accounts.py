@@ -16,8 +16,8 @@ ADMIN = "admin"
 
 def add(db: sa.Connection, account_id: str, name: str, role: str, password_hash: str, at: datetime) -> None:
     """Raises: BadInput when the name is taken, in whatever case."""
-    if named(db, name) is not None:
-        raise BadInput(f"there is an account {name!r} already: choose another name")
+    if (held := named(db, name)) is not None:
+        raise BadInput(f"there is an account {held['name']!r} already: choose another name")
     values = {"id": account_id, "name": name, "login": login(name), "role": role, "password_hash": password_hash}
     db.execute(sa.insert(t.accounts).values(**values, created_at=at))
 

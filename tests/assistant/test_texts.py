@@ -42,6 +42,12 @@ def test_both_languages_say_the_same_with_the_same_values() -> None:
         assert chinese.strip(), key
 
 
+def test_one_is_not_told_as_many() -> None:
+    """Where a number stands before what it counts there is another text for one of it."""
+    counted = re.compile(r"\{(n|exchanges|passages)\} (\w+ )*\w+s\b")
+    assert {key for key, (english, _) in TEXTS.items() if counted.search(english)} == {"history.exchanges"}
+
+
 def test_values_are_filled_in() -> None:
     """By name."""
     assert text("night.left", "en", n=5) == "about 5 min left"

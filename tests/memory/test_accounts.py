@@ -34,7 +34,7 @@ def test_an_account_is_found_by_its_name_in_any_case(ledger: Ledger) -> None:
 
 def test_a_name_is_one_accounts_alone(ledger: Ledger) -> None:
     """In any case; nothing is written then, not even the deed."""
-    with pytest.raises(BadInput, match="already"):
+    with pytest.raises(BadInput, match="an account 'Ada' already"):
         ledger.add_account(Account("a2", "ADA", Role.USER, NOON), "another", DEED)
     assert len(ledger.accounts()) == len(ledger.deeds(limit=10)) == 1
 
