@@ -55,7 +55,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "还有 {n} 条正在读入：在此之前只能按词语找到。",
     ),
     "memory.repeats": (
-        "Answers that stay, and were made with it: {n}. They may repeat it: look through the History, and forget those too.",
+        "Answers that stay and were made with it: {n}. They may repeat it: look through the History, and forget those"
+        " too.",
         "保留下来的 {n} 条回答用到过它，可能重复其内容：请在历史中查看并一并忘记。",
     ),
     "memory.unfinished": (
@@ -66,11 +67,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "memory.one.exchange": ("exchange", "对话"),
     "memory.one.document": ("document", "文档"),
     "memory.export": ("Export everything as JSON lines", "导出全部（JSON lines）"),
-    "memory.look": ("Look at", "查看"),
+    "memory.look": ("Look", "查看"),
     "memory.holds": ("The answer that holds", "有效的回答"),
     "memory.use": ("Its conversation", "所属对话"),
     "memory.remember": ("Recall it in later answers", "在以后的回答中使用"),
     "memory.train": ("Let nights train on it", "允许夜间训练"),
+    "memory.forget.short": ("Forget", "忘记"),
     "memory.forget": ("Forget this", "忘记这一条"),
     "memory.forget.conversation": ("Forget its conversation", "忘记整个对话"),
     "memory.along": (
@@ -113,7 +115,6 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Add documents (txt, md, pdf; csv and jsonl of question and answer)",
         "添加文档（txt、md、pdf；问答的 csv 和 jsonl）",
     ),
-    "memory.document.which": ("Document to remove", "要删除的文档"),
     "memory.remove": ("Remove", "删除"),
     "memory.remove.title": ("Remove this document?", "删除这个文档？"),
     "memory.remove.means": (
@@ -129,6 +130,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "memory.head.document": ("Document", "文档"),
     "memory.head.passages": ("Passages", "段落"),
     "memory.head.added": ("Added", "添加时间"),
+    "memory.head.do": ("Change", "更改"),
     # chat
     "chat.welcome": (
         "## What would you like to talk about?\nI remember what you tell me at once. Rate an answer, or write a better"

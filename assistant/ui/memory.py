@@ -17,12 +17,26 @@ from assistant.chinese import said
 from assistant.forgetting import forget, still_in_the_weights, sweep_uploads
 from assistant.texts import Language, text
 from assistant.turn import MEMORY, clean
-from assistant.ui.markup import asked, both, dialog
-from assistant.ui.shell import HIDDEN, House, Updates, became, drawn, header, i18n, lang, outcome, told, warn
-from assistant.ui.tables import empty, short, table
+from assistant.ui.markup import act_button, asked, both, dialog
+from assistant.ui.shell import (
+    HIDDEN,
+    House,
+    Updates,
+    became,
+    board,
+    drawn,
+    header,
+    i18n,
+    lang,
+    outcome,
+    pressed,
+    told,
+    warn,
+)
+from assistant.ui.tables import empty, short, table, time
 from memory.accounts import Account, Role
 from memory.documents import Library
-from memory.errors import NightschoolError, NotFound
+from memory.errors import BadInput, NightschoolError, NotFound
 from memory.records import Document, Exchange, Kind, Only, Passage, Rating, Recollection, Unfinished
 
 SHOWN = 25
@@ -72,8 +86,6 @@ DIALOGS = "".join(
             asked("name", "memory.remove.means"),
             "memory.remove",
             danger=True,
-            before="memory-remove",
-            about="#memory-document input",
         ),
     )
 )
@@ -114,7 +126,10 @@ class MemoryPage:
                 scale=1,
             )
         self.on = gr.Checkbox(label=i18n("memory.on"), value=True, elem_id="memory-on")
-        self.found = gr.HTML(elem_id="memory-found")
+        # The browser has it, and sends it: a `State` is gone where Gradio has forgotten the page, with what is saved.
+        self.chosen = gr.Textbox(visible=False, elem_id="memory-chosen")
+        self._lay_out_one()
+        self.found = board("memory-found")
         self.page = gr.State(0)
         with gr.Row(elem_classes="actions"):
             self.newer = gr.Button(i18n("memory.newer"), visible=False, elem_id="memory-newer", scale=0, min_width=110)
@@ -122,7 +137,17 @@ class MemoryPage:
         self.weights = gr.HTML(elem_id="memory-weights")
         self.timer = gr.Timer(SECONDS_BETWEEN_LOOKS, active=False)
         gr.HTML(f"<p><a href='./v1/memory/export' download>{both('memory.export')}</a></p>")
-        self.chosen = gr.Dropdown([], label=i18n("memory.look"), elem_id="memory-chosen")
+        gr.HTML(f"<h2>{both('memory.documents')}</h2>")
+        self.files = gr.File(
+            label=i18n("memory.add"),
+            file_count="multiple",
+            file_types=[".txt", ".md", ".pdf", ".csv", ".jsonl"],
+            elem_id="memory-files",
+        )
+        self.documents = board("memory-documents")
+        self.outcome = outcome()
+
+    def _lay_out_one(self) -> None:
         with gr.Column(visible=False, elem_id="memory-one") as self.one:
             self.detail = gr.HTML(elem_id="memory-detail")
             self.answer = gr.Textbox(label=i18n("memory.holds"), lines=2, max_lines=8, elem_id="memory-answer")
@@ -137,27 +162,16 @@ class MemoryPage:
                 self.forget_all = gr.Button(
                     i18n("memory.forget.conversation"), elem_id="memory-forget-conversation", scale=0, min_width=180
                 )
+                self.close = gr.Button(i18n("thumb.close"), elem_id="memory-close", scale=0, min_width=110)
             self.along = gr.Checkbox(label=i18n("memory.along"), elem_id="memory-along")
-        gr.HTML(f"<h2>{both('memory.documents')}</h2>")
-        self.files = gr.File(
-            label=i18n("memory.add"),
-            file_count="multiple",
-            file_types=[".txt", ".md", ".pdf", ".csv", ".jsonl"],
-            elem_id="memory-files",
-        )
-        self.documents = gr.HTML(elem_id="memory-documents")
-        with gr.Row(elem_classes="actions", visible=False) as self.removing:
-            self.document = gr.Dropdown([], label=i18n("memory.document.which"), elem_id="memory-document", scale=1)
-            self.remove = gr.Button(i18n("memory.remove"), elem_id="memory-remove", scale=0, min_width=110)
-        self.outcome = outcome()
 
     def wire(self, pages: gr.Blocks) -> None:
         """Connect the widgets."""
         looking = [self.query, self.kind, self.page]
-        shown = [self.found, self.page, self.newer, self.older, self.chosen]
+        shown = [self.found, self.page, self.newer, self.older]
         standing = [self.weights, self.timer]
-        listed = [*shown, *standing, self.documents, self.document, self.removing, self.on]
-        detail = [self.one, self.detail, self.answer, self.use, self.along]
+        listed = [*shown, *standing, self.documents, self.on]
+        detail = [self.chosen, self.one, self.detail, self.answer, self.use, self.along]
         forgetting = [self.chosen, self.along, *looking]
         everything = [*listed, *detail, self.outcome]
         first = [self.query, self.kind]
@@ -169,13 +183,14 @@ class MemoryPage:
         self.older.click(self.on_older, looking, everything, **HIDDEN)
         self.timer.tick(self.on_look, None, standing, **HIDDEN)
         self.on.input(self.on_switch, self.on, None, **HIDDEN)
-        self.chosen.input(self.on_choose, self.chosen, detail, **HIDDEN)
+        for widget in (self.found, self.documents):
+            widget.select(self.on_act, looking, everything, **HIDDEN)
+        self.close.click(self._closed, None, detail, **HIDDEN)
         self.save.click(self.on_save, [self.chosen, self.answer, self.use, *looking], everything, **HIDDEN)
         self.forget.click(self.on_forget, forgetting, everything, **HIDDEN)
         self.forget_all.click(self.on_forget_conversation, forgetting, everything, **HIDDEN)
         uploading = {"api_visibility": "private", "show_progress_on": self.files}
         self.files.upload(self.on_upload, [self.files, *looking], [self.files, *everything], **uploading)
-        self.remove.click(self.on_remove, [self.document, *looking], everything, **HIDDEN)
 
     # ------------------------------------------------------------------ what happens
 
@@ -189,7 +204,6 @@ class MemoryPage:
                 anew |= self._opened(of, who, language)
             except NotFound:
                 return anew
-            anew[self.chosen] = self._with_choice(anew[self.chosen], self._own(of, who))
         return anew
 
     @told
@@ -215,8 +229,19 @@ class MemoryPage:
         self._house.assistant.ledger.choose(self._house.who(request).id, {MEMORY: bool(on)})
 
     @told
-    def on_choose(self, exchange_id: str | None, request: gr.Request) -> Updates:
-        return self._opened(exchange_id, self._house.who(request), lang(request))
+    def on_act(self, query: str, kind: str, page: int, act: gr.EventData, request: gr.Request) -> Updates:
+        """What is pressed on a row."""
+        who, language, sent = self._house.who(request), lang(request), pressed(act)
+        what, of = sent.get("act", ""), sent.get("id", "")
+        if what == "look":
+            return self._opened(of, who, language)
+        if what == "forget":
+            return self._forget(query, kind, page, who, language, exchange=self._own(of, who).id)
+        if what != "remove":
+            raise BadInput(f"there is no button {what[:40]!r} on this page")
+        if self._house.assistant.ledger.document(of).user != who.id:
+            raise NotFound("document", of)
+        return self._forget(query, kind, page, who, language, document=of)
 
     @told
     def on_save(
@@ -243,8 +268,6 @@ class MemoryPage:
         anew = {**self._listed(query, kind, page, who, language), **self._opened(exchange_id, who, language)}
         if exchange_id:
             anew[self.outcome] = became(exchange_id)
-            # It stays open, be it that what is looked for no longer finds it.
-            anew[self.chosen] = self._with_choice(anew[self.chosen], exchange)
         return anew
 
     @told
@@ -262,13 +285,6 @@ class MemoryPage:
         who = self._house.who(request)
         conversation = self._own(exchange_id, who).conversation_id if exchange_id else None
         return self._forget(query, kind, page, who, lang(request), along=along, conversation=conversation)
-
-    @told
-    def on_remove(self, document_id: str | None, query: str, kind: str, page: int, request: gr.Request) -> Updates:
-        who = self._house.who(request)
-        if document_id and self._house.assistant.ledger.document(document_id).user != who.id:
-            raise NotFound("document", document_id)
-        return self._forget(query, kind, page, who, lang(request), document=document_id)
 
     @told
     def on_upload(
@@ -341,6 +357,7 @@ class MemoryPage:
         ledger, exchange = self._house.assistant.ledger, self._own(exchange_id, who)
         rating, use = ledger.rating(exchange_id), ledger.use(exchange.conversation_id)
         return {
+            self.chosen: exchange_id,
             self.one: gr.Column(visible=True),
             self.detail: drawn(exchange_id)
             + _detail(exchange, ledger.title(exchange.conversation_id), ledger.given(exchange_id), language),
@@ -348,11 +365,6 @@ class MemoryPage:
             self.use: [name for name, on in zip(USES, use, strict=True) if on],
             self.along: False,
         }
-
-    def _with_choice(self, choosing: gr.Dropdown, exchange: Exchange) -> gr.Dropdown:
-        """What may be looked at, with `exchange` chosen, be it among them or not."""
-        choices = [(short(exchange.question, 80), exchange.id), *choosing.choices]
-        return gr.Dropdown(list({of: (name, of) for name, of in choices}.values()), value=exchange.id, visible=True)
 
     def _listed(self, query: str, kind: str, page: int, who: Account, language: Language) -> Updates:
         ledger = self._house.assistant.ledger
@@ -362,17 +374,13 @@ class MemoryPage:
             page -= 1
             found = self._find(query, kind, page, who)
         shown, documents = found[:SHOWN], ledger.documents(user=who.id)
-        choices = [(short(one.question, 80), one.exchange_id) for one in shown if one.exchange_id]
         return {
             **self._standing(language),
             self.found: _found(shown, language, asked=bool(query.strip()) or kind != KINDS[0]),
             self.page: page,
             self.newer: gr.Button(visible=page > 0),
             self.older: gr.Button(visible=len(found) > SHOWN),
-            self.chosen: gr.Dropdown(choices, value=None, visible=bool(choices)),
             self.documents: _documents(documents, language),
-            self.document: gr.Dropdown([(one.name, one.id) for one in documents], value=None),
-            self.removing: gr.Row(visible=bool(documents)),
             self.on: bool(ledger.choices(who.id).get(MEMORY, True)),
         }
 
@@ -399,7 +407,8 @@ class MemoryPage:
         return [_as_found(one, rating) for one, rating in newest]
 
     def _closed(self) -> Updates:
-        return {self.one: gr.Column(visible=False), self.detail: "", self.answer: "", self.use: [], self.along: False}
+        gone = {self.chosen: "", self.one: gr.Column(visible=False), self.detail: ""}
+        return {**gone, self.answer: "", self.use: [], self.along: False}
 
 
 def _as_found(exchange: Exchange, rating: Rating | None) -> Recollection:
@@ -426,6 +435,7 @@ def _as_piece(document: Document, passage: Passage) -> Recollection:
         score=0.0,
         reason=f"from {source}",
         source=source,
+        document_id=document.id,
     )
 
 
@@ -434,22 +444,45 @@ def _found(found: Sequence[Recollection], language: Language, *, asked: bool) ->
     if not found:
         return empty(text("memory.none" if asked else "memory.empty", language))
     scored = any(one.dense is not None or one.lexical is not None for one in found)
-    head = HEAD if scored else HEAD[:4]
+    head = [*(HEAD if scored else HEAD[:4]), "do"]
     rows = [
         [
             escape(text(f"memory.one.{one.kind}", language)),
             escape(short(one.question or one.source or "")),
             escape(short(one.answer)),
             escape(said(one.reason, language)),
-            "" if one.dense is None else f"{one.dense:.2f}",
-            "" if one.lexical is None else f"{one.lexical:.1f}",
-        ][: len(head)]
+            *(_scores(one) if scored else ()),
+            _acts(one, language),
+        ]
         for one in found
     ]
     return table([text(f"memory.head.{name}", language) for name in head], rows)
 
 
 HEAD = ("kind", "question", "holds", "why", "meaning", "words")
+
+
+def _scores(one: Recollection) -> tuple[str, str]:
+    return (
+        "" if one.dense is None else f"{one.dense:.2f}",
+        "" if one.lexical is None else f"{one.lexical:.1f}",
+    )
+
+
+def _acts(one: Recollection, language: Language) -> str:
+    """HTML: what can be done with a memory. A passage goes with its document."""
+    if one.exchange_id is None:
+        return _remove(one.document_id or "", one.source or "", language)
+    given = {"id": one.exchange_id, "question": short(one.question)}
+    look = act_button("look", text("memory.look", language), given)
+    gone = act_button("forget", text("memory.forget.short", language), given, ask="forget-dialog", danger=True)
+    return f"<div class='acts'>{look}{gone}</div>"
+
+
+def _remove(document_id: str, name: str, language: Language) -> str:
+    given = {"id": document_id, "name": name}
+    button = act_button("remove", text("memory.remove", language), given, ask="remove-document-dialog", danger=True)
+    return f"<div class='acts'>{button}</div>"
 
 
 def _detail(exchange: Exchange, title: str, given: Sequence[Exchange], language: Language) -> str:
@@ -468,5 +501,8 @@ def _detail(exchange: Exchange, title: str, given: Sequence[Exchange], language:
 def _documents(documents: Sequence[Document], language: Language) -> str:
     if not documents:
         return empty(text("memory.documents.none", language))
-    rows = [[escape(one.name), str(one.passages), f"{one.created_at:%Y-%m-%d %H:%M}"] for one in documents]
-    return table([text(f"memory.head.{name}", language) for name in ("document", "passages", "added")], rows)
+    rows = [
+        [escape(one.name), str(one.passages), time(one.created_at), _remove(one.id, one.name, language)]
+        for one in documents
+    ]
+    return table([text(f"memory.head.{name}", language) for name in ("document", "passages", "added", "do")], rows)

@@ -368,6 +368,20 @@
     else if (row && [document.body, null].includes(document.activeElement)) (row.querySelector(GIVEN) || row.querySelector("button"))?.focus();
   }).observe(node, { childList: true, subtree: true }));
 
+  // So does a memory that one looks at: it opens above the list, and when it is closed one is back at its row.
+  let looked = null;
+  whenThere("#memory-page", (node) => new MutationObserver(() => {
+    const one = find("#memory-one"), now = one?.querySelector("[data-about]")?.dataset.about || null;
+    if (now === looked) return;
+    const back = !now && [...document.querySelectorAll("#memory-found [data-act=look]")].find((button) => button.dataset.id === looked);
+    looked = now;
+    if (back) back.focus();
+    if (!now) return;
+    one.tabIndex = -1;
+    one.focus({ preventScroll: true });
+    one.scrollIntoView({ block: "start" });
+  }).observe(node, { childList: true, subtree: true }));
+
   // ------------------------------------------------------------------ boards: buttons that tell, and ask first
 
   const refusals = new Map(); // What a dialog has sent, until the server has said what became of it → asks once more.

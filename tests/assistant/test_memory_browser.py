@@ -35,10 +35,15 @@ def search(page: Any, text: str) -> None:
     box.press("Enter")
 
 
+def press(page: Any, board: str, text: str, button: str) -> None:
+    """A button of the first row that says so."""
+    rows = page.locator(f"{board} tr").filter(has_text=text)
+    rows.first.get_by_role("button", name=button, exact=True).click()
+
+
 def choose(page: Any, text: str) -> None:
     """Pick what is to be looked at."""
-    page.click("#memory-chosen input")
-    page.get_by_role("option", name=text).first.click()
+    press(page, "#memory-found", text, "Look")
     page.wait_for_selector("#memory-detail p")
 
 
@@ -67,6 +72,36 @@ def test_memory_is_searched_edited_and_forgotten(site: Site) -> None:
     page.locator("#forget-dialog").get_by_role("button", name="Forget this").click()
     site.wait_for(lambda: site.assistant.ledger.count_exchanges() == 1)
     page.locator("#memory-found").get_by_text("Cerne.").wait_for(state="detached")
+
+
+def test_each_row_is_looked_at_and_forgotten_by_its_own_buttons(site: Site) -> None:
+    """Of two that are asked alike the one that is meant; all of a page stand below each other, and one that is opened
+    is in sight, until it is closed, and then its row.
+    """
+    first, second = told(site, "How do rivers bend?"), told(site, "How do rivers bend?")
+    for n in range(22):
+        told(site, f"Remark number {n}")
+    page = opened(site)
+    rows = page.locator("#memory-found tbody tr")
+    rows.last.wait_for()
+    assert rows.count() == 24
+    box = page.locator("#memory-found .card.table")
+    assert box.evaluate("(box) => box.scrollHeight - box.clientHeight") <= 1
+    rows.last.get_by_role("button", name="Look").click()
+    page.locator("#memory-detail").get_by_text("How do rivers bend?").first.wait_for()
+    assert page.get_attribute("#memory-detail [data-about]", "data-about") == first.id
+    assert page.locator("#memory-detail").evaluate("(one) => one.getBoundingClientRect().top") < 200
+    page.click("#memory-close")
+    page.wait_for_selector("#memory-one", state="detached")
+    focused = "document.activeElement.dataset.id"
+    site.wait_for(lambda: page.evaluate(focused) == first.id)
+    rows.nth(-2).get_by_role("button", name="Forget").click()
+    page.locator("#forget-dialog").get_by_text("How do rivers bend?").wait_for()
+    page.keyboard.press("Escape")
+    rows.nth(-2).get_by_role("button", name="Forget").click()
+    page.locator("#forget-dialog").get_by_role("button", name="Forget this").click()
+    page.get_by_text("Forgotten. Exchanges: 1, passages: 0.").wait_for()
+    assert site.assistant.ledger.known([first.id, second.id]) == {first.id}
 
 
 def test_answers_that_were_made_with_it_go_along(site: Site) -> None:
@@ -135,16 +170,15 @@ def test_documents_are_added_and_removed(site: Site, tmp_path: Path) -> None:
     page.locator("#memory-documents").get_by_text("owls.txt").wait_for()
     page.get_by_text("holds NUL bytes").wait_for()
     assert site.assistant.memory.search("owls hunt by sound", k=1)[0].source == "owls.txt"
-    page.click("#memory-document input")
-    # Nothing is chosen: there is nothing to ask.
-    page.keyboard.press("Escape")
-    page.click("#memory-remove")
-    page.get_by_text("Choose something first").wait_for()
-    page.click("#memory-document input")
-    page.get_by_role("option", name="owls.txt").click()
-    page.click("#memory-remove")
+    press(page, "#memory-documents", "owls.txt", "Remove")
     page.locator("#remove-document-dialog").get_by_text("owls.txt").wait_for()
+    page.keyboard.press("Escape")
     assert len(site.assistant.ledger.documents()) == 1
+    # A passage of it that was found goes with it, too.
+    search(page, "owls hunt by sound")
+    page.locator("#memory-found").get_by_text("Barn owls").wait_for()
+    press(page, "#memory-found", "owls.txt", "Remove")
+    page.locator("#remove-document-dialog").get_by_text("owls.txt").wait_for()
     page.click("#remove-document-dialog button[value=yes]")
     page.locator("#memory-documents").get_by_text("No document yet").wait_for()
     assert site.assistant.ledger.documents() == []

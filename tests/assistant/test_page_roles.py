@@ -205,14 +205,22 @@ def test_another_users_memory_can_not_be_touched(house: House, client: Open, nam
     exchange = house.assistant.ledger.lessons()[0].exchange_id
     bob, before = client("Bob"), state(house)
     config, tried = bob.get("/config").json(), 0
-    for element in ("memory-chosen", "memory-save", "memory-forget", "memory-forget-conversation"):
+    for fn, _ in functions(config, "memory-found", "memory-documents"):
+        for act in ("look", "forget", "remove"):
+            said = call(bob, fn, 3, {"act": act, "id": exchange}, data=["", "everything", 0])
+            assert "there is no" in said, act
+            assert "of Ada's" not in said
+            tried += 1
+    for element in ("memory-save", "memory-forget", "memory-forget-conversation"):
         for fn, inputs in functions(config, element):
             data = [exchange, "Something else.", ["train"], "", "everything", 0][:inputs]
             if element.startswith("memory-forget"):
                 data = [exchange, True, "", "everything", 0]
-            assert '"success":false' in call(bob, fn, inputs, None, data=data), element
+            said = call(bob, fn, inputs, None, data=data)
+            assert "there is no exchange" in said, element
+            assert "of Ada's" not in said
             tried += 1
-    assert tried == 4
+    assert tried == 9
     # What Gradio lets through, the page asks for itself.
     # Here, not above: it loads Gradio, and not every process that collects the tests runs one of the page's.
     from assistant.ui import shell

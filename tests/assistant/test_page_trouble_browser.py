@@ -432,8 +432,8 @@ def test_a_server_that_starts_anew_is_told_and_loses_nothing_that_was_typed(cont
         chat.locator("#feedback-comment").locator("input, textarea").fill("be brief")
         chat.fill("#message textarea", "precious words")
         memory = open_("memory", "/memory", "#memory-found table")
-        memory.click("#memory-chosen input")
-        memory.get_by_role("option", name="and whales?").click()
+        whales = memory.locator("#memory-found tr").filter(has_text="and whales?").first
+        whales.get_by_role("button", name="Look").click()
         memory.wait_for_selector("#memory-one")
         memory.fill("#memory-answer textarea", "In the open sea.")
         memory.locator("#memory-query").locator("input, textarea").fill("half a thought")
