@@ -387,6 +387,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "No clock is set: a night begins when somebody presses the button.",
         "没有设定时间：按下按钮才会开始。",
     ),
+    "clock.asked": (
+        "No clock is set: a night begins when a teacher wants one.",
+        "没有设定时间：由教师开始夜晚学习。",
+    ),
     "clock.set": ("Set the clock", "设定时间"),
     "clock.stop": ("Switch it off", "关闭"),
     "clock.title": ("When shall the nights begin?", "夜晚学习何时开始？"),

@@ -268,7 +268,8 @@ class Learning:
 
     def _set_for(self, who: Account, language: Language) -> str:
         at = self._house.now.settings.nightly_at
-        said = text("clock.every", language, at=at) if at else text("clock.off", language)
+        off = "clock.off" if who.role.may(Role.TEACHER) else "clock.asked"
+        said = text("clock.every", language, at=at) if at else text(off, language)
         buttons = ""
         if who.role.may(Role.ADMIN):
             buttons = act_button("clock", text("clock.set", language), {"at": at or "03:00"}, ask="clock-dialog")

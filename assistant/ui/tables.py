@@ -154,7 +154,11 @@ def empty(text: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Each cell bears its column's name, which the style shows in place of the head where the screen is narrow."""
+    """Each cell bears its column's name, which the style shows in place of the head where the screen is narrow. A last
+    column with nothing in it, where there is nothing that one may do, is left out.
+    """
+    if rows and not any(row[-1] for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
     columns = "".join(f"<th scope='col'>{name}</th>" for name in head)
     body = "".join(
         "<tr>"

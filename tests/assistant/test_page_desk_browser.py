@@ -161,6 +161,7 @@ def test_a_plain_users_lesson_waits_for_approval_where_that_is_wanted(site: Site
     page.wait_for_selector("#lessons table")
     assert page.locator("#lessons .act").all_inner_texts() == ["Undo"]
     assert page.locator("#learn-now, #rollback, #versions .act").count() == 0
+    page.get_by_text("a night begins when a teacher wants one").wait_for()
     press(page, "#lessons", "whales", "Undo")
     page.click("#undo-dialog button[value=yes]")
     page.locator("#lessons .badge.undone").wait_for()

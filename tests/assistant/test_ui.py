@@ -169,6 +169,15 @@ def test_only_what_may_be_done_has_a_button() -> None:
     assert acts(done, teacher=True) == []
 
 
+def test_a_column_for_what_nobody_may_do_is_none() -> None:
+    """Of versions and nights a plain user has nothing to decide or to look at."""
+    version, ended = testing.adapter("v1"), replace(testing.night(), report="/somewhere")
+    assert "Decide" in tables.versions([version], teacher=True)
+    assert "Decide" not in tables.versions([version])
+    assert "Look" in tables.nights([ended], teacher=True)
+    assert "Look" not in tables.nights([ended])
+
+
 def test_a_buttons_data_is_no_markup() -> None:
     """Whatever a lesson says, in a button's data or beside it, is text."""
     html = tables.lessons([testing.lesson(question='"><img src=x>', wanted="' onfocus='alert(1)")], teacher=True)
