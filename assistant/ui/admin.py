@@ -284,7 +284,8 @@ def audit_table(found: Sequence[Deed], language: Language) -> str:
 
 
 def _secret(secret: str, language: Language) -> str:
-    return f"<p role='status'>{escape(text('keys.once', language))}<br><code>{escape(secret)}</code></p>"
+    copy = f"<button type='button' class='act' data-copy>{text('keys.copy', language)}</button>"
+    return f"<p role='status'>{escape(text('keys.once', language))}<br><code>{escape(secret)}</code> {copy}</p>"
 
 
 def _role(name: str) -> Role:

@@ -11,7 +11,7 @@ import gradio as gr
 
 from assistant.forgetting import forget
 from assistant.texts import Language, text
-from assistant.ui.markup import act_button, asked, both, dialog, field, when
+from assistant.ui.markup import act_button, asked, both, dialog, field, marked, when
 from assistant.ui.shell import HIDDEN, House, Updates, acting, became, board, header, i18n, lang, outcome, pressed, told
 from memory.errors import NotFound
 from memory.history import Conversation
@@ -70,7 +70,7 @@ class History:
         who, language = self._house.who(request), lang(request)
         wanted = scrub(words or "")[:200].split()
         found = self._house.assistant.ledger.conversations(who.id, words=wanted, limit=MOST)
-        return shelf(found, self._house.assistant.clock(), language, searched=bool(wanted))
+        return shelf(found, self._house.assistant.clock(), language, words=wanted)
 
     @acting
     def on_act(self, words: str, act: gr.EventData, request: gr.Request) -> Updates:
@@ -90,23 +90,23 @@ class History:
         return {self.shelf: self.on_look(words, request)}
 
 
-def shelf(found: Sequence[Conversation], now: datetime, language: Language, *, searched: bool = False) -> str:
-    """HTML: conversations by date, or what to do where there is none."""
+def shelf(found: Sequence[Conversation], now: datetime, language: Language, *, words: Sequence[str] = ()) -> str:
+    """HTML: conversations by date, with the words marked that were searched for, or what to do where there is none."""
     if not found:
-        return f"<p class='card empty'>{text('history.none.found' if searched else 'history.none', language)}</p>"
+        return f"<p class='card empty'>{text('history.none.found' if words else 'history.none', language)}</p>"
     parts = []
     for then, of_then in groupby(found, key=lambda one: when(one.last_at, now, language)):
-        rows = "".join(_row(one, language) for one in of_then)
+        rows = "".join(_row(one, words, language) for one in of_then)
         parts.append(f"<h2>{escape(then)}</h2><ul class='card shelf'>{rows}</ul>")
     if len(found) >= MOST:
         parts.append(f"<p class='older'>{text('history.more', language)}</p>")
     return "".join(parts)
 
 
-def _row(one: Conversation, language: Language) -> str:
+def _row(one: Conversation, words: Sequence[str], language: Language) -> str:
     count = text("history.exchange" if one.exchanges == 1 else "history.exchanges", language, n=one.exchanges)
     at = one.last_at.astimezone()
-    excerpt = f"<p class='found'>{escape(one.found)}</p>" if one.found else ""
+    excerpt = f"<p class='found'>{marked(one.found, words)}</p>" if one.found else ""
     export = "".join(
         f"<a class='act' href='./conversations/{escape(one.id)}/export.{kind}' download>{name}</a>"
         for kind, name in (("md", "Markdown"), ("json", "JSON"))
@@ -115,7 +115,7 @@ def _row(one: Conversation, language: Language) -> str:
     rename = act_button("rename", text("history.rename", language), given, ask="rename-dialog")
     delete = act_button("delete", text("history.delete.short", language), given, ask="delete-dialog", danger=True)
     return (
-        f"<li><div class='what'><a class='title' href='./?c={escape(one.id)}'>{escape(one.title)}</a>"
+        f"<li><div class='what'><a class='title' href='./?c={escape(one.id)}'>{marked(one.title, words)}</a>"
         f"<span class='quiet'><time datetime='{at.isoformat()}'>{at:%Y-%m-%d %H:%M}</time> · {count}</span>{excerpt}"
         f"</div><div class='acts'>{rename}{export}{delete}</div></li>"
     )

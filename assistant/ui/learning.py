@@ -56,6 +56,19 @@ DIALOGS = "".join(
             about="#versions [data-serves]",
         ),
         dialog(
+            "promote-dialog",
+            "versions.promote.title",
+            asked("version", "versions.promote.means"),
+            "versions.promote",
+        ),
+        dialog(
+            "cancel-dialog",
+            "night.cancel.title",
+            f"<p>{both('night.cancel.means')}</p>",
+            "night.cancel.do",
+            danger=True,
+        ),
+        dialog(
             "clock-dialog",
             "clock.title",
             f"<p class='quiet'>{both('clock.about')}</p>{field('at', 'clock.at', kind='time', more='required')}",
@@ -225,12 +238,13 @@ class Learning:
         ledger, teacher = self._house.assistant.ledger, who.role.may(Role.TEACHER)
         adapters, nights = ledger.adapters(), ledger.nights(limit=NIGHTS)
         ended = [night for night in nights if night.status.ended]
+        last = next((night for night in ended if night.report), None)
         return {
             **self._night(self._going_on(), who, language),
             self.clock: self._set_for(who, language),
             self.learn: gr.Button(visible=teacher),
-            self.report: _told(ended[0], teacher, language) if ended else text("learning.none", language),
-            self.plots: self._plots(ended[0] if ended else None, language) if teacher else "",
+            self.report: _last_told(ended[0], last, teacher, language) if ended else text("learning.none", language),
+            self.plots: self._plots(last, language) if teacher else "",
             self.lessons: tables.lessons(
                 self._lessons(who, language), language, teacher=teacher, names=self._names(teacher)
             ),
@@ -288,6 +302,17 @@ class Learning:
         now, teacher = self._house.assistant.clock(), who.role.may(Role.TEACHER)
         shown = tables.progress(night, now, language, teacher=teacher) if night else ""
         return {self.progress: gr.HTML(shown, visible=night is not None), self.seen: self._newest()}
+
+
+def _last_told(ended: Night, last: Night | None, teacher: bool, language: Language) -> str:
+    """How the newest night `ended` and, where it was cancelled or failed before it could tell anything, the `last` that
+    did.
+    """
+    if last is None or last.id == ended.id:
+        return _told(ended, teacher, language)
+    at = (last.ended_at or last.created_at).astimezone()
+    says = text("report.last", language, at=f"{at:%Y-%m-%d %H:%M}")
+    return f"{_verdict(ended, language)}\n\n*{says}*\n\n{_told(last, teacher, language)}"
 
 
 def _told(night: Night, teacher: bool, language: Language) -> str:

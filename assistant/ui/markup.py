@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from html import escape
+from itertools import groupby
 
 from assistant.texts import TEXTS, Language, text
+from memory.folding import find
 
 
 def dialog(
@@ -43,6 +45,22 @@ def act_button(
     kind = " danger" if danger else ""
     given = "".join(f' data-{name}="{escape(value)}"' for name, value in (data or {}).items())
     return f"<button type='button' class='act{kind}' data-act='{act}'{asks}{given}>{escape(label)}</button>"
+
+
+def marked(text: str, words: Sequence[str]) -> str:
+    """HTML: the text with each of the words marked wherever it stands, in whatever form it is written."""
+    found = set[int]()
+    for word in words:
+        begins = 0
+        while place := find(text[begins:], word):
+            first, last = (begins + one for one in place)
+            if last <= begins:
+                break
+            found.update(range(first, last))
+            begins = last
+    parts = groupby(enumerate(text), key=lambda one: one[0] in found)
+    said = [(hit, escape("".join(letter for _, letter in letters))) for hit, letters in parts]
+    return "".join(f"<mark>{part}</mark>" if hit else part for hit, part in said)
 
 
 def both(key: str) -> str:

@@ -189,6 +189,15 @@
     watcher.observe(document.documentElement, { childList: true, subtree: true });
   };
 
+  // A button beside a text that is shown once. Over plain HTTP from elsewhere there is no clipboard: then it is selected.
+  document.addEventListener("click", ({ target }) => {
+    const button = target instanceof Element && target.closest("[data-copy]");
+    const code = button && button.parentElement.querySelector("code");
+    if (!code) return;
+    getSelection().selectAllChildren(code);
+    navigator.clipboard?.writeText(code.textContent).then(() => { button.textContent = say("Copied", "已复制"); });
+  });
+
   // ------------------------------------------------------------------ keys
 
   document.addEventListener("keydown", (event) => {

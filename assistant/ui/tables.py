@@ -73,7 +73,7 @@ def versions(found: Sequence[Adapter], language: Language = "en", *, teacher: bo
         for one in found
     ]
     if any(one.state is AdapterState.ACTIVE for one in found):
-        serve = act_button("promote", text("versions.promote", language), {"version": "base"}) if teacher else ""
+        serve = _promote("base", language) if teacher else ""
         rows.append(["<b>base</b>", "", "", escape(text("versions.base", language)), "", serve])
     return table(head, rows)
 
@@ -91,7 +91,9 @@ def progress(night: Night, now: datetime | None = None, language: Language = "en
     waiting = night.status is NightStatus.QUEUED
     detail = escape(text("night.waits", language) if waiting else said(night.detail, language))
     title = text("night.queued" if waiting else "night.learning", language)
-    cancel = act_button("cancel", text("night.cancel", language), {"id": night.id}, danger=True) if teacher else ""
+    given = {"id": night.id}
+    ask = act_button("cancel", text("night.cancel", language), given, ask="cancel-dialog", danger=True)
+    cancel = ask if teacher else ""
     return (
         f"<div class='night'><div class='line'><b>{title}</b><span>{detail}</span>"
         f"<span class='percent'>{percent}%{_left(night, now, language)}</span>{cancel}</div>"
@@ -201,8 +203,12 @@ def _lesson_buttons(one: Lesson, language: Language, teacher: bool) -> str:
 def _version_buttons(one: Adapter, language: Language) -> str:
     buttons = [act_button("compare", text("versions.compare", language), {"version": one.version})]
     if one.state is not AdapterState.REJECTED and one.state is not AdapterState.ACTIVE:
-        buttons.append(act_button("promote", text("versions.promote", language), {"version": one.version}))
+        buttons.append(_promote(one.version, language))
     return f"<div class='acts'>{''.join(buttons)}</div>"
+
+
+def _promote(version: str, language: Language) -> str:
+    return act_button("promote", text("versions.promote", language), {"version": version}, ask="promote-dialog")
 
 
 def _left(night: Night, now: datetime | None, language: Language) -> str:

@@ -50,6 +50,7 @@ def test_a_conversation_is_found_opened_renamed_and_taken_along(site: Site) -> N
     page.fill("#search :is(input, textarea)", "mondays")
     row(page, "#conversations", "whales").wait_for(state="detached")
     page.locator(".shelf .found").get_by_text("And on Mondays?").wait_for()
+    assert page.locator(".shelf .found mark").all_inner_texts() == ["Mondays", "Mondays"]
     press(page, "#conversations", "Lyon", "Rename")
     page.fill("#rename-dialog input", "  Museums <i> ")
     page.click("#rename-dialog button[value=yes]")
@@ -167,9 +168,12 @@ def test_a_plain_users_lesson_waits_for_approval_where_that_is_wanted(site: Site
     page.locator("#lessons .badge.undone").wait_for()
 
 
-def test_a_night_is_cancelled(site: Site) -> None:
+def test_a_night_is_cancelled(site: Site, tmp_path: Path) -> None:
     """While it runs it says how long it may take yet; once cancelled it is over, and says who did it."""
     ledger, at = site.assistant.ledger, site.assistant.clock()
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.md").write_text("## Learned before")
+    site.publish(report=tmp_path / "report")
     ledger.request_night(testing.night("n1", created_at=at))
     ledger.begin_night("n1", holder="laptop", at=at, ttl=timedelta(hours=1))
     ledger.night_progress("n1", stage="train", progress=0.4, detail="step 118 of 280, loss 1.32")
@@ -177,9 +181,19 @@ def test_a_night_is_cancelled(site: Site) -> None:
     page = site.open("/learning", ready="#night-progress")
     page.get_by_text("40% · about 15 min left").wait_for()
     page.get_by_text("step 118 of 280, loss 1.32").wait_for()
-    page.locator("#night-progress").get_by_role("button", name="Cancel").click()
+    cancel = page.locator("#night-progress").get_by_role("button", name="Cancel")
+    cancel.click()
+    page.locator("#cancel-dialog").get_by_text("What it has trained so far is lost").wait_for()
+    page.keyboard.press("Escape")
+    assert ledger.night("n1").status is NightStatus.RUNNING
+    cancel.click()
+    page.click("#cancel-dialog button[value=yes]")
     page.wait_for_selector("#night-progress", state="detached")
     row(page, "#nights", "cancelled by local").wait_for()
+    # It has nothing to tell: the last that had is told, too.
+    page.locator("#night-report").get_by_text("Learned before").wait_for()
+    assert "cancelled by local" in page.inner_text("#night-report")
+    assert "The last report is that of the night that ended on" in page.inner_text("#night-report")
     assert ledger.night("n1").status is NightStatus.CANCELLED
 
 
@@ -286,6 +300,10 @@ def test_an_admin_changes_roles_keys_and_settings(site: Site) -> None:
     page.fill("#key-dialog input", "a script")
     page.click("#key-dialog button[value=yes]")
     secret = page.inner_text("#secret code")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("#secret").get_by_role("button", name="Copy").click()
+    page.locator("#secret").get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == secret
     found = site.accounts.of(key=secret)
     assert found is not None
     assert found.name == "Bob"

@@ -14,6 +14,7 @@ import pytest
 
 from assistant.ui import branches, plots, reports, tables, talk
 from assistant.ui.beside import beside
+from assistant.ui.markup import marked
 from assistant.ui.talk import Said, Talk
 from assistant.versions import previous_version
 from memory import Ledger, testing
@@ -167,6 +168,22 @@ def test_only_what_may_be_done_has_a_button() -> None:
     assert acts(held, teacher=True) == ["approve", "edit", "undo"]
     assert acts(alone, teacher=True) == ["hold", "edit", "undo"]
     assert acts(done, teacher=True) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "shown"),
+    [
+        ("Owls & owls <b>", ["owl"], "<mark>Owl</mark>s &amp; <mark>owl</mark>s &lt;b&gt;"),
+        ("abcd", ["bc", "ab"], "<mark>abc</mark>d"),
+        ("Die Straße", ["STRASSE"], "Die <mark>Straße</mark>"),
+        ("cafe\u0301 au lait", ["caf\u00e9"], "<mark>cafe\u0301</mark> au lait"),
+        ("鲸在哪里睡觉", ["哪里"], "鲸在<mark>哪里</mark>睡觉"),
+        ("no", ["yes", "\u0307"], "no"),
+    ],
+)
+def test_found_words_are_marked(text: str, words: list[str], shown: str) -> None:
+    """Every time, in the letters that they were written in; what is marked is text."""
+    assert marked(text, words) == shown
 
 
 def test_a_column_for_what_nobody_may_do_is_none() -> None:
