@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from threading import Event
 from time import monotonic
@@ -25,6 +26,8 @@ from memory.records import BASE, Exchange
 
 AGAIN_TEMPERATURE = 0.7
 SECONDS_BETWEEN_UPDATES = 0.1
+SECONDS_BETWEEN_LOOKS = 1.0
+"""At whether whoever asked is still logged in."""
 
 AT_ONCE = 32
 """Answers that may be under way on all pages: the engine takes turns or batches, and who waits can still press stop."""
@@ -70,7 +73,9 @@ class Answers:
         if edited is not None:
             after = talk.before(edited)
         versions = contenders(self._house.assistant) if blind and not talk.temporary else None
-        yield from self.answer(Ask(message, memory=memory), after, attempt, request, versions=versions)
+        yield from self._while_here(
+            self.answer(Ask(message, memory=memory), after, attempt, request, versions=versions), request
+        )
 
     def on_regenerate(self, talk: Talk, memory: bool, request: gr.Request) -> Iterator[Updates]:
         """The last question again: what comes is a sibling of the last answer, which stays in the ledger."""
@@ -105,7 +110,18 @@ class Answers:
             if version or not memory
             else Sampling(settings.answer_tokens, settings.temperature or AGAIN_TEMPERATURE, settings.top_p),
         )
-        yield from self.answer(ask, talk.before(said), (talk, None), request)
+        yield from self._while_here(self.answer(ask, talk.before(said), (talk, None), request), request)
+
+    def _while_here(self, updates: Generator[Updates, None, None], request: gr.Request) -> Iterator[Updates]:
+        """The updates of an answer, which is stopped when whoever asked for it has logged out in another tab."""
+        looked_at = monotonic()
+        with closing(updates):
+            for update in updates:
+                if monotonic() - looked_at >= SECONDS_BETWEEN_LOOKS:
+                    looked_at = monotonic()
+                    if self._house.left(request):
+                        self.on_stop(request)
+                yield update
 
     def answer(
         self,
@@ -115,7 +131,7 @@ class Answers:
         request: gr.Request,
         *,
         versions: tuple[str, str] | None = None,
-    ) -> Iterator[Updates]:
+    ) -> Generator[Updates, None, None]:
         """One turn on the page, after what `talk` holds. Where it fails, the page is as it was before the attempt."""
         session = str(request.session_hash)
         self._stops[session] = ask.stop

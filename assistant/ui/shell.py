@@ -17,6 +17,7 @@ import gradio as gr
 
 from assistant.accounts import Accounts
 from assistant.chinese import said
+from assistant.door import identify
 from assistant.live import live
 from assistant.texts import TEXTS, Language, language
 from assistant.turn import Assistant
@@ -69,6 +70,11 @@ class House:
     def who(self, request: gr.Request, least: Role = Role.USER) -> Account:
         """Whose page sent this. Raises: NotAllowed for nobody, and for a role below `least`."""
         return self.accounts.by_id(request.username, least=least)
+
+    def left(self, request: gr.Request) -> bool:
+        """Whether whoever sent this has logged out since."""
+        found = identify(self.accounts, request.headers)
+        return found is None or found.id != request.username
 
     def note(self, by: Account, action: str, detail: str = "") -> None:
         """Write down in the audit log what was done."""

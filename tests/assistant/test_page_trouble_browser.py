@@ -307,6 +307,21 @@ def test_a_session_that_has_ended_says_so_and_loses_nothing(site: Site) -> None:
     site.box_says(page, "precious words")
 
 
+def test_who_logs_out_is_told_no_more_of_an_answer(site: Site) -> None:
+    """It is stopped, with what was said by then: the page is nobody's any more."""
+    ada = site.people(Ada=Role.ADMIN)["Ada"]
+    site.engine.pause = 0.05
+    site.engine.script = lambda prompt: " ".join(str(n) for n in range(400))
+    page = site.open(user="Ada")
+    site.say(page, "count")
+    page.get_by_test_id("bot").filter(has_text="0 1 2 3").wait_for()
+    page.context.request.post(f"{site.url}/logout", max_redirects=0)
+    site.wait_for(lambda: site.assistant.ledger.newest_exchanges(user=ada.id, limit=1))
+    ((exchange, _),) = site.assistant.ledger.newest_exchanges(user=ada.id, limit=1)
+    assert exchange.finish_reason == "stopped"
+    page.locator("#gone").get_by_text("Your session has ended").wait_for()
+
+
 def test_what_was_typed_into_forms_is_there_again_or_offered(site: Site) -> None:
     """After a reload: a message that was being edited and what it set aside, a lesson's better answer, a search, an
     account but for its password. Where the lesson is gone the text is offered; what was closed or sent is not.
