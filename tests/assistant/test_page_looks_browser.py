@@ -190,13 +190,27 @@ def test_every_page_fits_and_lets_everybody_in(
         if name == "history":
             dialog(page, page.get_by_role("button", name="Rename").first, "rename")
             dialog(page, page.get_by_role("button", name="Delete").first, "delete")
+            page.fill("#search :is(input, textarea)", "museum")
+            page.locator("#conversations mark").first.wait_for()
+            look(page, "found")
+        if name == "memory":
+            page.locator("#memory-found").get_by_role("button", name="Look").last.click()
+            page.wait_for_selector("#memory-one")
+            look(page, "one", whole=False)
+            dialog(page, page.locator("#memory-found").get_by_role("button", name="Forget").first, "forget")
         if name == "learning":
             dialog(page, page.locator("#lessons").get_by_role("button", name="Edit").first, "edit")
             dialog(page, page.get_by_role("button", name="Set the clock"), "clock")
+            dialog(page, page.locator("#night-progress").get_by_role("button", name="Cancel"), "cancel")
         if name == "admin":
             dialog(page, page.get_by_role("button", name="Add an account"), "dialog")
             dialog(page, page.locator("#settings").get_by_role("button", name="Change").first, "setting")
             dialog(page, page.locator("#accounts").get_by_role("button", name="Remove").first, "remove")
+            page.locator("#accounts").get_by_role("button", name="Make a key").first.click()
+            page.fill("#key-dialog input", "a script")
+            page.click("#key-dialog button[value=yes]")
+            page.wait_for_selector("#secret code")
+            look(page, "secret", whole=False)
         page.close()
     assert not found, "\n".join(found)
 
