@@ -278,16 +278,16 @@ def test_the_browser_chooses_the_language(site: Site, tmp_path: Path) -> None:
     site.accounts.add("Ada", site.password, Role.ADMIN, by="Ada")
     folder = tmp_path / "report"
     report(folder, 1)
-    written = {"status": "promoted", "adapter": "v1", "reasons": ["4 of 4 earlier lessons kept"]}
+    written = {"status": "promoted", "adapter": "v1", "reasons": ["4 of 4 earlier lessons and liked answers kept"]}
     asked = json.loads((folder / "report.json").read_text("utf-8"))["questions"]
     (folder / "report.md").write_text(as_markdown({**written, "questions": asked}, {}))
-    site.publish(reason="4 of 4 earlier lessons kept; perplexity on fixed text times 1.010", report=folder)
+    site.publish(reason="4 of 4 earlier lessons and liked answers kept; perplexity on fixed text times 1.010", report=folder)
     site.browser("Ada", locale="zh-CN")
     for path, ready, texts in (
         ("/", ".ns-tools", ["聊天", "发送", "使用记忆", "这个回答从何而来"]),
         ("/history", ".shelf li", ["历史", "搜索对话", "今天", "重命名", "1 轮"]),
         ("/memory", "#memory-found table", ["记忆", "对话", "导出全部", "还没有文档", "提问"]),
-        ("/learning", "#versions table", ["现在学习", "等待下一个夜晚", "等待中", "之前的 4 课保留 4 课", "变差"]),
+        ("/learning", "#versions table", ["现在学习", "等待下一个夜晚", "等待中", "被赞的回答 4 个保留 4 个", "变差"]),
         ("/admin", "#settings table", ["账户", "添加账户", "操作记录", "最长的回答", "登录", "最多可占"]),
     ):
         page = site.open(path, ready=ready, user="Ada")
