@@ -17,6 +17,7 @@ from math import ceil
 
 from memory.errors import TooLong
 from memory.records import Message, Recollection
+from memory.statements import tells
 
 Count = Callable[[Sequence[Message]], int]
 """Tokens of a rendered prompt."""
@@ -150,14 +151,17 @@ def _asking(question: str, recollections: Sequence[Recollection], *, shown: bool
 
 
 def _known(r: Recollection) -> str:
-    """One recollection. A correction stands plainly; what was said bears its day; a document is quoted, line by line:
-    what it tells the reader to do is seen to be its words.
+    """One recollection. A correction stands plainly; what was said bears its day, and what a person told comes without
+    what was replied to it, which tells nothing more. A document is quoted, line by line: what it tells the reader to do
+    is seen to be its words.
     """
     if r.source is not None:
         quoted = "\n".join(f"> {line}" for line in f"{r.question}\n{r.answer}".strip().splitlines())
         return f"{QUOTED.format(source=r.source)}\n{quoted}"
     if r.corrected:
         return f"{r.question} {r.answer}"
+    if tells(r.question):
+        return f"On {r.created_at:%d %B %Y} I told you: {r.question}"
     return f"On {r.created_at:%d %B %Y}: {r.question} {r.answer}"
 
 

@@ -174,10 +174,12 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
         with self._read() as db:
             return sql.documents.get(db, document_id)
 
-    def known_documents(self, ids: Collection[str]) -> set[str]:
-        """Those of `ids` that are there still."""
+    def outdated(self, ids: Collection[str]) -> set[str]:
+        """Those exchanges that were answered with something that was forgotten since, or with a document that was
+        replaced.
+        """
         with self._read() as db:
-            return sql.documents.known(db, list(ids))
+            return sql.exchanges.outdated(db, list(ids))
 
     def documents(self, *, user: str | None = None) -> list[Document]:
         """The newest first: `user`'s, or everybody's for None."""

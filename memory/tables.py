@@ -267,10 +267,13 @@ passages = sa.Table(
     sqlite_autoincrement=True,
 )
 
+GONE = ""
+
 given = sa.Table(
     "given",
     metadata,
-    # Which exchange was answered with what in its prompt: an exchange or a document, by its id.
+    # Which exchange was answered with what in its prompt: an exchange or a document, by its id; `GONE` for what was
+    # forgotten since.
     sa.Column("recalled", sa.String(64), primary_key=True),
     sa.Column("exchange_id", sa.ForeignKey("exchanges.id"), primary_key=True, index=True),
 )

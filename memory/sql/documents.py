@@ -50,11 +50,6 @@ def every(db: sa.Connection, *, user: str | None) -> list[Document]:
     return [Document(*row) for row in db.execute(query.order_by(t.documents.c.seq.desc()))]
 
 
-def known(db: sa.Connection, ids: Sequence[str]) -> set[str]:
-    """Those of `ids` that there are."""
-    return set(db.execute(sa.select(t.documents.c.id).where(t.documents.c.id.in_(list(ids)))).scalars())
-
-
 def by_seq(db: sa.Connection, seqs: Sequence[int], *, user: str | None) -> dict[int, tuple[Document, Passage]]:
     """`seq` of a passage → its document and itself, for those that exist and are `user`'s (None: anybody's)."""
     d, p = t.documents.c, t.passages.c

@@ -163,6 +163,18 @@ def given(db: sa.Connection, exchange_id: str, *, limit: int) -> list[Exchange]:
     return [_exchange(row) for row in db.execute(query.order_by(e.seq.desc()).limit(limit)).mappings()]
 
 
+def outdated(db: sa.Connection, ids: Sequence[str]) -> set[str]:
+    """Those of `ids` that were answered with something that was forgotten since, or a document that was replaced."""
+    e, g, d = t.exchanges.c, t.given.c, t.documents.c
+    query = (
+        sa.select(g.exchange_id)
+        .join(t.exchanges, e.id == g.exchange_id)
+        .join(t.documents, d.id == g.recalled, isouter=True)
+        .where(g.exchange_id.in_(list(ids)), sa.or_(g.recalled == t.GONE, d.created_at > e.created_at))
+    )
+    return set(db.scalars(query))
+
+
 def newest(
     db: sa.Connection, user: str | None, *, limit: int, skip: int = 0, only: Only | None = None
 ) -> list[Exchange]:

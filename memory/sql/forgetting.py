@@ -123,7 +123,11 @@ def forget(db: sa.Connection, gone: Forgotten, resign: Resign) -> None:
         _write_without(db, cut, resign)
     ids = (*gone.exchanges, *gone.documents)
     for some in _chunks(ids):
+        # Who was answered with it stays known, without a word of what it was.
+        told = sa.select(sa.literal(t.GONE), t.given.c.exchange_id).where(t.given.c.recalled.in_(some)).distinct()
+        db.execute(sa.insert(t.given).prefix_with("OR IGNORE").from_select(["recalled", "exchange_id"], told))
         db.execute(sa.delete(t.given).where(t.given.c.recalled.in_(some)))
+    for some in _chunks(ids):
         db.execute(sa.delete(t.given).where(t.given.c.exchange_id.in_(some)))
     for some in _chunks(gone.lessons):
         db.execute(sa.delete(t.lesson_events).where(t.lesson_events.c.lesson_id.in_(some)))

@@ -188,10 +188,12 @@ def test_a_document_is_quoted_and_not_obeyed() -> None:
 
 
 def test_what_was_said_bears_its_day() -> None:
-    """A recollection that nobody corrected tells when it was said."""
-    plain = replace(recollection("r0"), corrected=False)
-    (user,) = build("now", count=words, budget=100, recollections=[plain]).messages
-    assert f"On {plain.created_at:%d %B %Y}: {plain.question}" in user["content"]
+    """A recollection that nobody corrected tells when it was said: what was answered, or what the user told."""
+    asked = replace(recollection("r0"), question="Who am I?", answer="A nurse.", corrected=False)
+    told = replace(asked, question="I am a nurse.", answer="How good!")
+    (user,) = build("now", count=words, budget=100, recollections=[asked, told]).messages
+    day = f"On {asked.created_at:%d %B %Y}"
+    assert user["content"] == f"{day} I told you: I am a nurse.\n\n{day}: Who am I? A nurse.\n\nnow"
 
 
 def test_a_correction_that_fits_best_is_handed_over_as_the_answer() -> None:

@@ -154,7 +154,8 @@ def test_what_was_answered_with_the_wrong_answer_goes_with_it(ledger: Ledger) ->
     assert set(found(memory, other)) == {"e1", "e3"}
 
 
-def test_what_was_answered_with_a_document_that_is_gone_goes_with_it(ledger: Ledger) -> None:
+@pytest.mark.parametrize("replaced", [True, False])
+def test_what_was_answered_with_a_document_that_is_gone_goes_with_it(ledger: Ledger, replaced: bool) -> None:
     """For a prompt; a person who looks for the exchange finds it, and one that somebody rated up stands."""
     text = "The house drink at the fair is called birch tea"
     ledger.add_document(Document("d1", "local", "fair.md", "0", NOON), [Passage(text)])
@@ -165,10 +166,76 @@ def test_what_was_answered_with_a_document_that_is_gone_goes_with_it(ledger: Led
     ledger.rate(rating("r2", "e2", value=1), None)
     memory = memory_of(ledger)
     assert {"e1", "e2"} <= set(found(memory, asked[0]))
-    ledger.add_document(Document("d2", "local", "fair.md", "1", NOON), [Passage(text.replace("birch tea", "cider"))])
+    later = NOON + timedelta(minutes=5)
+    if replaced:
+        new = Document("d1", "local", "fair.md", "1", later)
+        ledger.add_document(new, [Passage(text.replace("birch tea", "cider"))])
+    else:
+        ledger.forget(ledger.to_forget(document="d1"), lambda prompt, answer: "signed")
     assert "e1" not in found(memory, asked[0])
     assert "e2" in found(memory, asked[0])
     assert "e1" in {one.exchange_id for one in memory.search(asked[0], k=5)}
+    again = exchange("e3", question=asked[0], answer="Cider.", created_at=later + timedelta(minutes=1))
+    ledger.add_exchange(replace(again, recollections=given if replaced else []))
+    assert "e3" in found(memory, asked[0])
+
+
+def test_what_was_answered_with_what_was_forgotten_goes_with_it(ledger: Ledger) -> None:
+    """Of what was forgotten nothing is known but that it was there; answers made with it are not handed on."""
+    other = "Tell me the capital of France"
+    ledger.add_exchange(exchange("e1", question=CAPITAL, answer="Paris."))
+    given = [{"exchange_id": "e1", "question": CAPITAL, "answer": "Paris."}]
+    ledger.add_exchange(replace(exchange("e2", question=other, answer="Paris, it is."), recollections=given))
+    memory = memory_of(ledger)
+    assert set(found(memory, other)) == {"e1", "e2"}
+    ledger.forget(ledger.to_forget(exchange="e1"), lambda prompt, answer: "signed")
+    assert found(memory, other) == []
+
+
+def test_a_correction_says_nothing_of_another_thing_with_the_same_answer(ledger: Ledger) -> None:
+    """What was wrong of the gym may be true of the pool; of the gym it is wrong in other words, too."""
+    gym, pool = "Is the gym open on Sundays?", "Does the swimming pool in Eggenberg open on Sundays?"
+    for number, question in enumerate((gym, pool, "On Sundays the gym is open?"), 1):
+        ledger.add_exchange(exchange(f"e{number}", question=question, answer="Yes."))
+    memory = memory_of(ledger)
+    ledger.rate(rating("r1", "e1", correction="No, it is closed on Sundays."), None)
+    assert found(memory, pool)[0] == "e2"
+    assert "e3" not in found(memory, pool)
+    assert memory.search(pool, k=5)[0].exchange_id == "e2"
+
+
+def test_an_answer_that_was_rated_down_does_not_come_back_unrated(ledger: Ledger) -> None:
+    """The same answer to the same question, be it earlier or later; another answer stands, and so does a rating up."""
+    for number, (question, answer) in enumerate(
+        [(CAPITAL, "Lyon."), (CAPITAL, "Lyon."), (CAPITAL.upper(), "lyon"), (CAPITAL, "Paris.")], 1
+    ):
+        ledger.add_exchange(exchange(f"e{number}", question=question, answer=answer))
+    memory = memory_of(ledger)
+    ledger.rate(rating("r2", "e2", value=-1), None)
+    assert found(memory) == ["e4"]
+    ledger.rate(rating("r4", "e4", value=-1), None)
+    assert found(memory) == []
+    ledger.rate(rating("r3", "e3", value=1), None)
+    assert found(memory) == ["e3"]
+
+
+TOLD = "My dog is called Biscuit, and he is four years old by now."
+
+
+def test_what_was_told_in_passing_is_recalled_where_words_find_it(ledger: Ledger) -> None:
+    """It need not be near: no model knows it by itself. What a model said must be, unless it is asked back for."""
+    asked = "Which snacks does a dog like?"
+    for number, question in enumerate((TOLD, asked), 1):
+        ledger.add_exchange(exchange(f"e{number}", question=question, answer="Sausages, most of all."))
+    question, back = "What's the name of my dog?", "Which snacks did you suggest for a walk?"
+    strict, memory = memory_of(ledger, min_score=0.9), memory_of(ledger, min_score=0.9, min_score_told=0.1)
+    assert found(strict, question) == []
+    assert found(memory, question) == ["e1"]
+    assert found(memory, back) == ["e2"]
+    assert found(memory, "Who wrote the Odyssey?") == []
+    assert found(memory_of(ledger, min_score=0.9, min_score_told=0.8), question) == []
+    # What is near comes first.
+    assert found(memory, asked)[0] == "e2"
 
 
 def test_rated_up_says_so(ledger: Ledger) -> None:
