@@ -20,7 +20,8 @@ REQUESTING = frozenset(
     re.findall(
         r"\w+",
         "tell write give list explain describe translate summarize summarise rewrite make show name help create"
-        " generate compare find suggest recommend define calculate solve convert classify answer continue complete draft",
+        " generate compare find suggest recommend define calculate solve convert classify answer continue complete"
+        " draft",
     )
 )
 """First words of requests."""
