@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import io
 import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from pypdf import PdfReader, PdfWriter
 
 from memory import BadInput, Ledger
 from memory.documents import MOST_BYTES, PIECE, Library, pieces, read
 from memory.recall import Memory
+from memory.records import Passage, Unfinished
 from memory.testing import Clock, HashingEmbedder, ids
 
 
@@ -189,6 +195,96 @@ def test_another_content_under_the_same_name_replaces_it(library: Library, tmp_p
     assert library.memory.search("owls hoot", k=3) == []
     assert library.memory.search("larks sing", k=3)[0].answer == "Larks sing early."
     assert [d.passages for d in library.ledger.documents()] == [1]
+
+
+def test_a_document_that_now_says_what_another_says_is_replaced(library: Library, tmp_path: Path) -> None:
+    """Its old text is gone, though the new one was known under another name; once more it is known."""
+    library.add(file(tmp_path, "a.txt", "Owls hoot loudly."))
+    library.add(file(tmp_path, "b.txt", "Larks sing early."))
+    assert library.add(file(tmp_path, "b.txt", "Owls hoot loudly."))[1] == "replaced"
+    assert library.memory.search("larks sing", k=3) == []
+    assert [d.name for d in library.ledger.documents()] == ["b.txt", "a.txt"]
+    assert [library.add(tmp_path / name)[0].name for name in ("a.txt", "b.txt")] == ["a.txt", "b.txt"]
+
+
+def holds_words(home: Path, word: bytes) -> bool:
+    """Whether a file of the home holds them, in any case."""
+    return any(word in path.read_bytes().lower() for path in home.rglob("*") if path.is_file())
+
+
+def look(library: Library) -> None:
+    """Two questions; then nothing is left to be done."""
+    for _ in range(2):
+        assert library.memory.recall("Larks sing early.", k=1)
+    assert library.ledger.unfinished() == Unfinished()
+
+
+def test_the_words_of_a_replaced_text_are_in_no_file(library: Library, tmp_path: Path) -> None:
+    """Not in the ledger's log either, while it is open; no night has to begin anew for it."""
+    library.add(file(tmp_path, "a.txt", "Owls hoot quetzalishly."))
+    assert holds_words(tmp_path / "home", b"quetzalishly")
+    library.add(file(tmp_path, "a.txt", "Larks sing early."))
+    assert not holds_words(tmp_path / "home", b"quetzalishly")
+    look(library)
+    assert library.ledger.last_forgetting() == 0
+
+
+REPLACE = """
+import os, signal, sys
+from pathlib import Path
+from memory import Ledger
+from memory.documents import Library
+from memory.recall import Memory
+from memory.testing import Clock, HashingEmbedder, ids
+
+class Killed(Memory):
+    def forget(self, places):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+home = Path(sys.argv[1])
+ledger = Ledger.open(home / "ledger.db")
+memory = Killed(ledger, HashingEmbedder(), home / "index", min_score=0.3)
+Library(ledger, memory, Clock(), ids("k")).add(Path(sys.argv[2]))
+"""
+
+
+def test_who_is_killed_over_a_replacement_leaves_no_vector(library: Library, tmp_path: Path) -> None:
+    """The ledger knows what of the old text an index still holds: it is removed with the next look, or forgotten."""
+    library.add(file(tmp_path, "a.txt", "Owls hoot quetzalishly."))
+    (old,) = library.memory.contents()
+    library.memory.save()
+    file(tmp_path, "a.txt", "Larks sing early.")
+    command = [sys.executable, "-c", REPLACE, str(tmp_path / "home"), str(tmp_path / "a.txt")]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert old in library.ledger.unfinished().places
+    look(library)
+    assert old not in library.memory.contents()
+    assert not holds_words(tmp_path / "home", b"quetzalishly")
+
+
+def test_what_another_process_held_is_removed_later(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replacement does not fail over the index's lock, and the old vector does not stay for it."""
+    monkeypatch.setattr("memory.index_files.LOCK_SECONDS", 0.05)
+    library.add(file(tmp_path, "a.txt", "Owls hoot quetzalishly."))
+    (old,) = library.memory.contents()
+    with FileLock(tmp_path / "home" / "index" / ".lock"):
+        assert library.add(file(tmp_path, "a.txt", "Larks sing early."))[1] == "replaced"
+        assert library.ledger.unfinished().places == (old,)
+    look(library)
+    assert old not in library.memory.contents()
+
+
+def test_what_is_replaced_while_it_is_forgotten_leaves_no_vector(library: Library, tmp_path: Path) -> None:
+    """Somebody looked before another wrote: what is really taken out is known to the ledger."""
+    first, _ = library.add(file(tmp_path, "a.txt", "Owls hoot."))
+    seen = library.ledger.to_forget(document=first.id)
+    library.ledger.add_document(replace(first, sha256="1"), [Passage("Larks sing early.")])
+    library.memory.refresh()
+    library.ledger.forget(seen, lambda prompt, answer: "")
+    library.memory.finish_forgetting()
+    assert library.memory.contents() == {}
 
 
 def test_a_name_is_one_line(library: Library, tmp_path: Path) -> None:
