@@ -170,16 +170,19 @@ def _jsonl(path: Path, content: bytes) -> Iterator[Passage]:
 
 
 def _pair(question: str | None, answer: str | None) -> Iterator[Passage]:
+    """A long answer in pieces, each with the question: both are embedded together, and found by each other."""
     question, answer = scrub(question or "").strip(), scrub(answer or "").strip()
     if question and answer:
-        yield Passage(answer, question=question)
+        room = max(PIECE - len(question) - 1, PIECE // 2)
+        whole = (answer,) if len(answer) <= room else pieces(answer, most=room)
+        yield from (Passage(piece, question=question) for piece in whole)
 
 
-def pieces(text: str) -> Iterator[str]:
-    """`text` in pieces of at most `PIECE` characters: whole paragraphs together, long ones cut between sentences."""
+def pieces(text: str, *, most: int = PIECE) -> Iterator[str]:
+    """`text` in pieces of at most so many characters: whole paragraphs together, long ones cut between sentences."""
     held = ""
-    for part in _parts(text):
-        if held and len(held) + 2 + len(part) > PIECE:
+    for part in _parts(text, most):
+        if held and len(held) + 2 + len(part) > most:
             yield held
             held = ""
         held = f"{held}\n\n{part}" if held else part
@@ -187,13 +190,13 @@ def pieces(text: str) -> Iterator[str]:
         yield held
 
 
-def _parts(text: str) -> Iterator[str]:
+def _parts(text: str, most: int) -> Iterator[str]:
     for paragraph in re.split(r"\n\s*\n", text):
         whole = " ".join(paragraph.split())
-        while len(whole) > PIECE:
-            cut = max(whole.rfind(mark, 0, PIECE) for mark in (". ", "! ", "? "))
-            cut = cut + 1 if cut > PIECE // 3 else whole.rfind(" ", 0, PIECE)
-            cut = cut if cut > 0 else PIECE
+        while len(whole) > most:
+            cut = max(whole.rfind(mark, 0, most) for mark in (". ", "! ", "? "))
+            cut = cut + 1 if cut > most // 3 else whole.rfind(" ", 0, most)
+            cut = cut if cut > 0 else most
             yield whole[:cut].strip()
             whole = whole[cut:].strip()
         if whole:
