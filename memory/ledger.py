@@ -58,7 +58,12 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
     def known(self, exchange_ids: Sequence[str]) -> set[str]:
         """Those of the ids that there are."""
         with self._read() as db:
-            return sql.exchanges.known(db, exchange_ids)
+            return set(sql.exchanges.conversations(db, exchange_ids))
+
+    def conversations_of(self, exchange_ids: Sequence[str]) -> dict[str, str]:
+        """Id → its conversation's, for those that there are."""
+        with self._read() as db:
+            return sql.exchanges.conversations(db, exchange_ids)
 
     def thread(self, exchange_id: str | None) -> list[Exchange]:
         """The exchange and all that it follows, oldest first. Empty for None. Raises: NotFound."""

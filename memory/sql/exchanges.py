@@ -63,12 +63,12 @@ def get(db: sa.Connection, exchange_id: str) -> Exchange:
     return _exchange(row)
 
 
-def known(db: sa.Connection, exchange_ids: Sequence[str]) -> set[str]:
-    """Those of the ids that there are."""
-    found = set[str]()
+def conversations(db: sa.Connection, exchange_ids: Sequence[str]) -> dict[str, str]:
+    """Id → its conversation's, for those that there are."""
+    e, found = t.exchanges.c, dict[str, str]()
     for first in range(0, len(exchange_ids), CHUNK):
-        some = t.exchanges.c.id.in_(exchange_ids[first : first + CHUNK])
-        found |= set(db.scalars(sa.select(t.exchanges.c.id).where(some)))
+        some = e.id.in_(exchange_ids[first : first + CHUNK])
+        found |= {row[0]: row[1] for row in db.execute(sa.select(e.id, e.conversation_id).where(some))}
     return found
 
 

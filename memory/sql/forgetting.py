@@ -20,7 +20,7 @@ TELLING = 8
 """Characters from which a question in a dialogue is known by itself; a shorter one by its answer too."""
 
 # Each question asks these two: they are worded once.
-_LAST = sa.select(sa.func.max(t.forgettings.c.seq))
+_LAST = sa.select(sa.func.max(t.forgettings.c.seq)).where(t.forgettings.c.scope != documents.REPLACED)
 _UNFINISHED = (
     sa.select(t.forgettings.c.seq, t.forgettings.c.places, t.forgettings.c.log, t.forgettings.c.words)
     .where(sa.or_(t.forgettings.c.log, t.forgettings.c.words, sa.func.json_array_length(t.forgettings.c.places) > 0))
@@ -145,10 +145,10 @@ def forget(db: sa.Connection, gone: Forgotten, resign: Resign) -> None:
         db.execute(sa.delete(t.exchanges).where(t.exchanges.c.id.in_(some)))
     empty = ~sa.exists().where(t.exchanges.c.conversation_id == t.conversations.c.id)
     db.execute(sa.delete(t.conversations).where(empty))
-    for document_id in gone.documents:
-        documents.remove(db, document_id)
+    # As they are now: a document may have been replaced since somebody looked.
+    passages = [seq for document_id in gone.documents for seq in documents.remove(db, document_id)]
     places = [place(seq, part) for seq in gone.seqs for part in (Part.QUESTION, Part.ROUND)]
-    places += [place(seq, Part.PASSAGE) for seq in gone.passages]
+    places += [place(seq, Part.PASSAGE) for seq in passages]
     db.execute(sa.insert(t.forgettings).values(scope=gone.scope, user=gone.user, places=places, log=True, words=True))
 
 
@@ -166,7 +166,7 @@ def gone_meanwhile(db: sa.Connection, exchange: Exchange, since: int) -> bool:
     """
     e, d, f = t.exchanges.c, t.documents.c, t.forgettings.c
     newer = sa.select(f.scope).where(f.seq > since, sa.or_(f.user.is_(None), f.user == exchange.user))
-    scopes = set(db.scalars(newer))
+    scopes = set(db.scalars(newer)) - {documents.REPLACED}
     if not scopes:
         return False
     # Of a dialogue that a client brings along nobody knows which exchanges it repeats.

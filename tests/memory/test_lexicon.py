@@ -92,6 +92,8 @@ def test_what_is_written_without_spaces_is_found_by_its_parts() -> None:
     assert sorted(found(ledger, "里昂")) == [first, second]
     assert found(ledger, "猫の寿命") == [third]
     assert found(ledger, "我的银行卡不见了") == [place(1, Part.PASSAGE)]
+    ledger.add_document(Document("d2", "local", "安装手册.txt", "0", NOON), [Passage("请先拧紧螺丝")])
+    assert found(ledger, "安装手册") == [place(2, Part.PASSAGE)]
     ledger.rate(rating("r1", correction="巴黎 塞纳河畔。"), lesson("l1", "r1"))
     assert found(ledger, "塞纳河在哪") == [first]
 
