@@ -17,7 +17,7 @@ from memory.history import Shelf
 from memory.lessons import Lessons
 from memory.nights import Nights
 from memory.privacy import Privacy
-from memory.records import Document, Exchange, Marks, Only, Passage, Rating, Spoken
+from memory.records import Document, Exchange, Landmarks, Marks, Only, Passage, Rating, Spoken
 
 
 class Ledger(People, Shelf, Lessons, Nights, Privacy):
@@ -102,6 +102,16 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
         """
         with self._read() as db:
             return sql.written.after(db, marks, limit=limit)
+
+    def landmarks(self, marks: Marks) -> Landmarks:
+        """What stands at `marks`, by which an index that reaches so far knows this ledger again."""
+        with self._read() as db:
+            return sql.written.landmarks(db, marks)
+
+    def contradicts(self, known: Landmarks) -> bool:
+        """Whether another ledger has given an index these, or this one before an older copy took its place."""
+        with self._read() as db:
+            return sql.written.contradicts(db, known)
 
     def texts_at(self, places: Sequence[int]) -> list[tuple[int, str]]:
         """(place, text) as an index takes them in, of those places that there are."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 BASE = "base"
 """The version name of the model without any adapter."""
@@ -102,6 +102,21 @@ class Marks:
     exchanges: int = 0
     ratings: int = 0
     passages: int = 0
+
+
+class Landmark(NamedTuple):
+    """A row of the ledger as an index tells it: its `seq`, and a digest of what it is; seq 0: there was none."""
+
+    seq: int
+    digest: int
+
+
+Landmarks = tuple[Landmark, Landmark, Landmark]
+"""What stands at an index's marks: of exchanges, ratings and passages the last row. Marks alone are numbers, which any
+ledger counts; by these an index knows its own.
+"""
+UNKNOWN: Landmarks = (Landmark(0, 0), Landmark(0, 0), Landmark(0, 0))
+"""Of an index that says nothing of it."""
 
 
 Only = Literal["corrected", "recalled", "hidden"]
