@@ -122,6 +122,22 @@ def test_what_else_is_there_stays(house: Assistant) -> None:
     assert house.memory.rebuilt in (None, "manifest.json is missing")
 
 
+@pytest.mark.parametrize("cut", [None, -20])
+def test_what_a_killed_night_was_just_writing_goes(house: Assistant, cut: int | None) -> None:
+    """Its file, whole or half, bears another name yet; one that is no trace of it stays."""
+    home, said = house.settings.home, say(house, "Zyx?", conversation_id="c3")
+    folder = home / "nights" / "n3"
+    folder.mkdir(parents=True)
+    questions = (first(house).question, said.question)
+    of_it = [json.dumps({"questions": [text, "Do eggs boil at all?"]}) for text in questions]
+    for number, text in enumerate(of_it):
+        (folder / f".after-{number}.json.tmp").write_text(text[:cut])
+    (folder / ".other.json.tmp").write_text('{"questions": ["Do eggs boil?"]}')
+    do(house, conversation="c1")
+    do(house, conversation="c3")
+    assert [path.name for path in folder.iterdir()] == [".other.json.tmp"]
+
+
 def test_what_is_no_trace_of_it_stays(house: Assistant) -> None:
     """Somebody's words stand in other files too: the owner's notes, the weights' config, a night's verdict."""
     home = house.settings.home
