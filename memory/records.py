@@ -131,7 +131,8 @@ class Forgotten:
     """What goes when somebody wants something forgotten: ids, places in the ledger's order, and every text of it.
 
     `user` is whose it is, None where it is everybody's. `answered_with` are the exchanges that stay and were given
-    something of it: they lose it from their prompts, but what they answered then may repeat it.
+    something of it: they lose it from their prompts, but what they answered then may repeat it. Also those to which a
+    client brought along what may be of it, and may be of something else: that stays.
     """
 
     scope: Scope
