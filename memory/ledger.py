@@ -146,16 +146,17 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
             return sql.exchanges.given(db, exchange_id, limit=limit)
 
     def newest_exchanges(
-        self, *, user: str | None, limit: int, skip: int = 0, only: Only | None = None
+        self, *, user: str | None, limit: int, skip: int = 0, only: Only | None = None, words: Sequence[str] = ()
     ) -> list[tuple[Exchange, Rating | None]]:
         """The newest first, each with the rating that holds: `user`'s, or everybody's for None.
 
         Args:
             skip: so many of the newest are left out.
             only: those that were corrected, those that recall may bring back, or those that it may not.
+            words: those that hold all of these, as parts of words too.
         """
         with self._read() as db:
-            found = sql.exchanges.newest(db, user, limit=limit, skip=skip, only=only)
+            found = sql.exchanges.newest(db, user, limit=limit, skip=skip, only=only, words=words)
             ratings = sql.lessons.ratings_in_force(db, [exchange.id for exchange in found])
         return [(exchange, ratings.get(exchange.id)) for exchange in found]
 

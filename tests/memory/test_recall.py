@@ -257,6 +257,10 @@ def test_the_newest_are_listed_by_what_they_are(ledger: Ledger) -> None:
         ["h1"],
     )
     assert ledger.newest_exchanges(user="local", limit=1, only="corrected")[0][1] == ledger.rating("e2")
+    assert (listed(only="hidden", words=["HID", "den"]), listed(only="hidden", words=["question"])) == (["h1"], [])
+    # A correction that was taken back holds no words.
+    assert (listed(words=["so."]), listed(words=["no."]), listed(only="corrected", words=["3"])) == (["e2"], [], [])
+    assert listed(only="recalled", words=["question"], skip=5) == ["e2", "e1"]
 
 
 def test_one_correction_among_a_thousand_repeats_is_found(ledger: Ledger) -> None:
