@@ -10,6 +10,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from memory import tables as t
 from memory.errors import NotFound
+from memory.folding import joined
 from memory.records import Exchange, Only, Spoken
 
 CHUNK = 500
@@ -176,9 +177,17 @@ def outdated(db: sa.Connection, ids: Sequence[str]) -> set[str]:
 
 
 def newest(
-    db: sa.Connection, user: str | None, *, limit: int, skip: int = 0, only: Only | None = None
+    db: sa.Connection,
+    user: str | None,
+    *,
+    limit: int,
+    skip: int = 0,
+    only: Only | None = None,
+    words: Sequence[str] = (),
 ) -> list[Exchange]:
-    """The newest ones of `user`, or of everybody for None, but for the first `skip` of them."""
+    """The newest ones of `user`, or of everybody for None, but for the first `skip` of them; with `words` those alone
+    that hold all of them, the correction included.
+    """
     e, r = t.exchanges.c, t.ratings.c
     query = sa.select(t.exchanges).order_by(e.seq.desc()).limit(limit).offset(skip)
     if user is not None:
@@ -186,10 +195,12 @@ def newest(
     hidden = e.conversation_id.in_(sa.select(t.conversations.c.id).where(sa.text("NOT remember")))
     if only is not None:
         query = query.where(hidden if only == "hidden" else ~hidden)
-    if only == "corrected":
-        last = sa.select(sa.func.max(r.seq)).where(r.exchange_id == e.id).correlate(t.exchanges).scalar_subquery()
-        holds = sa.and_(r.value != 0, sa.func.trim(sa.func.coalesce(r.correction, "")) != "")
-        query = query.join(t.ratings, r.seq == last).where(holds)
+    last = sa.select(sa.func.max(r.seq)).where(r.exchange_id == e.id).correlate(t.exchanges).scalar_subquery()
+    holds = sa.and_(r.seq == last, r.value != 0, sa.func.trim(sa.func.coalesce(r.correction, "")) != "")
+    if only == "corrected" or words:
+        query = query.join(t.ratings, sa.and_(r.exchange_id == e.id, holds), isouter=only != "corrected")
+    if words:
+        query = query.where(sa.func.holds(joined(list(words)), e.question, e.answer, r.correction))
     return [_exchange(row) for row in db.execute(query).mappings()]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,7 +19,7 @@ import pytest
 
 from memory import Ledger, Recollection, among
 from memory.embedder import SentenceEmbedder, Vectors
-from memory.index_files import MANIFEST
+from memory.index_files import LOG, MANIFEST
 from memory.recall import Memory
 from memory.records import Document, LessonEvent, LessonState, Marks, Passage
 from memory.testing import NOON, HashingEmbedder, exchange, lesson, rating
@@ -321,6 +324,10 @@ def test_the_newest_are_listed_by_what_they_are(ledger: Ledger) -> None:
         ["h1"],
     )
     assert ledger.newest_exchanges(user="local", limit=1, only="corrected")[0][1] == ledger.rating("e2")
+    assert (listed(only="hidden", words=["HID", "den"]), listed(only="hidden", words=["question"])) == (["h1"], [])
+    # A correction that was taken back holds no words.
+    assert (listed(words=["so."]), listed(words=["no."]), listed(only="corrected", words=["3"])) == (["e2"], [], [])
+    assert listed(only="recalled", words=["question"], skip=5) == ["e2", "e1"]
 
 
 def test_one_correction_among_a_thousand_repeats_is_found(ledger: Ledger) -> None:
@@ -548,6 +555,89 @@ def test_index_ahead_of_the_ledger_is_rebuilt(tmp_path: Path) -> None:
     assert (found(memory, "four"), found(memory, "one")) == (["e1"], [])
     assert memory.rebuilt == "it is ahead of the ledger"
     assert_equals_ledger(tmp_path, older)
+
+
+@pytest.mark.parametrize("folds", [False, True])
+@pytest.mark.parametrize("what", ["exchanges", "ratings", "passages"])
+def test_index_of_another_ledger_is_rebuilt(tmp_path: Path, what: str, folds: bool) -> None:
+    """After an older copy of the ledger was put back and written on, no number means what it did: it is noticed."""
+    newer, older = Ledger.in_memory(), Ledger.in_memory()
+    for ledger, said in ((newer, "trams"), (older, "loaves")):
+        add(ledger, "one", "two")
+        if what == "exchanges":
+            for n in range(3):
+                ledger.add_exchange(exchange(f"{said}{n}", question=f"How many {said} on day {n}?"))
+        elif what == "ratings":
+            ledger.rate(rating(f"of-{said}", "e1", correction=f"{said}."), None)
+        else:
+            ledger.add_document(Document("d", "local", "d.txt", said, NOON), [Passage(f"About {said}")])
+    first = memory_of(newer, tmp_path)
+    first.refresh()
+    first.save()
+    if folds:
+        VectorIndex.open(tmp_path, HashingEmbedder()).fold()
+    memory_of(newer, tmp_path).refresh()
+    older.add_exchange(exchange("more", question="More?"))
+    memory = memory_of(older, tmp_path)
+    memory.refresh()
+    assert memory.rebuilt == "it was made of another ledger, or of a newer copy of it"
+    assert_holds(memory, older)
+
+
+def test_index_stays_while_its_ledger_forgets(ledger: Ledger, tmp_path: Path) -> None:
+    """What stood at its marks may be gone: then nothing contradicts it, and nothing is embedded again."""
+    add(ledger, "one", "two")
+    first = memory_of(ledger, tmp_path)
+    first.refresh()
+    ledger.forget(ledger.to_forget(exchange="e2"), lambda prompt, answer: "signed")
+    ledger.finish_forgetting(first.forget)
+    memory, embedder = None, Counting()
+    for n in range(2):
+        ledger.add_exchange(exchange(f"new{n}", question=f"number {n}"))
+        memory = memory_of(ledger, tmp_path, embedder=embedder)
+        memory.refresh()
+        assert memory.rebuilt is None
+    assert embedder.questions == ["number 0", "number 1"]
+
+
+def test_index_that_tells_no_landmarks_is_taken(ledger: Ledger, tmp_path: Path) -> None:
+    """As an earlier Nightschool wrote it, in its manifest and in its log: it serves, and tells them from then on."""
+    index = VectorIndex.create(tmp_path, HashingEmbedder())
+    add(ledger, "one", "two")
+    texts, marks = ledger.written_after(Marks(), limit=10)
+    with index.exclusive():
+        index.put([place for place, _ in texts], HashingEmbedder().embed([text for _, text in texts]), marks)
+    as_it_was(tmp_path)
+    embedder = Counting()
+    ledger.add_exchange(exchange("e3", question="three"))
+    memory = memory_of(ledger, tmp_path, embedder=embedder)
+    memory.refresh()
+    assert (memory.rebuilt, embedder.questions) == (None, ["three"])
+    assert VectorIndex.open(tmp_path, HashingEmbedder()).landmarks == ledger.landmarks(ledger.marks())
+
+
+def as_it_was(folder: Path) -> None:
+    """Rewrite an index of one record in the log as version 2 of the format was at first."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["landmarks"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    log = folder / LOG.format(manifest["generation"])
+    record, header = log.read_bytes(), struct.Struct("<4sIqqqI")
+    _, count, *marks, _ = header.unpack_from(record)
+    payload = record[header.size : header.size + count * (8 + 4 * HashingEmbedder.dimensions)]
+    log.write_bytes(header.pack(b"NSV1", count, *marks, zlib.crc32(payload)) + payload)
+
+
+def assert_holds(memory: Memory, ledger: Ledger) -> None:
+    """The index holds the vectors of the ledger's texts, each under its place, and no other."""
+    texts, reach = dict[int, str](), Marks()
+    while reach != ledger.marks():
+        some, reach = ledger.written_after(reach, limit=10**6)
+        texts |= dict(some)
+    held = memory.contents()
+    assert set(held) == set(texts)
+    for place, vector in zip(texts, HashingEmbedder().embed(list(texts.values())), strict=True):
+        assert held[place] @ vector == pytest.approx(1, abs=1e-5)
 
 
 def test_rebuilding_on_request(ledger: Ledger, tmp_path: Path) -> None:
