@@ -16,7 +16,7 @@ BEFORE, TEXT, DATE = 0.7, 1.0, 1.0
 ROWS = 10_000
 """Rows that a search scores, about: a microsecond or two each."""
 FEW = 5_000
-"""Most conversations of a user of which all places are read before a search: three microseconds each or so."""
+"""Most conversations of a user of which all places are read before a search: two microseconds each or so."""
 WINDOW = 20_000
 """The newest rows, in which it is counted how common a word is."""
 PAGES = 1000
