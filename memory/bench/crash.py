@@ -22,7 +22,7 @@ from memory.recall import Memory
 from memory.records import Marks
 from memory.testing import Clock, HashingEmbedder, exchange
 
-REPLACES, FORGETS = 3, 5
+REPLACES, FORGETS = 2, 3
 """Every how many exchanges a writer replaces the document, or forgets the exchange."""
 
 

@@ -24,7 +24,7 @@ def words(prompt: Sequence[Message]) -> int:
 
 def recollection(name: str, length: int = 10) -> Recollection:
     """Something remembered, of `length` words in all, that can be found by its name."""
-    return Recollection(name, f"{name} asked", " ".join([name] * (length - 2)), NOON, 0.9, "asked on 2026-11-23")
+    return Recollection(name, f"{name} asked??", " ".join([name] * (length - 2)), NOON, 0.9, "asked on 2026-11-23")
 
 
 def dialogue(*turns: int) -> list[Message]:
