@@ -74,6 +74,7 @@ class Nightschool:
             settings.home / "index",
             min_score=settings.recall_min_score,
             min_score_corrected=settings.recall_min_score_corrected,
+            min_score_told=settings.recall_min_score_told,
             reranker=self.reranker,
             earlier=lambda maker: named(maker.name, [*([maker.path] if maker.path else []), settings.models]),
         )

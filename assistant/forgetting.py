@@ -32,7 +32,9 @@ TELLING = 8
 """Characters from which a text is looked for anywhere in a file: a "Yes." is in every one of them. A shorter one is
 looked for as a whole: as a text of its own in JSON, or a cell of a table.
 """
-WORKING = ("nights/**/*.json", "nights/**/*.txt", "logs/**/*", "page/**/*")
+LEFT = ".tmp"
+"""How a file ends that is being written: one that is left is of a process that was killed over it."""
+WORKING = ("nights/**/*.json", "nights/**/*.txt", f"nights/**/*{LEFT}", "logs/**/*", "page/**/*")
 """Files of the home that work leaves behind, and that may hold a text: they are deleted where they do. Nothing else is
 looked at: what somebody said must not delete what is no trace of it.
 """
@@ -230,7 +232,7 @@ class _Traces:
             return False
         if any(needle in content for needle in self.needles):
             return True
-        if path.suffix != ".json" or not self.short:
+        if path.suffix not in (".json", LEFT) or not self.short:
             return False
         try:
             return any(text.strip() in self.short for text in _texts(json.loads(content)))
@@ -316,6 +318,10 @@ def _spellings(text: str) -> set[bytes]:
 
 
 def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    beside = path.with_name(f".{path.name}{LEFT}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

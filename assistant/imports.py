@@ -1,7 +1,8 @@
 """Past dialogues of elsewhere, into memory, lessons, or both: the format is found by itself.
 
 OpenAI's and ShareGPT's JSON lines, and the exports of ChatGPT, Claude and Open WebUI. An imported answer is signed by
-this assistant when it is stored: whoever imports it says that it may be taught. The same file again adds nothing.
+this assistant when it is stored: whoever imports it says that it may be taught. The same file again adds nothing, and
+a later export of a dialogue that has gone on adds what was said since.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ def bring(
     stored = lessons = known = 0
     remember, train = into != "lessons", into != "memory"
     for done, dialogue in enumerate(dialogues, 1):
-        chain = list(_exchanges(dialogue.lines, user=user, key=key, at=clock()))
-        held = ledger.known([exchange.id for exchange in chain])
+        said = dict(_exchanges(dialogue.lines, user=user, key=key, at=clock()))
+        chain, held = _placed(ledger, said, _prefixes(dialogue.lines, user))
         for exchange in chain:
             if exchange.id not in held:
                 # With what it is for, in one transaction: an import may be killed, and a night may run meanwhile.
@@ -92,11 +93,11 @@ def bring(
                 ledger.rate(rating, lesson)
                 lessons += lesson is not None
         if chain and dialogue.title:
-            ledger.suggest_title(chain[0].conversation_id, dialogue.title)
+            ledger.suggest_title(chain[-1].conversation_id, dialogue.title)
         stored, known = stored + len(chain) - len(held), known + len(held)
-        if held:
-            remembered, trained = ledger.use(chain[0].conversation_id)
-            ledger.set_use(chain[0].conversation_id, remember=remembered or remember, train=trained or train)
+        for conversation in dict.fromkeys(held.values()):
+            remembered, trained = ledger.use(conversation)
+            ledger.set_use(conversation, remember=remembered or remember, train=trained or train)
         progress(done, len(dialogues))
     return Imported(name, len(dialogues), stored, lessons, known)
 
@@ -104,28 +105,33 @@ def bring(
 def read(path: Path) -> tuple[str, list[Dialogue]]:
     """(format, dialogues) of a file. Raises: BadInput."""
     rows, dialogues = _rows(path), list[Dialogue]()
-    for name, fits, lines in FORMATS:
-        if rows and all(isinstance(row, dict) and fits(row) for row in rows):
-            for number, row in enumerate(rows, 1):
-                try:
-                    dialogues.append(Dialogue(list(lines(row)), _title(row)))
-                except (KeyError, TypeError, ValueError, AttributeError) as error:
-                    told = f"{path.name} looks like {name}, and its dialogue {number:,} can't be read: {error!r}"
-                    raise BadInput(told) from error
-            return name, dialogues
-    known = ", ".join(name for name, *_ in FORMATS)
-    raise BadInput(f"{path.name} is in no format that is known: {known}")
+    # What most rows are: one that is none of it is named.
+    fitting = [sum(isinstance(row, dict) and fits(row) for _, row in rows) for _, fits, _ in FORMATS]
+    name, fits, lines = FORMATS[fitting.index(max(fitting))]
+    if not max(fitting):
+        known = ", ".join(name for name, *_ in FORMATS)
+        raise BadInput(f"{path.name} is in no format that is known: {known}")
+    for number, (where, row) in enumerate(rows, 1):
+        told = f"{path.name} looks like {name}, and its dialogue {number:,}"
+        if not (isinstance(row, dict) and fits(row)):
+            raise BadInput(f"{told} is none ({where}): {json.dumps(row)[:80]}")
+        try:
+            dialogues.append(Dialogue(list(lines(row)), _title(row)))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadInput(f"{told} can't be read ({where}): {error!r}") from error
+    return name, dialogues
 
 
-def _rows(path: Path) -> list[Any]:
-    """A JSON list's items, or the values of JSON lines."""
+def _rows(path: Path) -> list[tuple[str, Any]]:
+    """A JSON list's items, or the values of JSON lines, each with where it stands."""
     try:
         text = content_of(path, most=MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"{path.name} is no UTF-8 text: byte {error.start:,} is wrong") from error
     try:
         whole = json.loads(text)
-        return whole if isinstance(whole, list) else [whole]
+        items = whole if isinstance(whole, list) else [whole]
+        return [(f"item {number:,} of the file", item) for number, item in enumerate(items, 1)]
     except (ValueError, RecursionError):
         pass
     rows = []
@@ -133,7 +139,7 @@ def _rows(path: Path) -> list[Any]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                rows.append(json.loads(line))
+                rows.append((f"line {number:,}", json.loads(line)))
             except (ValueError, RecursionError) as error:
                 raise BadInput(f"{path.name}, line {number}: it is no JSON ({error})") from error
     return rows
@@ -229,43 +235,87 @@ def _time(at: Any) -> datetime | None:
 # ---------------------------------------------------------------------- exchanges
 
 
-def _exchanges(lines: Sequence[Line], *, user: str, key: bytes, at: datetime) -> Iterator[Exchange]:
-    """A question and the answer after it, with the dialogue before. Their ids are made of what was said.
+def _placed(
+    ledger: Ledger, said: Mapping[int, Exchange], prefixes: Sequence[str]
+) -> tuple[list[Exchange], dict[str, str]]:
+    """The exchanges of a dialogue as the ledger has them, or is to have them; and the conversations of those that it
+    has.
 
-    Of several answers in a row, as where a tool was asked, the last is the answer; several messages are one question.
+    What follows the last that it has goes on in that one's conversation. Where that has gone on with other words, it is
+    another dialogue that begins alike: a conversation of its own, which shares the beginning.
     """
-    digest = hashlib.sha256(f"{user}\n".encode())
+    if not said:
+        return [], {}
+    # Up to schema 0005 all of a dialogue bore the name of the whole, as far as it then went.
+    opens = next(iter(said))
+    whole = {f"{prefix}-{opens}": prefix for prefix in prefixes}
+    held = ledger.conversations_of([*(one.id for one in said.values()), *whole])
+    before = next((name for one, name in reversed(whole.items()) if one in held), None)
+    named = {number: f"{before}-{number}" for number in said}
+    held |= ledger.conversations_of(list(named.values())) if before else {}
+    chain = [replace(one, id=named[number] if named[number] in held else one.id) for number, one in said.items()]
+    held = {one.id: held[one.id] for one in chain if one.id in held}
+    last = max((place for place, one in enumerate(chain) if one.id in held), default=-1)
+    here = beyond = held[chain[last].id] if held else chain[0].conversation_id
+    if held and last + 1 < len(chain) and any(parent == chain[last].id for _, parent in ledger.forks(here)):
+        beyond = chain[last + 1].conversation_id
+    placed = list[Exchange]()
+    for place, one in enumerate(chain):
+        conversation = held.get(one.id, here if place < last else beyond)
+        follows = placed[-1] if placed and placed[-1].conversation_id == conversation else None
+        placed.append(replace(one, conversation_id=conversation, parent_id=follows.id if follows else None))
+    return placed, held
+
+
+def _prefixes(lines: Sequence[Line], user: str) -> list[str]:
+    """A name for what was said up to each line: the same in a dialogue that went on, whatever the format."""
+    digest, names = hashlib.sha256(f"{user}\n".encode()), list[str]()
     for line in lines:
         digest.update(json.dumps([line.role, line.content]).encode())
-    conversation, history, parent, last = f"imported-{digest.hexdigest()[:32]}", list[Message](), None, at
-    turns = [_turn(list(said)) for _, said in itertools.groupby(lines, key=lambda line: line.role)]
-    for number, (question, answer) in enumerate(itertools.pairwise(turns)):
+        names.append(f"imported-{digest.hexdigest()[:32]}")
+    return names
+
+
+def _exchanges(lines: Sequence[Line], *, user: str, key: bytes, at: datetime) -> Iterator[tuple[int, Exchange]]:
+    """A question and the answer after it, with the dialogue before, and which turn that is. Their ids are made of what
+    was said up to the answer, their conversations as if each opened one (see `_placed`).
+
+    Of several answers in a row, as where a tool was asked, the last is the answer; several messages are one question.
+    What bears a time to come was said now: or it would be the newest for years.
+    """
+    history, last = list[Message](), at
+    turns = list[tuple[Line, str]]()
+    for _, named in itertools.groupby(zip(lines, _prefixes(lines, user), strict=True), key=lambda pair: pair[0].role):
+        told, names = zip(*named, strict=True)
+        turns.append((_turn(told), names[-1]))
+    for number, ((question, _), (answer, name)) in enumerate(itertools.pairwise(turns)):
         if question.role != "user" or answer.role != "assistant":
             continue
-        last = question.at or answer.at or last
+        last = min(question.at or answer.at or last, at)
         prompt: list[Message] = [*history, {"role": "user", "content": question.content}]
-        exchange_id = f"{conversation}-{number}"
-        yield Exchange(
-            id=exchange_id,
-            conversation_id=conversation,
-            parent_id=parent,
-            user=user,
-            created_at=last,
-            question=question.content,
-            answer=answer.content,
-            history=list(history),
-            prompt=prompt,
-            model_id=IMPORTED,
-            adapter=BASE,
-            adapter_sha256=None,
-            recollections=(),
-            sampling={},
-            timings={},
-            finish_reason="stop",
-            signature=sign(key, prompt, answer.content),
+        yield (
+            number,
+            Exchange(
+                id=f"{name}-{number}",
+                conversation_id=name,
+                parent_id=None,
+                user=user,
+                created_at=last,
+                question=question.content,
+                answer=answer.content,
+                history=list(history),
+                prompt=prompt,
+                model_id=IMPORTED,
+                adapter=BASE,
+                adapter_sha256=None,
+                recollections=(),
+                sampling={},
+                timings={},
+                finish_reason="stop",
+                signature=sign(key, prompt, answer.content),
+            ),
         )
         history += [prompt[-1], {"role": "assistant", "content": answer.content}]
-        parent = exchange_id
 
 
 def _turn(said: Sequence[Line]) -> Line:

@@ -22,7 +22,7 @@ from assistant.engine import AdapterFiles, Capabilities, FinishReason, Piece, Sa
 from assistant.fits import check_fit
 from assistant.local import check_adapter
 from assistant.models import ModelFiles, context_of
-from assistant.rendering import read_tokenizer, render
+from assistant.rendering import as_text, as_text_of_any, read_tokenizer, render
 from assistant.settings import Settings
 from assistant.upstream import Down, UnknownThere, Upstream, read_chunk, whole_signs
 from memory.errors import BadInput, ModelUnavailable, NightschoolError
@@ -271,7 +271,8 @@ class RemoteEngine:
     def _answer(
         self, name: str, prompt: Sequence[Message], sampling: Sampling, stop: threading.Event
     ) -> Iterator[Piece]:
-        request = _request(name, prompt, sampling)
+        plain: list[Message] = [{**message, "content": self._as_text(message["content"])} for message in prompt]
+        request = _request(name, plain, sampling)
         pieces: queue.Queue[Piece | BaseException] = queue.Queue()
         answering = self._loop.begin(self._stream(request, pieces))
         said: list[str] = []
@@ -339,6 +340,12 @@ class RemoteEngine:
             raise
 
     # ------------------------------------------------------------------ tokens
+
+    def _as_text(self, content: str) -> str:
+        """What is said, in which no token of a template stands: servers read it in a message as in their own template,
+        so that a document that quotes one would end the turn.
+        """
+        return as_text(self._reads(), content) if self._files else as_text_of_any(content)
 
     def count_tokens(self, prompt: Sequence[Message]) -> int:
         if self._files is None:

@@ -5,6 +5,7 @@ For engines and whoever only counts tokens. It knows a tokenizer and no weights.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,14 @@ PLAIN_TEMPLATE = (
     "{% if add_generation_prompt %}{{ 'Answer: ' }}{% endif %}"
 )
 """For base models that come without a chat template of their own."""
+
+
+CONTROL = re.compile(
+    r"<(?=[|\uff5c][^\s<>]{1,40}[|\uff5c]>"  # ChatML, Llama 3, Phi, gpt-oss; DeepSeek's bars are wide
+    r"|/?s>|<SYS>>|</SYS>>|(?:start|end)_of_turn>|(?:bos|eos)>)"  # Llama 2, Mistral, Gemma
+    r"|\[(?=/?INST\])"
+)
+"""Where a token of a template begins that models of many makers have. Nobody's list of them is whole."""
 
 
 def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
@@ -63,3 +72,10 @@ def as_text(tokenizer: PreTrainedTokenizerBase, content: str) -> str:
         if len(token) > 1 and token in content:
             content = content.replace(token, f"{token[0]} {token[1:]}")
     return content
+
+
+def as_text_of_any(content: str) -> str:
+    """The same where nobody knows the tokenizer: what looks like a token of the common templates stands apart. A model
+    with other tokens is left to its server, which should keep what is said apart by itself.
+    """
+    return CONTROL.sub(r"\g<0> ", content)

@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     recall_min_score_corrected: float = Field(
         0.45, ge=-1, le=1, description="the same for corrections and documents, which a person wrote"
     )
+    recall_min_score_told: float = Field(
+        0.4,
+        ge=-1,
+        le=1,
+        description="the same for what was told in passing, and what a question asks back for, where words find it too",
+    )
     recall_embedder: str = Field(
         "", description="what finds memories by meaning: a folder in sentence-transformers' format; empty: the embedded"
     )

@@ -21,7 +21,6 @@ from typing import Literal
 
 from memory.errors import BadInput
 from memory.ledger import Ledger
-from memory.places import Part, place
 from memory.recall import Memory
 from memory.records import Document, Passage
 from memory.scrubbing import scrub
@@ -44,27 +43,26 @@ class Library:
     new_id: Callable[[], str]
 
     def add(self, path: Path, *, user: str = "local") -> tuple[Document, Added]:
-        """Store a file. The same content again changes nothing; another content under the same name replaces the old.
+        """Store a file. The same content again changes nothing, nor does it under a name that is not known yet;
+        another content under the same name replaces the old, be it that another document says the same already.
 
         Raises: BadInput, NotRemembered.
         """
         content = content_of(path)
         sha256 = hashlib.sha256(content).hexdigest()
         held = self.ledger.documents(user=user)
-        same = next((one for one in held if one.sha256 == sha256), None)
-        if same is not None:
-            return same, "known"
-        passages = _read(path, content)
         # In one line: the prompt names it beside what it quotes.
         name = " ".join(scrub(path.name).split())
         older = next((one for one in held if one.name == name), None)
+        same = next((one for one in held if one.sha256 == sha256 and (older is None or one is older)), None)
+        if same is not None:
+            return same, "known"
+        passages = _read(path, content)
         # The same document, written anew: what is to be forgotten of it one day is all that ever stood in it.
         document_id = older.id if older else self.new_id()
         document = Document(document_id, user, name, sha256, self.clock(), len(passages))
-        gone = self.ledger.to_forget(document=older.id).passages if older else ()
         self.ledger.add_document(document, passages)
-        if gone:
-            self.memory.forget([place(seq, Part.PASSAGE) for seq in gone])
+        # The old one's words first: what can't be removed now, the ledger knows.
         self.memory.remember()
         return document, "replaced" if older else "added"
 
@@ -172,16 +170,19 @@ def _jsonl(path: Path, content: bytes) -> Iterator[Passage]:
 
 
 def _pair(question: str | None, answer: str | None) -> Iterator[Passage]:
+    """A long answer in pieces, each with the question: both are embedded together, and found by each other."""
     question, answer = scrub(question or "").strip(), scrub(answer or "").strip()
     if question and answer:
-        yield Passage(answer, question=question)
+        room = max(PIECE - len(question) - 1, PIECE // 2)
+        whole = (answer,) if len(answer) <= room else pieces(answer, most=room)
+        yield from (Passage(piece, question=question) for piece in whole)
 
 
-def pieces(text: str) -> Iterator[str]:
-    """`text` in pieces of at most `PIECE` characters: whole paragraphs together, long ones cut between sentences."""
+def pieces(text: str, *, most: int = PIECE) -> Iterator[str]:
+    """`text` in pieces of at most so many characters: whole paragraphs together, long ones cut between sentences."""
     held = ""
-    for part in _parts(text):
-        if held and len(held) + 2 + len(part) > PIECE:
+    for part in _parts(text, most):
+        if held and len(held) + 2 + len(part) > most:
             yield held
             held = ""
         held = f"{held}\n\n{part}" if held else part
@@ -189,13 +190,13 @@ def pieces(text: str) -> Iterator[str]:
         yield held
 
 
-def _parts(text: str) -> Iterator[str]:
+def _parts(text: str, most: int) -> Iterator[str]:
     for paragraph in re.split(r"\n\s*\n", text):
         whole = " ".join(paragraph.split())
-        while len(whole) > PIECE:
-            cut = max(whole.rfind(mark, 0, PIECE) for mark in (". ", "! ", "? "))
-            cut = cut + 1 if cut > PIECE // 3 else whole.rfind(" ", 0, PIECE)
-            cut = cut if cut > 0 else PIECE
+        while len(whole) > most:
+            cut = max(whole.rfind(mark, 0, most) for mark in (". ", "! ", "? "))
+            cut = cut + 1 if cut > most // 3 else whole.rfind(" ", 0, most)
+            cut = cut if cut > 0 else most
             yield whole[:cut].strip()
             whole = whole[cut:].strip()
         if whole:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from memory.ledger import Ledger
-from memory.lexicon import Telling, apart, filled_in, telling
+from memory.lexicon import Telling, apart, filled_in, same_words, telling
 from memory.places import Part, place, seq_of
 from memory.records import Document, Exchange, Kind, Marks, Passage, Rating, Recollection
+
+if TYPE_CHECKING:
+    from memory.bits import Bits
 
 K = 60
 """Of reciprocal rank fusion (Cormack et al., 2009): how little a first place counts more than a second."""
@@ -123,6 +127,7 @@ class Hits:
         self._dense: dict[Key, float] = {}
         self._lexical: dict[Key, float] = {}
         self._telling: dict[Key, Telling] = {}
+        self._refused: set[tuple[object, tuple[str, ...]]] = set()
 
     def add_near(self, hits: Sequence[tuple[int, float]]) -> None:
         """(place, cosine), nearest first. Of the places of one exchange the nearest counts."""
@@ -138,12 +143,14 @@ class Hits:
     def beyond(self, marks: Marks, *, most: int) -> list[int]:
         """Places of the best `most` that words found and an index that reaches to `marks` can't hold."""
         fresh = [key for key in self._lexical if self._read.get(key) is not None and _is_beyond(key, marks)]
-        places = [
-            place(seq, part)
-            for table, seq in fresh[:most]
-            for part in ((Part.PASSAGE,) if table == "passages" else (Part.QUESTION, Part.ROUND))
-        ]
-        return places
+        return [place(seq, part) for key in fresh[:most] for seq, part in _places(key)]
+
+    def worded(self) -> Bits:
+        """Where the index holds what words found."""
+        # Here, not above: it brings NumPy.
+        from memory.bits import bits
+
+        return bits(place(seq, part) for key in self._lexical for seq, part in _places(key))
 
     def by_meaning(self, *, alike: float = 1e-9) -> list[Hit]:
         """The nearest first; of those whose cosines lie within `alike` the newest."""
@@ -161,6 +168,8 @@ class Hits:
                 continue
             one = replace(one, dense=self._dense.get(key), lexical=self._lexical.get(key))
             held = best.get(one.asks)
+            if one.rating is None and (one.asks, _words(one.answer)) in self._refused:
+                continue
             if self._fits(one) and (held is None or one.standing > held.standing):
                 best[one.asks] = one
         corrections = [one for one in best.values() if one.corrected and one.exchange]
@@ -186,7 +195,9 @@ class Hits:
         """
         if one.exchange is None or one.rating is not None:
             return False
-        rivals = [*correcting.get(_words(one.answer), ()), *(near if (one.dense or 0) >= SAME else ())]
+        # The same short answer may be right for another thing: "Yes." is true of much.
+        said = [by for by in correcting.get(_words(one.answer), ()) if same_words(one.question, by.question)]
+        rivals = [*said, *(near if (one.dense or 0) >= SAME else ())]
         ours = self._telling_of(one)
         return any(not apart(ours, self._telling_of(by)) for by in rivals)
 
@@ -230,6 +241,9 @@ class Hits:
     def _take(self, one: Hit) -> None:
         if one.usable:
             self._read[one.key] = one
+        elif one.rating is not None:
+            # Said again, it is no better for not having been rated a second time.
+            self._refused.add((one.asks, _words(one.answer)))
 
 
 def fuse(
@@ -265,6 +279,12 @@ def _retells(one: Hit, since: Mapping[str, datetime]) -> bool:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"\w+", text.casefold()))
+
+
+def _places(key: Key) -> Iterator[tuple[int, Part]]:
+    """What of it is embedded."""
+    table, seq = key
+    return ((seq, part) for part in ((Part.PASSAGE,) if table == "passages" else (Part.QUESTION, Part.ROUND)))
 
 
 def _is_beyond(key: Key, marks: Marks) -> bool:

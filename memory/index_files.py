@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from memory import bases
 from memory.embedder import Embedder, Vectors
 from memory.errors import IndexUnusable
-from memory.records import Marks
+from memory.records import UNKNOWN, Landmark, Landmarks, Marks
 
 MANIFEST = "manifest.json"
 LOG = "log-{}.bin"
@@ -40,10 +40,12 @@ LOCK_SECONDS = 10
 """How long to wait for another process that appends; after that, what is new stays in memory and is made up for."""
 
 _HEADER = struct.Struct("<4sIqqqI")
-_MAGIC = b"NSV1"
+_LANDMARKS = struct.Struct("<qQqQqQ")
+_BARE, _MAGIC = b"NSV1", b"NSV2"
+"""How a record begins: as an earlier Nightschool wrote it, or with landmarks at its end."""
 
-Record = tuple[Any, Vectors, Marks]
-"""(places, vectors, how far in the ledger the index reaches with them)."""
+Record = tuple[Any, Vectors, Marks, Landmarks]
+"""(places, vectors, how far in the ledger the index reaches with them, what stands there)."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,11 @@ class IndexFiles:
 
     # ------------------------------------------------------------------ reading
 
-    def open(self) -> tuple[bases.Base | None, Marks]:
-        """The base, and how far in the ledger it reaches; what came since, `appended` gives. Raises: IndexUnusable."""
+    def open(self) -> tuple[bases.Base | None, Marks, Landmarks]:
+        """The base, how far in the ledger it reaches and what stands there; what came since, `appended` gives.
+
+        Raises: IndexUnusable.
+        """
         manifest, maker = read_manifest(self.folder), self.maker
         if manifest["embedder"] != maker.name:
             raise IndexUnusable(self.folder, f"it was made by {manifest['embedder']}, not by {maker.name}")
@@ -118,7 +123,8 @@ class IndexFiles:
             raise IndexUnusable(self.folder, f"it has {manifest['dimensions']} dimensions, not {maker.dimensions}")
         self.generation, self._read_to = manifest["generation"], 0
         held = manifest["base"]
-        return (bases.load(self.folder, held, maker.dimensions) if held is not None else None), manifest["marks"]
+        base = bases.load(self.folder, held, maker.dimensions) if held is not None else None
+        return base, manifest["marks"], manifest["landmarks"]
 
     @property
     def current(self) -> bool:
@@ -139,12 +145,12 @@ class IndexFiles:
 
     # ------------------------------------------------------------------ writing
 
-    def append(self, ids: Any, rows: Vectors, marks: Marks) -> None:
+    def append(self, ids: Any, rows: Vectors, marks: Marks, landmarks: Landmarks) -> None:
         """Append a record."""
         with self._telling():
-            self._append(ids, rows, marks)
+            self._append(ids, rows, marks, landmarks)
 
-    def begin(self, base: bases.Base | None, ids: Any, rows: Vectors, marks: Marks) -> None:
+    def begin(self, base: bases.Base | None, ids: Any, rows: Vectors, marks: Marks, landmarks: Landmarks) -> None:
         """A new generation, in the place of whatever lies there: a base, and a log of what is fresh beside it."""
         with self._telling():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -153,14 +159,14 @@ class IndexFiles:
                 base.move(self.folder, generation)
             self.generation, self._read_to = generation, 0
             if len(ids):
-                self._append(ids, rows, marks)
+                self._append(ids, rows, marks, landmarks)
             else:
                 (self.folder / LOG.format(generation)).write_bytes(b"")
-            self._write_manifest(base, marks)
+            self._write_manifest(base, marks, landmarks)
             self.tidy()
 
-    def _append(self, ids: Any, rows: Vectors, marks: Marks) -> None:
-        payload = ids.tobytes() + rows.tobytes()
+    def _append(self, ids: Any, rows: Vectors, marks: Marks, landmarks: Landmarks) -> None:
+        payload = ids.tobytes() + rows.tobytes() + _LANDMARKS.pack(*(n for landmark in landmarks for n in landmark))
         header = _HEADER.pack(_MAGIC, len(ids), marks.exchanges, marks.ratings, marks.passages, zlib.crc32(payload))
         path = self.folder / LOG.format(self.generation)
         with path.open("r+b" if path.exists() else "w+b") as log:
@@ -170,7 +176,7 @@ class IndexFiles:
             log.write(header + payload)
             self._read_to = log.tell()
 
-    def _write_manifest(self, base: bases.Base | None, marks: Marks) -> None:
+    def _write_manifest(self, base: bases.Base | None, marks: Marks, landmarks: Landmarks) -> None:
         manifest = {
             "format": 2,
             "embedder": self.maker.name,
@@ -179,6 +185,7 @@ class IndexFiles:
             "generation": self.generation,
             "base": base.manifest() if base else None,
             "marks": asdict(marks),
+            "landmarks": landmarks,
         }
         bases.replace(self.folder / MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
 
@@ -243,7 +250,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             "base": dict() | None,
             "marks": {"exchanges": int(), "ratings": int(), "passages": int()},
         }:
-            return {**manifest, "marks": Marks(**manifest["marks"])}
+            marks = Marks(**manifest["marks"])
+            return {**manifest, "marks": marks, "landmarks": _landmarks(manifest.get("landmarks"))}
         case {"embedder": str(), "last_seq": int()}:
             raise IndexUnusable(folder, "an earlier Nightschool made it")
         case _:
@@ -258,18 +266,32 @@ def generation_of(folder: Path) -> int:
         return 0
 
 
+def _landmarks(told: Any) -> Landmarks:
+    """Unknown where an earlier Nightschool, which told none, wrote what they are read of."""
+    match told:
+        case [[int(), int()], [int(), int()], [int(), int()]] if all(0 <= seq < 2**63 for seq, _ in told):
+            exchange, rating, passage = (Landmark(seq, digest % 2**64) for seq, digest in told)
+            return exchange, rating, passage
+        case _:
+            return UNKNOWN
+
+
 def _records(content: bytes, dimensions: int) -> Iterator[tuple[Record, int]]:
     """Each whole record with its length in bytes, up to the first that is not."""
     at = 0
     while at + _HEADER.size <= len(content):
         magic, count, exchanges, ratings, passages, checksum = _HEADER.unpack_from(content, at)
-        length = count * (8 + 4 * dimensions)
+        bare = count * (8 + 4 * dimensions)
+        length = bare if magic == _BARE else bare + _LANDMARKS.size
         payload = content[at + _HEADER.size : at + _HEADER.size + length]
-        if magic != _MAGIC or len(payload) != length or zlib.crc32(payload) != checksum:
+        if magic not in (_BARE, _MAGIC) or len(payload) != length or zlib.crc32(payload) != checksum:
             return
         ids = np.frombuffer(payload, dtype=np.int64, count=count)
-        rows = np.frombuffer(payload, dtype=np.float32, offset=8 * count).reshape(count, dimensions)
-        yield (ids, rows, Marks(exchanges, ratings, passages)), _HEADER.size + length
+        rows = np.frombuffer(payload, dtype=np.float32, offset=8 * count, count=count * dimensions)
+        numbers = _LANDMARKS.unpack_from(payload, bare) if length > bare else ()
+        landmarks = _landmarks(list(zip(numbers[::2], numbers[1::2], strict=True)))
+        marks = Marks(exchanges, ratings, passages)
+        yield (ids, rows.reshape(count, dimensions), marks, landmarks), _HEADER.size + length
         at += _HEADER.size + length
 
 

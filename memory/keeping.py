@@ -176,7 +176,7 @@ class Keeper:
                 return 0
             there = self._ledger.still_there([place for place, _ in texts])
             kept = [n for n, (place, _) in enumerate(texts) if place in there]
-            index.put([texts[n][0] for n in kept], vectors[kept], reach)
+            index.put([texts[n][0] for n in kept], vectors[kept], reach, self._ledger.landmarks(reach))
         if index.must_fold:
             if self._folding is not None:
                 self._folding.join()
@@ -209,7 +209,11 @@ class Keeper:
 
         if self.folder is not None:
             try:
-                return VectorIndex.open(self.folder, self.embedder)
+                found = VectorIndex.open(self.folder, self.embedder)
+                if self._ledger.contradicts(found.landmarks):
+                    # A copy of the ledger was put in its place, and written on: the numbers mean other texts now.
+                    raise IndexUnusable(self.folder, "it was made of another ledger, or of a newer copy of it")
+                return found
             except IndexUnusable as error:
                 if self._leaving:
                     raise

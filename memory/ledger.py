@@ -17,7 +17,7 @@ from memory.history import Shelf
 from memory.lessons import Lessons
 from memory.nights import Nights
 from memory.privacy import Privacy
-from memory.records import Document, Exchange, Marks, Only, Passage, Rating, Spoken
+from memory.records import Document, Exchange, Landmarks, Marks, Only, Passage, Rating, Spoken
 
 
 class Ledger(People, Shelf, Lessons, Nights, Privacy):
@@ -58,7 +58,12 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
     def known(self, exchange_ids: Sequence[str]) -> set[str]:
         """Those of the ids that there are."""
         with self._read() as db:
-            return sql.exchanges.known(db, exchange_ids)
+            return set(sql.exchanges.conversations(db, exchange_ids))
+
+    def conversations_of(self, exchange_ids: Sequence[str]) -> dict[str, str]:
+        """Id → its conversation's, for those that there are."""
+        with self._read() as db:
+            return sql.exchanges.conversations(db, exchange_ids)
 
     def thread(self, exchange_id: str | None) -> list[Exchange]:
         """The exchange and all that it follows, oldest first. Empty for None. Raises: NotFound."""
@@ -103,6 +108,16 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
         with self._read() as db:
             return sql.written.after(db, marks, limit=limit)
 
+    def landmarks(self, marks: Marks) -> Landmarks:
+        """What stands at `marks`, by which an index that reaches so far knows this ledger again."""
+        with self._read() as db:
+            return sql.written.landmarks(db, marks)
+
+    def contradicts(self, known: Landmarks) -> bool:
+        """Whether another ledger has given an index these, or this one before an older copy took its place."""
+        with self._read() as db:
+            return sql.written.contradicts(db, known)
+
     def texts_at(self, places: Sequence[int]) -> list[tuple[int, str]]:
         """(place, text) as an index takes them in, of those places that there are."""
         with self._read() as db:
@@ -136,16 +151,17 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
             return sql.exchanges.given(db, exchange_id, limit=limit)
 
     def newest_exchanges(
-        self, *, user: str | None, limit: int, skip: int = 0, only: Only | None = None
+        self, *, user: str | None, limit: int, skip: int = 0, only: Only | None = None, words: Sequence[str] = ()
     ) -> list[tuple[Exchange, Rating | None]]:
         """The newest first, each with the rating that holds: `user`'s, or everybody's for None.
 
         Args:
             skip: so many of the newest are left out.
             only: those that were corrected, those that recall may bring back, or those that it may not.
+            words: those that hold all of these, as parts of words too.
         """
         with self._read() as db:
-            found = sql.exchanges.newest(db, user, limit=limit, skip=skip, only=only)
+            found = sql.exchanges.newest(db, user, limit=limit, skip=skip, only=only, words=words)
             ratings = sql.lessons.ratings_in_force(db, [exchange.id for exchange in found])
         return [(exchange, ratings.get(exchange.id)) for exchange in found]
 
@@ -174,10 +190,12 @@ class Ledger(People, Shelf, Lessons, Nights, Privacy):
         with self._read() as db:
             return sql.documents.get(db, document_id)
 
-    def known_documents(self, ids: Collection[str]) -> set[str]:
-        """Those of `ids` that are there still."""
+    def outdated(self, ids: Collection[str]) -> set[str]:
+        """Those exchanges that were answered with something that was forgotten since, or with a document that was
+        replaced.
+        """
         with self._read() as db:
-            return sql.documents.known(db, list(ids))
+            return sql.exchanges.outdated(db, list(ids))
 
     def documents(self, *, user: str | None = None) -> list[Document]:
         """The newest first: `user`'s, or everybody's for None."""

@@ -111,6 +111,17 @@ def apart(one: Telling, other: Telling) -> bool:
     return both and len(our_pairs & their_pairs) < SHARED * min(len(our_pairs), len(their_pairs))
 
 
+def same_words(one: str, other: str) -> bool:
+    """Whether what tells something in the one stands in the other, or the other way round: "France's capital" and "the
+    capital of France", but not when the gym opens and when the pool does.
+    """
+    ours, theirs = (
+        {re.sub(r"['\u2019]s?$", "", word) for word in re.findall(r"[\w'\u2019]+", spaced(text).casefold())} - COMMON
+        for text in (one, other)
+    )
+    return ours <= theirs or theirs <= ours
+
+
 def filled_in(one: str, other: str) -> tuple[str, str] | None:
     """What two texts say after a form that both begin with, where there is one: "Is this review positive or negative?"
     makes any two of them near to an embedder. None where they share too little for a form, or one says nothing more.

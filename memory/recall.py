@@ -29,6 +29,7 @@ from memory.hits import Hit, Hits, fuse
 from memory.keeping import NEXT, PATIENCE, Keeper, Progress
 from memory.ledger import Ledger
 from memory.records import Kind, Marks, Recollection
+from memory.statements import asks_back, tells
 
 if TYPE_CHECKING:
     from memory.bits import Bits
@@ -66,15 +67,21 @@ LEAST = 0.2
 @dataclass(frozen=True)
 class Nearness:
     """How near a recollection must be for a prompt, as cosines in [-1, 1]. `corrected` is for what a person wrote: a
-    correction, or a document.
+    correction, or a document; `told` for what a person told in passing, where words find it too.
     """
 
     plain: float
     corrected: float
+    told: float
 
     def holds(self, hit: Hit) -> bool:
         least = self.corrected if hit.written_by_a_person else self.plain
         return hit.dense is not None and hit.dense >= least
+
+    def holds_as_told(self, hit: Hit, question: str) -> bool:
+        """Whether it is a statement, or the question asks what was said: a model knows nothing of either by itself."""
+        found = hit.lexical is not None and hit.dense is not None and hit.dense >= self.told
+        return found and hit.exchange is not None and (tells(hit.question) or asks_back(question))
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class Look:
     """One search by meaning: from which cosine on, and among which places, if not all."""
 
     least: float
-    among: Callable[[], Bits] | None = None
+    among: Callable[[Hits], Bits] | None = None
 
 
 class Memory:
@@ -94,6 +101,8 @@ class Memory:
         folder: where the index is kept between runs; None keeps it in memory only.
         min_score: cosine in [-1, 1] below which nothing is recalled for a prompt.
         min_score_corrected: the same for corrections and documents; None: as `min_score`.
+        min_score_told: the same for statements, and for whatever was said where a question asks back for it, if words
+            of the question stand in them; None: as `min_score`.
         reranker: puts the best of a fusion into its own order.
         earlier: finds the embedder that made an index: with it that serves on while a new one is made.
         patience: see `memory.keeping.PATIENCE`.
@@ -107,12 +116,14 @@ class Memory:
         *,
         min_score: float,
         min_score_corrected: float | None = None,
+        min_score_told: float | None = None,
         reranker: Reranker | None = None,
         earlier: Callable[[Maker], Embedder | None] = lambda maker: None,
         patience: float = PATIENCE,
     ) -> None:
         self._ledger, self._embedder, self._folder, self._reranker = ledger, embedder, folder, reranker
-        self._near = Nearness(min_score, min_score if min_score_corrected is None else min_score_corrected)
+        corrected, told = (min_score if x is None else x for x in (min_score_corrected, min_score_told))
+        self._near = Nearness(min_score, corrected, told)
         self._earlier, self._patience = earlier, patience
         # Here, not above: it brings NumPy.
         from memory.among import Among
@@ -144,7 +155,9 @@ class Memory:
     def recall(
         self, question: str, *, k: int, user: str | None = None, version: str | None = None
     ) -> list[Recollection]:
-        """The `k` best for a prompt that asks `question`, the nearest first: near enough, and about nothing else.
+        """The `k` best for a prompt that asks `question`: what is near enough, and about nothing else, the nearest
+        first; then, where there is room, what a person told in passing and what the question asks back for, as the
+        fusion ranks them.
 
         Args:
             version: the one that answers; what is verified in its weights needs no room in the prompt.
@@ -154,33 +167,43 @@ class Memory:
         """
 
         def fits(one: Hit) -> bool:
-            return self._near.holds(one) and not lexicon.about_another(question, one.question)
+            fits = self._near.holds(one) or self._near.holds_as_told(one, question)
+            return fits and not lexicon.about_another(question, one.question)
 
         k = min(k, MOST)
-        plain, corrected = self._near.plain, self._near.corrected
-        # What lies between the two counts only where a person wrote it, which is little of all.
-        looks = [Look(plain), Look(corrected, self._among.written)] if corrected < plain else [Look(plain)]
-        found = self._find(question, k=k, user=user, looks=looks, fits=fits, version=version) if k > 0 else None
+        plain, corrected, told = self._near.plain, self._near.corrected, self._near.told
+        looks = [Look(plain)]
+        # What lies below counts only where a person wrote it, or words find it too, which is little of all.
+        if corrected < plain:
+            looks.append(Look(corrected, lambda _: self._among.written()))
+        if told < plain:
+            looks.append(Look(told, lambda found: found.worded()))
+        words = max(4 * k, 2 * DEPTH)
+        found = (
+            self._find(question, k=k, user=user, looks=looks, fits=fits, version=version, words=words)
+            if k > 0
+            else None
+        )
         if found is None:
             return []
-        nearest = self._but_for_the_outdated(found.by_meaning(alike=ALIKE))
+        nearest = [one for one in self._but_for_the_outdated(found.by_meaning(alike=ALIKE)) if self._near.holds(one)]
         near = self._but_for_forms(question, nearest[: 4 * k])
         if len(near) < k:
             # What all begins alike may be nearer than anything else, and none of it the answer.
             near += [one for one in nearest[4 * k :] if not _begins_alike(question, one)]
+        if len(near) < k:
+            fused = [one for one, _ in fuse(found.by_meaning(), found.by_words(), depth=DEPTH)]
+            told_of = [one for one in self._but_for_the_outdated(fused) if not self._near.holds(one)]
+            near += self._but_for_forms(question, told_of[: 4 * k])
         return [one.recollection(user, one.dense or 0.0) for one in near[:k]]
 
     def _but_for_the_outdated(self, near: list[Hit]) -> list[Hit]:
-        """Without answers that nobody rated and that were made with a document which is gone, or replaced, since."""
-
-        def read(one: Hit) -> set[str]:
-            unrated = one.exchange is not None and one.rating is None
-            given = one.exchange.recollections if one.exchange and unrated else ()
-            return {str(recalled["document_id"]) for recalled in given if recalled.get("document_id")}
-
-        ids = {key for one in near for key in read(one)}
-        there = self._ledger.known_documents(ids) if ids else ids
-        return [one for one in near if read(one) <= there]
+        """Without answers that nobody rated and that were made with what was forgotten since, or a document that was
+        replaced: they may say once more what no longer holds.
+        """
+        unrated = [one.exchange.id for one in near if one.exchange and one.rating is None]
+        outdated = self._ledger.outdated(unrated) if unrated else set()
+        return [one for one in near if not (one.exchange and one.exchange.id in outdated)]
 
     def _but_for_forms(self, question: str, near: Sequence[Hit]) -> list[Hit]:
         """Without what is near for its form alone: what is said behind that must be near by itself."""
@@ -197,7 +220,7 @@ class Memory:
             return kind is None or one.kind == kind
 
         words = 4 * depth if kind is None else max(4 * depth, MOST)
-        look = Look(LEAST) if kind in (None, "exchange") else Look(LEAST, lambda: self._among.written(kind))
+        look = Look(LEAST) if kind in (None, "exchange") else Look(LEAST, lambda _: self._among.written(kind))
         found = self._find(query, k=depth, user=user, looks=[look], fits=fits, words=words)
         return found or Hits(self._ledger, user=user, version=None, fits=fits)
 
@@ -233,7 +256,7 @@ class Memory:
 
     def _add_near(self, found: Hits, look: Look, keeper: Keeper, vector: Vectors, *, k: int, user: str | None) -> None:
         """Look further and further away, until the `k` nearest are among what was found."""
-        wanted, among, anybodys = max(BATCH, 8 * k), look.among() if look.among else None, True
+        wanted, among, anybodys = max(BATCH, 8 * k), look.among(found) if look.among else None, True
         while True:
             hits = keeper.near(vector, wanted, among)
             near = [(place, score) for place, score in hits if score >= look.least]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 BASE = "base"
 """The version name of the model without any adapter."""
@@ -104,6 +104,21 @@ class Marks:
     passages: int = 0
 
 
+class Landmark(NamedTuple):
+    """A row of the ledger as an index tells it: its `seq`, and a digest of what it is; seq 0: there was none."""
+
+    seq: int
+    digest: int
+
+
+Landmarks = tuple[Landmark, Landmark, Landmark]
+"""What stands at an index's marks: of exchanges, ratings and passages the last row. Marks alone are numbers, which any
+ledger counts; by these an index knows its own.
+"""
+UNKNOWN: Landmarks = (Landmark(0, 0), Landmark(0, 0), Landmark(0, 0))
+"""Of an index that says nothing of it."""
+
+
 Only = Literal["corrected", "recalled", "hidden"]
 """Some of the exchanges: those that a person corrected; those of conversations that recall may bring back, or not."""
 
@@ -116,7 +131,8 @@ class Forgotten:
     """What goes when somebody wants something forgotten: ids, places in the ledger's order, and every text of it.
 
     `user` is whose it is, None where it is everybody's. `answered_with` are the exchanges that stay and were given
-    something of it: they lose it from their prompts, but what they answered then may repeat it.
+    something of it: they lose it from their prompts, but what they answered then may repeat it. Also those to which a
+    client brought along what may be of it, and may be of something else: that stays.
     """
 
     scope: Scope

@@ -267,10 +267,13 @@ passages = sa.Table(
     sqlite_autoincrement=True,
 )
 
+GONE = ""
+
 given = sa.Table(
     "given",
     metadata,
-    # Which exchange was answered with what in its prompt: an exchange or a document, by its id.
+    # Which exchange was answered with what in its prompt: an exchange or a document, by its id; `GONE` for what was
+    # forgotten since.
     sa.Column("recalled", sa.String(64), primary_key=True),
     sa.Column("exchange_id", sa.ForeignKey("exchanges.id"), primary_key=True, index=True),
 )
@@ -320,8 +323,8 @@ LEXICON = (
     f" UPDATE lexicon SET before = '' WHERE rowid IN (SELECT {_PLACE} FROM exchanges WHERE parent_id = OLD.id); END",
     "CREATE TRIGGER lexicon_passage AFTER INSERT ON passages BEGIN"
     " INSERT INTO lexicon (rowid, before, text, date, user)"
-    f" SELECT NEW.{_PASSAGE}, d.name, spaced(NEW.question || char(10) || NEW.text), '', d.user FROM documents d"
-    " WHERE d.id = NEW.document_id; END",
+    f" SELECT NEW.{_PASSAGE}, spaced(d.name), spaced(NEW.question || char(10) || NEW.text), '', d.user"
+    " FROM documents d WHERE d.id = NEW.document_id; END",
     "CREATE TRIGGER lexicon_passage_removed AFTER DELETE ON passages BEGIN"
     f" DELETE FROM lexicon WHERE rowid = OLD.{_PASSAGE}; END",
 )

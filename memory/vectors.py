@@ -24,7 +24,7 @@ from memory.bits import Bits
 from memory.embedder import Embedder, Vectors
 from memory.errors import IndexUnusable
 from memory.index_files import IndexFiles, Maker, erase, made_by
-from memory.records import Marks
+from memory.records import UNKNOWN, Landmarks, Marks
 
 __all__ = ["Maker", "VectorIndex", "forget", "made_by"]
 
@@ -45,12 +45,12 @@ class VectorIndex:
     """Vectors of unit length and shape (dimensions,), float32, each under a place. Not safe to use from several threads
     but for `fold`, which may run beside everything else as `fold` says.
 
-    `marks` tells how far in the ledger it reaches. Without a folder it lives in memory.
+    `marks` tells how far in the ledger it reaches, `landmarks` what stands there. Without a folder it lives in memory.
     """
 
     def __init__(self, maker: Maker, folder: Path | None = None) -> None:
         self.maker, self.folder = maker, folder
-        self.marks = Marks()
+        self.marks, self.landmarks = Marks(), UNKNOWN
         self._files = IndexFiles(folder, maker) if folder else None
         self._base: bases.Base | None = None
         self._clear_fresh()
@@ -117,9 +117,9 @@ class VectorIndex:
         with self._files.exclusive() if self._files else nullcontext():
             yield
 
-    def put(self, places: Sequence[int], vectors: Vectors, marks: Marks) -> None:
+    def put(self, places: Sequence[int], vectors: Vectors, marks: Marks, landmarks: Landmarks = UNKNOWN) -> None:
         """Add vectors of shape (len(places), dimensions), or replace those under the same places; with them the index
-        reaches to `marks`. Within `exclusive`, after `sync`.
+        reaches to `marks`, where `landmarks` stand. Within `exclusive`, after `sync`.
 
         Raises:
             ValueError: the shapes do not fit.
@@ -130,8 +130,8 @@ class VectorIndex:
         ids = np.asarray(places, dtype=np.int64)
         rows = np.ascontiguousarray(vectors, dtype=np.float32)
         if self._files is not None and self._files.held:
-            self._files.append(ids, rows, marks)
-        self._take(ids, rows, marks)
+            self._files.append(ids, rows, marks, landmarks)
+        self._take(ids, rows, marks, landmarks)
 
     def save(self) -> None:
         """Write what could not be written when it was added; where it still can't, `not_saved` says why."""
@@ -151,7 +151,7 @@ class VectorIndex:
         self._replay()
         return True
 
-    def _take(self, ids: Any, rows: Vectors, marks: Marks) -> None:
+    def _take(self, ids: Any, rows: Vectors, marks: Marks, landmarks: Landmarks) -> None:
         again = [place for place in ids.tolist() if place in self._fresh_places]
         if again:
             self._fresh.remove_ids(np.asarray(again, dtype=np.int64))
@@ -160,7 +160,7 @@ class VectorIndex:
         self._fresh_places.update(ids.tolist())
         if self._base:
             self._masked.update(self._base.among(ids))
-        self.marks = marks
+        self.marks, self.landmarks = marks, landmarks
 
     def contents(self) -> dict[int, Vectors]:
         """Place → vector, of a large base as its codes tell it."""
@@ -206,7 +206,7 @@ class VectorIndex:
         with there.exclusive(), self.exclusive():
             if there.not_saved or self.not_saved or not self.sync():
                 return False
-            there.marks = self.marks
+            there.marks, there.landmarks = self.marks, self.landmarks
             there._swap(self._base, *self._fresh_vectors())
         if source is not None:
             shutil.rmtree(source, ignore_errors=True)
@@ -261,18 +261,16 @@ class VectorIndex:
 
     def _swap(self, base: bases.Base | None, ids: Any, rows: Vectors) -> None:
         """Serve from `base` and these fresh vectors from now on, on disk too."""
-        marks = self.marks
         if self._files is not None and self._files.held:
-            self._files.begin(base, ids, rows, marks)
+            self._files.begin(base, ids, rows, self.marks, self.landmarks)
         self._base = base
         self._clear_fresh()
         if len(ids):
-            self._take(ids, rows, marks)
-        self.marks = marks
+            self._take(ids, rows, self.marks, self.landmarks)
 
     def _load(self) -> None:
         assert self._files is not None  # noqa: S101 - who has none loads nothing
-        self._base, self.marks = self._files.open()
+        self._base, self.marks, self.landmarks = self._files.open()
         self._clear_fresh()
         self._replay()
 

@@ -23,11 +23,16 @@ def write_text(path: Path, text: str) -> None:
     """See `write_json`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.tmp")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        # Half of it is of no use to anybody, and may be half of what somebody said.
+        beside.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

@@ -254,15 +254,19 @@ class MemoryPage:
         page: int,
         request: gr.Request,
     ) -> Updates:
-        """A changed answer is a correction, as it is in the chat: it counts at once, and the next night learns it."""
+        """A changed answer is a correction, as it is in the chat: it counts at once, and the next night learns it. The
+        answer itself in the place of its correction takes that back.
+        """
         who, language, now = self._house.who(request), lang(request), self._house.now
         if exchange_id:
             exchange = self._own(exchange_id, who)
             now.ledger.set_use(exchange.conversation_id, remember="remember" in use, train="train" in use)
-            rating = now.ledger.rating(exchange_id)
-            if answer.strip() not in ("", exchange.answer, (rating.correction if rating else None) or ""):
-                trusted = who.role.may(Role.TEACHER)
-                feedback.rate(now, exchange_id, -1, correction=answer, user=who.id, trusted=trusted)
+            rating, wanted = now.ledger.rating(exchange_id), answer.strip()
+            corrected = ((rating.correction if rating else None) or "").strip()
+            if wanted and wanted != (corrected or exchange.answer.strip()):
+                back, trusted = wanted == exchange.answer.strip(), who.role.may(Role.TEACHER)
+                correction = None if back else answer
+                feedback.rate(now, exchange_id, 0 if back else -1, correction=correction, user=who.id, trusted=trusted)
                 now.memory.remember()
             gr.Info(text("memory.saved", language))
         anew = {**self._listed(query, kind, page, who, language), **self._opened(exchange_id, who, language)}
@@ -398,12 +402,14 @@ class MemoryPage:
     def _find(self, query: str, kind: str, page: int, who: Account) -> Sequence[Recollection]:
         """The rows of a page, and one more where there is another page."""
         made, skip, limit = self._house.assistant, page * SHOWN, SHOWN + 1
-        if query.strip() and kind in SEARCHABLE:
-            wanted = clean(query, limit=made.settings.message_chars, what="query")
+        wanted = clean(query, limit=made.settings.message_chars, what="query") if query.strip() else ""
+        if wanted and kind in SEARCHABLE:
             return made.memory.search(wanted, k=skip + limit, user=who.id, kind=SEARCHABLE[kind])[skip:]
         if kind == "document":
             return [_as_piece(*one) for one in made.ledger.newest_passages(user=who.id, limit=limit, skip=skip)]
-        newest = made.ledger.newest_exchanges(user=who.id, limit=limit, skip=skip, only=LISTED.get(kind))
+        # No search finds what is not to be recalled: it is looked through for the words.
+        only, words = LISTED.get(kind), wanted.split()
+        newest = made.ledger.newest_exchanges(user=who.id, limit=limit, skip=skip, only=only, words=words)
         return [_as_found(one, rating) for one, rating in newest]
 
     def _closed(self) -> Updates:

@@ -23,7 +23,7 @@ from memory.ledger import Ledger
 from memory.recall import DEPTH, Memory
 from memory.records import BASE, Document, Exchange, Passage
 
-KS = (5, 10)
+KS = (3, 5, 10)
 TUNED_ON = 2
 """So many of the first conversations were looked at while weights and depths were chosen; the others were not."""
 
@@ -36,6 +36,8 @@ RANKINGS: dict[str, Ranking] = {
     "both, equal weights, 100 deep": lambda found: _fused(found, weight=1.0, depth=100),
     "both, as served": lambda found: _fused(found, depth=DEPTH),
 }
+GIVEN = "given to a prompt"
+"""What the product hands to a model, which is less than a person finds who searches."""
 UNDATED = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -70,12 +72,12 @@ def measure(
     talks = read(file)
     rows = []
     for n, loading in enumerate(LOADINGS):
-        found: dict[str, list[list[tuple[float, ...]]]] = {name: [] for name in RANKINGS}
+        found: dict[str, list[list[tuple[float, ...]]]] = {name: [] for name in (*RANKINGS, GIVEN)}
         for i, talk in enumerate(talks):
             progress((n + i / len(talks)) / len(LOADINGS), f"{loading}, conversation {i + 1}")
             for name, recalls in _one(talk, loading, embedder).items():
                 found[name].append(recalls)
-        rows += [{"stored": loading, "ranked": name} | _figures(per_talk) for name, per_talk in found.items()]
+        rows += [{"stored": loading, "ranked": name} | _figures(x) for name, x in found.items() if all(x)]
     return rows
 
 
@@ -94,16 +96,25 @@ def _one(talk: Talk, loading: Loading, embedder: Embedder) -> dict[str, list[tup
     """Ranking → for each question its recall at each of `KS`."""
     ledger = Ledger.in_memory()
     covers = _store(ledger, talk, loading)
-    memory = Memory(ledger, embedder, None, min_score=0.7)
+    memory = Memory(ledger, embedder, None, min_score=0.7, min_score_corrected=0.45, min_score_told=0.4)
     memory.refresh()
-    recalls: dict[str, list[tuple[float, ...]]] = {name: [] for name in RANKINGS}
+    recalls: dict[str, list[tuple[float, ...]]] = {name: [] for name in (*RANKINGS, GIVEN)}
+    by_id = {f"e{seq}": covered for (table, seq), covered in covers.items() if table == "exchanges"}
     for question, evidence in talk.questions:
         found = memory.found(question, depth=100)
         for name, rank in RANKINGS.items():
             shown = [covers[one.key] for one in rank(found)]
-            recalls[name].append(tuple(len(evidence & frozenset().union(*shown[:k])) / len(evidence) for k in KS))
+            recalls[name].append(tuple(_share(evidence, shown[:k]) for k in KS))
+        if by_id:
+            given = [by_id[one.exchange_id or ""] for one in memory.recall(question, k=max(KS))]
+            recalls[GIVEN].append(tuple(_share(evidence, given[:k]) for k in KS))
     ledger.close()
     return recalls
+
+
+def _share(evidence: frozenset[str], shown: Sequence[frozenset[str]]) -> float:
+    """Of the evidence, how much is shown."""
+    return len(evidence & frozenset().union(*shown)) / len(evidence)
 
 
 def _store(ledger: Ledger, talk: Talk, loading: Loading) -> Mapping[tuple[str, int], frozenset[str]]:

@@ -28,6 +28,9 @@ BATCH = 2_000
 ADDITIONS, SEARCHES = 100, 200
 TERMS = 6
 """Words of a search, of one row."""
+USERS = 20
+"""Among whom all that is said. A search is for one of them, as prompts and HTTP search; or for anybody, as the command
+line may."""
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -39,7 +42,8 @@ def grow(
     progress: Callable[[float, str], None] = lambda share, told: None,
 ) -> Iterator[dict[str, Any]]:
     """At each size, milliseconds of the processor (and of the clock) for one exchange more, one correction more, and
-    searches by words, and what the ledger takes on disk. `effort`: share of the usual ones that are measured.
+    searches by words of a user's and of anybody's, and what the ledger takes on disk. `effort`: share of the usual ones
+    that are measured.
     """
     ledger, texts, done = Ledger.open(folder / "ledger.db"), _texts(), 0
     additions, searches = max(1, round(ADDITIONS * effort)), max(1, round(SEARCHES * effort))
@@ -54,9 +58,11 @@ def grow(
         stored = [_timed(ledger.add_exchange, exchange) for exchange in new]
         corrected = [_timed(ledger.rate, _correction(exchange), None) for exchange in new]
         done += additions
-        asked = [lexicon.terms(question) for question in _questions(ledger, done, searches)]
-        found = [_timed(ledger.find_words, terms, limit=80) for terms in asked]
-        yield told | _figures("stored", stored) | _figures("corrected", corrected) | _figures("words", found)
+        asked = [(lexicon.terms(question), user) for question, user in _questions(ledger, done, searches)]
+        found = [_timed(ledger.find_words, terms, limit=80, user=user) for terms, user in asked]
+        anybodys = [_timed(ledger.find_words, terms, limit=80) for terms, _ in asked]
+        written = _figures("stored", stored) | _figures("corrected", corrected)
+        yield told | written | _figures("words", found) | _figures("anybodys", anybodys)
     ledger.close()
 
 
@@ -76,12 +82,12 @@ def _figures(name: str, times: Sequence[tuple[float, float]]) -> dict[str, float
     }
 
 
-def _questions(ledger: Ledger, done: int, searches: int) -> Iterator[str]:
-    """Some words of a row each."""
+def _questions(ledger: Ledger, done: int, searches: int) -> Iterator[tuple[str, str]]:
+    """Some words of a row each, and whose it is."""
     dice = random.Random(1)
     for seq in [dice.randint(1, done) for _ in range(searches)]:
         ((exchange, _),) = ledger.rated_exchanges([seq]).values()
-        yield " ".join(dice.sample(f"{exchange.question} {exchange.answer}".split(), TERMS))
+        yield " ".join(dice.sample(f"{exchange.question} {exchange.answer}".split(), TERMS)), exchange.user
 
 
 def _texts() -> Iterator[tuple[str, str]]:
@@ -104,7 +110,7 @@ def _exchange(number: int, question: str, answer: str) -> Exchange:
         id=f"e{number}",
         conversation_id=f"c{number // 4}",
         parent_id=None,
-        user="local",
+        user=f"u{number // 4 % USERS}",
         created_at=START + timedelta(minutes=number),
         question=question,
         answer=answer,

@@ -9,15 +9,23 @@ import sqlalchemy as sa
 
 from memory import tables as t
 from memory.errors import NotFound
+from memory.places import Part, place
 from memory.records import Document, Passage
+
+REPLACED = "replaced"
+"""Scope of a row of `forgettings` that nobody asked for: whoever works on texts need not begin anew for it."""
 
 
 def add(db: sa.Connection, document: Document, passages: Sequence[Passage]) -> None:
-    """Store a document; an older one of the same user and name is replaced."""
+    """Store a document; an older one of the same user and name is replaced, and what else holds its words (an index,
+    the lexicon's corners, the log) is to be cleaned from the same moment on.
+    """
     older = sa.select(t.documents.c.id).where(t.documents.c.user == document.user, t.documents.c.name == document.name)
-    for (document_id,) in list(db.execute(older)):
-        remove(db, document_id)
+    places = [place(seq, Part.PASSAGE) for (gone,) in list(db.execute(older)) for seq in remove(db, gone)]
     d = document
+    if places:
+        left = {"places": places, "log": True, "words": True}
+        db.execute(sa.insert(t.forgettings).values(scope=REPLACED, user=d.user, **left))
     db.execute(
         sa.insert(t.documents).values(id=d.id, user=d.user, name=d.name, sha256=d.sha256, created_at=d.created_at)
     )
@@ -48,11 +56,6 @@ def every(db: sa.Connection, *, user: str | None) -> list[Document]:
     """`user`'s documents (None: everybody's), the newest first."""
     query = _documents() if user is None else _documents().where(t.documents.c.user == user)
     return [Document(*row) for row in db.execute(query.order_by(t.documents.c.seq.desc()))]
-
-
-def known(db: sa.Connection, ids: Sequence[str]) -> set[str]:
-    """Those of `ids` that there are."""
-    return set(db.execute(sa.select(t.documents.c.id).where(t.documents.c.id.in_(list(ids)))).scalars())
 
 
 def by_seq(db: sa.Connection, seqs: Sequence[int], *, user: str | None) -> dict[int, tuple[Document, Passage]]:

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from memory import tables as t
 from memory.errors import NotFound
+from memory.folding import joined
 from memory.records import Exchange, Only, Spoken
 
 CHUNK = 500
@@ -63,12 +64,12 @@ def get(db: sa.Connection, exchange_id: str) -> Exchange:
     return _exchange(row)
 
 
-def known(db: sa.Connection, exchange_ids: Sequence[str]) -> set[str]:
-    """Those of the ids that there are."""
-    found = set[str]()
+def conversations(db: sa.Connection, exchange_ids: Sequence[str]) -> dict[str, str]:
+    """Id → its conversation's, for those that there are."""
+    e, found = t.exchanges.c, dict[str, str]()
     for first in range(0, len(exchange_ids), CHUNK):
-        some = t.exchanges.c.id.in_(exchange_ids[first : first + CHUNK])
-        found |= set(db.scalars(sa.select(t.exchanges.c.id).where(some)))
+        some = e.id.in_(exchange_ids[first : first + CHUNK])
+        found |= {row[0]: row[1] for row in db.execute(sa.select(e.id, e.conversation_id).where(some))}
     return found
 
 
@@ -163,10 +164,30 @@ def given(db: sa.Connection, exchange_id: str, *, limit: int) -> list[Exchange]:
     return [_exchange(row) for row in db.execute(query.order_by(e.seq.desc()).limit(limit)).mappings()]
 
 
+def outdated(db: sa.Connection, ids: Sequence[str]) -> set[str]:
+    """Those of `ids` that were answered with something that was forgotten since, or a document that was replaced."""
+    e, g, d = t.exchanges.c, t.given.c, t.documents.c
+    query = (
+        sa.select(g.exchange_id)
+        .join(t.exchanges, e.id == g.exchange_id)
+        .join(t.documents, d.id == g.recalled, isouter=True)
+        .where(g.exchange_id.in_(list(ids)), sa.or_(g.recalled == t.GONE, d.created_at > e.created_at))
+    )
+    return set(db.scalars(query))
+
+
 def newest(
-    db: sa.Connection, user: str | None, *, limit: int, skip: int = 0, only: Only | None = None
+    db: sa.Connection,
+    user: str | None,
+    *,
+    limit: int,
+    skip: int = 0,
+    only: Only | None = None,
+    words: Sequence[str] = (),
 ) -> list[Exchange]:
-    """The newest ones of `user`, or of everybody for None, but for the first `skip` of them."""
+    """The newest ones of `user`, or of everybody for None, but for the first `skip` of them; with `words` those alone
+    that hold all of them, the correction included.
+    """
     e, r = t.exchanges.c, t.ratings.c
     query = sa.select(t.exchanges).order_by(e.seq.desc()).limit(limit).offset(skip)
     if user is not None:
@@ -174,10 +195,12 @@ def newest(
     hidden = e.conversation_id.in_(sa.select(t.conversations.c.id).where(sa.text("NOT remember")))
     if only is not None:
         query = query.where(hidden if only == "hidden" else ~hidden)
-    if only == "corrected":
-        last = sa.select(sa.func.max(r.seq)).where(r.exchange_id == e.id).correlate(t.exchanges).scalar_subquery()
-        holds = sa.and_(r.value != 0, sa.func.trim(sa.func.coalesce(r.correction, "")) != "")
-        query = query.join(t.ratings, r.seq == last).where(holds)
+    last = sa.select(sa.func.max(r.seq)).where(r.exchange_id == e.id).correlate(t.exchanges).scalar_subquery()
+    holds = sa.and_(r.seq == last, r.value != 0, sa.func.trim(sa.func.coalesce(r.correction, "")) != "")
+    if only == "corrected" or words:
+        query = query.join(t.ratings, sa.and_(r.exchange_id == e.id, holds), isouter=only != "corrected")
+    if words:
+        query = query.where(sa.func.holds(joined(list(words)), e.question, e.answer, r.correction))
     return [_exchange(row) for row in db.execute(query).mappings()]
 
 

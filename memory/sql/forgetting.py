@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -18,9 +19,13 @@ Resign = Callable[[Sequence[Message], str], str]
 """(prompt, answer) → their signature."""
 TELLING = 8
 """Characters from which a question in a dialogue is known by itself; a shorter one by its answer too."""
+ALONE = 12
+"""Characters from which what was said is known wherever it stands, unless somebody else was told the same."""
+CUT = "\u2026"
+"""Stands in a dialogue in the place of what is forgotten, where something else was said in the same message."""
 
 # Each question asks these two: they are worded once.
-_LAST = sa.select(sa.func.max(t.forgettings.c.seq))
+_LAST = sa.select(sa.func.max(t.forgettings.c.seq)).where(t.forgettings.c.scope != documents.REPLACED)
 _UNFINISHED = (
     sa.select(t.forgettings.c.seq, t.forgettings.c.places, t.forgettings.c.log, t.forgettings.c.words)
     .where(sa.or_(t.forgettings.c.log, t.forgettings.c.words, sa.func.json_array_length(t.forgettings.c.places) > 0))
@@ -120,10 +125,15 @@ def _with_texts(db: sa.Connection, gone: Forgotten) -> Forgotten:
 def forget(db: sa.Connection, gone: Forgotten, resign: Resign) -> None:
     """Delete them, and take them out of the prompts and histories of what stays, which is signed anew."""
     for cut in list(_cuts(db, gone)):
-        _write_without(db, cut, resign)
+        if cut.changed:
+            _write_without(db, cut, resign)
     ids = (*gone.exchanges, *gone.documents)
     for some in _chunks(ids):
+        # Who was answered with it stays known, without a word of what it was.
+        told = sa.select(sa.literal(t.GONE), t.given.c.exchange_id).where(t.given.c.recalled.in_(some)).distinct()
+        db.execute(sa.insert(t.given).prefix_with("OR IGNORE").from_select(["recalled", "exchange_id"], told))
         db.execute(sa.delete(t.given).where(t.given.c.recalled.in_(some)))
+    for some in _chunks(ids):
         db.execute(sa.delete(t.given).where(t.given.c.exchange_id.in_(some)))
     for some in _chunks(gone.lessons):
         db.execute(sa.delete(t.lesson_events).where(t.lesson_events.c.lesson_id.in_(some)))
@@ -141,10 +151,10 @@ def forget(db: sa.Connection, gone: Forgotten, resign: Resign) -> None:
         db.execute(sa.delete(t.exchanges).where(t.exchanges.c.id.in_(some)))
     empty = ~sa.exists().where(t.exchanges.c.conversation_id == t.conversations.c.id)
     db.execute(sa.delete(t.conversations).where(empty))
-    for document_id in gone.documents:
-        documents.remove(db, document_id)
+    # As they are now: a document may have been replaced since somebody looked.
+    passages = [seq for document_id in gone.documents for seq in documents.remove(db, document_id)]
     places = [place(seq, part) for seq in gone.seqs for part in (Part.QUESTION, Part.ROUND)]
-    places += [place(seq, Part.PASSAGE) for seq in gone.passages]
+    places += [place(seq, Part.PASSAGE) for seq in passages]
     db.execute(sa.insert(t.forgettings).values(scope=gone.scope, user=gone.user, places=places, log=True, words=True))
 
 
@@ -162,7 +172,7 @@ def gone_meanwhile(db: sa.Connection, exchange: Exchange, since: int) -> bool:
     """
     e, d, f = t.exchanges.c, t.documents.c, t.forgettings.c
     newer = sa.select(f.scope).where(f.seq > since, sa.or_(f.user.is_(None), f.user == exchange.user))
-    scopes = set(db.scalars(newer))
+    scopes = set(db.scalars(newer)) - {documents.REPLACED}
     if not scopes:
         return False
     # Of a dialogue that a client brings along nobody knows which exchanges it repeats.
@@ -217,18 +227,30 @@ class _Cut(NamedTuple):
     history: list[Message]
     recollections: list[Any]
 
+    @property
+    def changed(self) -> bool:
+        """Whether anything could be taken out of it."""
+        before = list(self.exchange.history), list(self.exchange.recollections)
+        return (self.history, self.recollections) != before
+
 
 def _cuts(db: sa.Connection, gone: Forgotten) -> Iterator[_Cut]:
-    """Those exchanges that stay and were answered with some of it, be it as dialogue or as a recollection."""
-    said, forgotten = _said(db, gone.exchanges), frozenset((*gone.exchanges, *gone.documents))
-    d = t.documents.c
+    """Those exchanges that stay and were answered with some of it, be it as dialogue or as a recollection; also those
+    in whose dialogue it may stand, and nobody can tell.
+    """
+    forgotten, d = frozenset((*gone.exchanges, *gone.documents)), t.documents.c
     names = tuple(db.scalars(sa.select(d.name).where(d.id.in_(gone.documents))))
-    for one in _touched(db, gone):
+    touched = _touched(db, gone)
+    said = _said(db, gone.exchanges, touched)
+    for one in touched:
         exchange = exchanges.get(db, one)
-        history = _without(exchange.history, said)
+        # Of its own dialogues the ledger knows what they are made of: all else in them is of exchanges that stay.
+        of_it = said if exchange.parent_id is None else said._replace(telling=(), doubtful=frozenset())
+        history = _without(exchange.history, of_it)
         recollections = [r for r in exchange.recollections if not _is_of(r, forgotten, names)]
-        if len(history) < len(exchange.history) or len(recollections) < len(exchange.recollections):
-            yield _Cut(exchange, history, recollections)
+        cut = _Cut(exchange, history, recollections)
+        if cut.changed or _may_hold(history, of_it):
+            yield cut
 
 
 def _is_of(recollection: Any, forgotten: frozenset[str], names: Sequence[str]) -> bool:
@@ -241,7 +263,9 @@ def _is_of(recollection: Any, forgotten: frozenset[str], names: Sequence[str]) -
 
 def _write_without(db: sa.Connection, cut: _Cut, resign: Resign) -> None:
     exchange, history, recollections = cut
-    system: list[Message] = [m for m in exchange.prompt[:1] if m["role"] == "system"]
+    # A client's own, at the head of its dialogue, took the place of the assistant's.
+    brought = any(m["role"] == "system" for m in exchange.history[:1])
+    system: list[Message] = [m for m in exchange.prompt[:1] if m["role"] == "system" and not brought]
     prompt: list[Message] = [*system, *history, {"role": "user", "content": exchange.question}]
     values = {"history": history, "prompt": prompt, "recollections": recollections}
     changed = sa.update(t.exchanges).where(t.exchanges.c.id == exchange.id)
@@ -264,33 +288,89 @@ def _touched(db: sa.Connection, gone: Forgotten) -> list[str]:
     return sorted(found - set(gone.exchanges))
 
 
-def _said(db: sa.Connection, ids: Sequence[str]) -> dict[str, frozenset[str]]:
+class _Said(NamedTuple):
+    """What is to be forgotten, as a dialogue may hold it."""
+
+    answers: Mapping[str, frozenset[str]]
     """Each question with its answers, those that corrected them among them: a client may have put one in its place."""
+    telling: tuple[str, ...]
+    """Texts that are known by themselves, the longest first."""
+    doubtful: frozenset[str]
+    """Texts that may be of something else."""
+
+
+def _said(db: sa.Connection, ids: Sequence[str], touched: Sequence[str]) -> _Said:
+    """See `_Said`; of the texts only those that stand in a dialogue of one of `touched`."""
     e, r, found = t.exchanges.c, t.ratings.c, dict[str, set[str]]()
     for some in _chunks(ids):
         answers = sa.select(e.question, e.answer).where(e.id.in_(some))
         corrected = sa.select(e.question, r.correction).where(e.id == r.exchange_id, e.id.in_(some))
         for question, answer in (*db.execute(answers), *db.execute(corrected)):
             found.setdefault(question.strip(), set()).add((answer or "").strip())
-    return {question: frozenset(answers) for question, answers in found.items()}
+    texts = {text for question, told in found.items() for text in (question, *told) if text}
+    held = set[str]()
+    for some in _chunks(touched):
+        for history in db.scalars(sa.select(e.history).where(e.id.in_(some))):
+            contents = [m["content"].strip() for m in history]
+            whole = "\n".join(contents)
+            held |= {text for text in texts - held if (text in whole if len(text) >= ALONE else text in contents)}
+    elsewhere = _said_elsewhere(db, held, ids)
+    telling = sorted((text for text in held - elsewhere if len(text) >= ALONE), key=len, reverse=True)
+    # A "Yes." of many is no trace of any.
+    doubtful = held - set(telling) - {text for text in elsewhere if len(text) < ALONE}
+    return _Said({question: frozenset(told) for question, told in found.items()}, tuple(telling), frozenset(doubtful))
 
 
-def _without(history: Sequence[Message], said: Mapping[str, frozenset[str]]) -> list[Message]:
+def _said_elsewhere(db: sa.Connection, texts: Collection[str], ids: Collection[str]) -> set[str]:
+    """Those of the texts that are also a question, an answer or a correction of an exchange that stays."""
+    e, r, found, gone = t.exchanges.c, t.ratings.c, set[str](), set(ids)
+    for some in _chunks(sorted(texts)):
+        for column, of in ((e.question, e.id), (e.answer, e.id), (r.correction, r.exchange_id)):
+            same = db.execute(sa.select(column, of).where(sa.func.trim(column).in_(some)))
+            found |= {text.strip() for text, one in same if one not in gone}
+    return found
+
+
+def _without(history: Sequence[Message], said: _Said) -> list[Message]:
     """The dialogue without those questions and what was answered to them. Of a telling question that is any answer:
-    cut short, or said in another branch, it is still an answer to what is to be forgotten.
+    cut short, or said in another branch, it is still an answer to what is to be forgotten. And a telling answer goes
+    with whatever the client made of its question.
     """
     kept: list[Message] = []
     at = 0
     while at < len(history):
         question, *rest = (m["content"].strip() for m in history[at : at + 2])
-        answers = said.get(question) if history[at]["role"] == "user" else None
+        answers = said.answers.get(question) if history[at]["role"] == "user" else None
         if answers is not None and (len(question) >= TELLING or answers.intersection(rest)):
             answered = at + 1 < len(history) and history[at + 1]["role"] == "assistant"
             at += 2 if answered else 1
-        else:
-            kept.append(history[at])
-            at += 1
+            continue
+        if history[at]["role"] == "assistant" and question in said.telling:
+            if at and history[at - 1]["role"] == "user":
+                kept.pop()
+        elif (left := _cut_out(history[at], said.telling)) is not None:
+            kept.append(left)
+        at += 1
     return kept
+
+
+def _cut_out(message: Message, telling: Sequence[str]) -> Message | None:
+    """The message without these texts, itself where none stands in it; None for a system message that said no more."""
+    content = message["content"]
+    for text in telling:
+        content = content.replace(text, CUT)
+    if content == message["content"]:
+        return message
+    if message["role"] == "system" and not re.search(r"\w", content):
+        return None
+    return {"role": message["role"], "content": content}
+
+
+def _may_hold(history: Sequence[Message], said: _Said) -> bool:
+    """Whether one of the doubtful texts stands in it, a short one as a message of its own."""
+    contents = [m["content"].strip() for m in history]
+    whole = "\n".join(contents)
+    return any(text in whole if len(text) >= ALONE else text in contents for text in said.doubtful)
 
 
 def _chunks(ids: Sequence[str]) -> Iterable[list[Any]]:

@@ -15,6 +15,8 @@ BEFORE, TEXT, DATE = 0.7, 1.0, 1.0
 
 ROWS = 10_000
 """Rows that a search scores, about: a microsecond or two each."""
+FEW = 5_000
+"""Most conversations of a user of which all places are read before a search: two microseconds each or so."""
 WINDOW = 20_000
 """The newest rows, in which it is counted how common a word is."""
 PAGES = 1000
@@ -24,20 +26,58 @@ PAGES = 1000
 def search(db: sa.Connection, terms: Sequence[str], *, limit: int, user: str | None) -> list[tuple[int, float]]:
     """(place, BM25) of what fits any of `terms`, FTS5's phrases, best first: `user`'s, or anybody's for None."""
     terms, oldest = _telling(db, terms)
-    owned = "" if user is None else " AND user = :user"
+    among, later = ("", "") if user is None else _owned(db, user)
     since = "" if oldest is None else " AND rowid > :oldest"
-    hidden = "SELECT e.seq * 4 FROM conversations c JOIN exchanges e ON e.conversation_id = c.id WHERE NOT c.remember"
+    found = (
+        f"SELECT rowid, -bm25(lexicon, {BEFORE}, {TEXT}, {DATE}) AS score FROM lexicon"  # noqa: S608 - our numbers
+        f" WHERE lexicon MATCH :query{among}{since} AND rowid NOT IN ({HIDDEN})"
+        " ORDER BY score DESC, rowid DESC LIMIT"
+    )
+    # Without a LIMIT of its own, which limits nothing, SQLite would ask whose each row is before it sorts them.
+    sorted_first = f"SELECT * FROM ({found} -1) AS found WHERE {later} LIMIT :limit"  # noqa: S608 - our own words
     rows = db.execute(
-        sa.text(
-            f"SELECT rowid, -bm25(lexicon, {BEFORE}, {TEXT}, {DATE}) AS score FROM lexicon"  # noqa: S608 - our numbers
-            f" WHERE lexicon MATCH :query{owned}{since} AND rowid NOT IN ({hidden})"
-            " ORDER BY score DESC, rowid DESC LIMIT :limit"
-        ),
+        sa.text(sorted_first if later else f"{found} :limit"),
         {"query": " OR ".join(terms), "limit": limit}
-        | ({} if user is None else {"user": user})
+        | ({"user": user} if among or later else {})
         | ({} if oldest is None else {"oldest": oldest}),
     )
     return [(int(place), float(score)) for place, score in rows]
+
+
+HIDDEN = "SELECT e.seq * 4 FROM conversations c JOIN exchanges e ON e.conversation_id = c.id WHERE NOT c.remember"
+OWN = (
+    "SELECT e.seq * 4 FROM conversations c JOIN exchanges e ON e.conversation_id = c.id WHERE c.user = :user"
+    " UNION ALL"
+    " SELECT p.seq * 4 + 2 FROM documents d JOIN passages p ON p.document_id = d.id WHERE d.user = :user"
+)
+"""A user's places."""
+WHOSE = (
+    "CASE found.rowid % 4 WHEN 0 THEN (SELECT e.user FROM exchanges e WHERE e.seq = found.rowid / 4) ELSE"
+    " (SELECT d.user FROM passages p JOIN documents d ON d.id = p.document_id WHERE p.seq = found.rowid / 4) END"
+)
+"""The user of what was found. The lexicon says so too, but behind the texts of its rows."""
+
+
+# One by one, SQLite takes each from the end of an index.
+_OUTERMOST = sa.text(
+    "SELECT (SELECT min(user) FROM conversations), (SELECT max(user) FROM conversations),"
+    " (SELECT min(user) FROM documents), (SELECT max(user) FROM documents)"
+)
+"""The first and the last user: where they are one, nobody else has said or kept anything."""
+
+
+def _owned(db: sa.Connection, user: str) -> tuple[str, str]:
+    """Conditions by which a search is `user`'s alone: of what is scored, and of what was sorted, best first.
+
+    Whose a row is costs as much to look up as its score: of few it is known before, of many the best alone are asked.
+    """
+    if set(db.execute(_OUTERMOST).one()) <= {user, None}:
+        return "", ""
+    count = sa.text("SELECT count(*) FROM (SELECT 1 FROM conversations WHERE user = :user LIMIT :most)")
+    if db.execute(count, {"user": user, "most": FEW + 1}).scalar_one() <= FEW:
+        # The plus keeps SQLite from searching anew for each place.
+        return f" AND +rowid IN ({OWN})", ""
+    return "", f"{WHOSE} = :user"
 
 
 def _telling(db: sa.Connection, terms: Sequence[str]) -> tuple[list[str], int | None]:

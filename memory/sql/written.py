@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import blake2b
+from typing import Any
 
 import sqlalchemy as sa
 
 from memory import tables as t
 from memory.places import Part, place, seq_of
-from memory.records import Marks
+from memory.records import Landmark, Landmarks, Marks
 
 Texts = list[tuple[int, str]]
 """(place, text), to be embedded; a place that an index holds already is replaced."""
@@ -20,6 +22,40 @@ def last(db: sa.Connection) -> Marks:
     rows = db.execute(sa.text("SELECT name, seq FROM sqlite_sequence"))
     given = {row[0]: row[1] for row in rows}
     return Marks(*(int(given.get(table.name, 0)) for table in (t.exchanges, t.ratings, t.passages)))
+
+
+def landmarks(db: sa.Connection, marks: Marks) -> Landmarks:
+    """The last rows up to `marks`, of those that are there."""
+    rows = zip(_IDENTITIES, (marks.exchanges, marks.ratings, marks.passages), strict=True)
+    exchange, rating, passage = (_landmark(db, identity, seq) for identity, seq in rows)
+    return exchange, rating, passage
+
+
+def contradicts(db: sa.Connection, known: Landmarks) -> bool:
+    """Whether the ledger has another row in the place of one of these. One that was forgotten says nothing."""
+    for identity, landmark in zip(_IDENTITIES, known, strict=True):
+        there = _landmark(db, identity, landmark.seq)
+        if there.seq == landmark.seq and there != landmark:
+            return True
+    return False
+
+
+def _landmark(db: sa.Connection, identity: tuple[Any, ...], seq: int) -> Landmark:
+    number = identity[0]
+    row = db.execute(sa.select(*identity).where(number <= seq).order_by(number.desc()).limit(1)).first()
+    if row is None:
+        return Landmark(0, 0)
+    told = "\n".join(map(str, row[1:])).encode()
+    return Landmark(row[0], int.from_bytes(blake2b(told, digest_size=8).digest()))
+
+
+_IDENTITIES: tuple[tuple[Any, ...], ...] = (
+    (t.exchanges.c.seq, t.exchanges.c.id),
+    (t.ratings.c.seq, t.ratings.c.id),
+    # A document that is replaced keeps its id.
+    (t.passages.c.seq, t.passages.c.document_id, t.passages.c.question, t.passages.c.text),
+)
+"""Of each table `seq`, and what tells one row from all others."""
 
 
 def after(db: sa.Connection, marks: Marks, *, limit: int) -> tuple[Texts, Marks]:

@@ -122,6 +122,22 @@ def test_what_else_is_there_stays(house: Assistant) -> None:
     assert house.memory.rebuilt in (None, "manifest.json is missing")
 
 
+@pytest.mark.parametrize("cut", [None, -20])
+def test_what_a_killed_night_was_just_writing_goes(house: Assistant, cut: int | None) -> None:
+    """Its file, whole or half, bears another name yet; one that is no trace of it stays."""
+    home, said = house.settings.home, say(house, "Zyx?", conversation_id="c3")
+    folder = home / "nights" / "n3"
+    folder.mkdir(parents=True)
+    questions = (first(house).question, said.question)
+    of_it = [json.dumps({"questions": [text, "Do eggs boil at all?"]}) for text in questions]
+    for number, text in enumerate(of_it):
+        (folder / f".after-{number}.json.tmp").write_text(text[:cut])
+    (folder / ".other.json.tmp").write_text('{"questions": ["Do eggs boil?"]}')
+    do(house, conversation="c1")
+    do(house, conversation="c3")
+    assert [path.name for path in folder.iterdir()] == [".other.json.tmp"]
+
+
 def test_what_is_no_trace_of_it_stays(house: Assistant) -> None:
     """Somebody's words stand in other files too: the owner's notes, the weights' config, a night's verdict."""
     home = house.settings.home
@@ -243,6 +259,77 @@ def test_a_short_question_is_known_by_its_answer(house: Assistant, answer: str, 
     assert isinstance(last, Answered)
     do(house, exchange="w1")
     assert len(house.ledger.exchange(last.exchange.id).history) == stays
+
+
+PIN, NOTED = "My pin is 4471", "Noted: your pin is 4471."
+MORE_SAID = [{"role": "user", "content": "What else?"}, {"role": "assistant", "content": "No more."}]
+
+
+@pytest.mark.parametrize(
+    ("brought", "left"),
+    [
+        ([{"role": "user", "content": f"{PIN}, you know"}, {"role": "assistant", "content": NOTED}], []),
+        ([{"role": "assistant", "content": NOTED}], []),
+        ([{"role": "user", "content": "Pin?"}, {"role": "assistant", "content": "It is corrected."}], []),
+        ([{"role": "system", "content": f"{PIN} / {NOTED}"}], []),
+        (
+            [{"role": "system", "content": f"Be brief. Earlier: {PIN} / {NOTED} / Bye."}],
+            [{"role": "system", "content": "Be brief. Earlier: … / … / Bye."}],
+        ),
+        (
+            [{"role": "user", "content": f"You said: {NOTED} Why?"}, {"role": "assistant", "content": "So."}],
+            [{"role": "user", "content": "You said: … Why?"}, {"role": "assistant", "content": "So."}],
+        ),
+    ],
+    ids=["reworded", "trimmed", "corrected", "system", "in a system message", "quoted"],
+)
+def test_an_answer_that_tells_leaves_what_a_client_made_of_it(
+    house: Assistant, brought: list[Any], left: list[Any]
+) -> None:
+    """A client shortens its dialogue, words it anew or sums it up: what stands there whole goes all the same."""
+    house.ledger.add_exchange(exchange("p1", question=PIN, answer=NOTED, conversation_id="p"))
+    house.ledger.rate(rating("p2", "p1", correction="It is corrected."), None)
+    *_, last = turn(house, Ask("And then?", history=[*brought, *MORE_SAID], memory=False))  # type: ignore[arg-type]
+    assert isinstance(last, Answered)
+    assert last.exchange.id in do(house, exchange="p1").answered_with
+    kept = house.ledger.exchange(last.exchange.id)
+    assert list(kept.history) == [*left, *MORE_SAID]
+    assert list(kept.prompt) == [*left, *MORE_SAID, {"role": "user", "content": "And then?"}]
+    assert kept.signed_by(KEY)
+    assert holding(house.settings.home, "4471") == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "message", "told"),
+    [
+        ("Tuesday.", "Tuesday.", True),
+        ("Tuesday.", "Not on Tuesday. Why?", False),
+        ("Yes.", "Yes.", False),
+        ("Nobody can tell that.", "Nobody can tell that.", True),
+    ],
+    ids=["short", "short, within", "short and common", "common"],
+)
+def test_what_may_be_of_something_else_stays_and_is_told(
+    house: Assistant, answer: str, message: str, told: bool
+) -> None:
+    """Too short an answer, or one that others were given too, is in dialogues that have nothing to do with it."""
+    house.ledger.add_exchange(exchange("p1", question=PIN, answer=answer, conversation_id="p"))
+    for n, common in enumerate(("Yes.", "Nobody can tell that.")):
+        house.ledger.add_exchange(exchange(f"q{n}", question="Is it so?", answer=common, conversation_id="q"))
+    brought = [{"role": "user", "content": "Reworded, or another?"}, {"role": "assistant", "content": message}]
+    *_, last = turn(house, Ask("And then?", history=brought, memory=False))  # type: ignore[arg-type]
+    assert isinstance(last, Answered)
+    assert (last.exchange.id in do(house, exchange="p1").answered_with) is told
+    assert list(house.ledger.exchange(last.exchange.id).history) == brought
+
+
+def test_what_was_said_in_the_same_dialogue_stays_as_it_was(house: Assistant) -> None:
+    """Of its own dialogues the ledger knows what they are made of: what repeats a question is no part of it."""
+    said = say(house, "Tell me of owls", conversation_id="c4")
+    more = say(house, "Tell me of owls, and of mice", conversation_id="c4", parent_id=said.id)
+    last = say(house, "And then?", conversation_id="c4", parent_id=more.id)
+    do(house, exchange=said.id)
+    assert house.ledger.exchange(last.id).history[0]["content"] == "Tell me of owls, and of mice"
 
 
 def test_short_texts_leave_the_nights_too(house: Assistant) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from assistant.feedback import undo_lesson
 from assistant.imports import bring, read
 from assistant.testing import KEY, assistant
 from memory import BadInput, Ledger, LessonState
-from memory.testing import Clock
+from memory.testing import Clock, exchange, lesson, rating
 
+LESSON, RATING = lesson("l1", "r1"), rating("r1")
 DAY = datetime(2024, 5, 1, 12, tzinfo=UTC)
 OPENAI = {
     "messages": [
@@ -131,6 +134,9 @@ def test_every_format_is_known_by_itself(tmp_path: Path, name: str, lines: bool)
         (b"[" * 100_000, "line 1: it is no JSON"),
         (b'{"messages": []}\n{"messages": [{"role": "user"}]}', "looks like OpenAI, and its dialogue 2 can't be read"),
         (b'{"chat_messages": [{"sender": "human", "text": "x", "created_at": "noon"}]}', "looks like Claude"),
+        (b'{"messages": []}\n\n{"mesages": []}\n{"messages": []}', r"its dialogue 2 is none \(line 3\): {\"mesages"),
+        (b'[{"chat_messages": []}, 7]', r"looks like Claude, and its dialogue 2 is none \(item 2 of the file\): 7"),
+        (b'\n{"messages": []}\n{"messages": [{}]}', r"its dialogue 2 can't be read \(line 3\)"),
     ],
 )
 def test_what_is_no_dialogue_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
@@ -235,3 +241,86 @@ def test_the_same_file_again_adds_nothing(tmp_path: Path) -> None:
         again = bring(ledger, file(tmp_path, row), **options)
         assert (again.exchanges, again.lessons, again.known) == (0, 0, 2)
     assert bring(ledger, file(tmp_path, OPENAI), user="ann", **options).exchanges == 2
+
+
+def said(*words: str) -> dict[str, Any]:
+    """A dialogue of these questions and answers in turn."""
+    return {"messages": [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(words)]}
+
+
+CARD = ("Where is my card?", "In the post.")
+
+
+def bring_all(ledger: Ledger, folder: Path, *rows: Any) -> tuple[int, int, int]:
+    """(exchanges, lessons, known) of an import of these rows."""
+    found = bring(ledger, file(folder, *rows, lines=True), into="both", key=KEY, clock=Clock())
+    return found.exchanges, found.lessons, found.known
+
+
+def test_a_dialogue_that_went_on_adds_what_was_said_since(tmp_path: Path) -> None:
+    """It goes on in its conversation, and what was corrected in it meanwhile is not taught anew."""
+    ledger = Ledger.in_memory()
+    assert bring_all(ledger, tmp_path, said(*CARD)) == (1, 1, 0)
+    conversation = ledger.latest_conversation("local") or ""
+    (first,) = ledger.conversation(conversation)
+    better = replace(LESSON, question=first.question, wanted="Lost.", unwanted=first.answer, exchange_id=first.id)
+    ledger.rate(replace(RATING, exchange_id=first.id, correction="Lost."), better)
+    assert bring_all(ledger, tmp_path, said(*CARD, "And the PIN?", "A day later.")) == (1, 1, 1)
+    one, two = ledger.conversation(conversation)
+    assert (one.id, two.parent_id, [m["content"] for m in two.history]) == (first.id, first.id, list(CARD))
+    assert sorted(lesson.wanted or "" for lesson in ledger.lessons()) == ["A day later.", "Lost."]
+    for row in (said(*CARD), said(*CARD, "And the PIN?", "A day later."), said(*CARD, "And the PIN?")):
+        assert bring_all(ledger, tmp_path, row)[:2] == (0, 0)
+
+
+def test_dialogues_that_begin_alike_are_two(tmp_path: Path) -> None:
+    """What both begin with is there once; each goes on in a conversation of its own, also in a later export."""
+    ledger = Ledger.in_memory()
+    rows = [said("Hi", "Hello!", "A?", "B."), said("Hi", "Hello!", "C?", "D.")]
+    assert bring_all(ledger, tmp_path, *rows) == (3, 3, 1)
+    assert bring_all(ledger, tmp_path, *rows) == (0, 0, 4)
+    rows = [said("Hi", "Hello!", "A?", "B.", "E?", "F."), said("Hi", "Hello!", "C?", "D.", "E?", "F.")]
+    assert bring_all(ledger, tmp_path, *rows) == (2, 2, 4)
+    talks = [ledger.conversation(name) for name in dict.fromkeys(x.conversation_id for x, _ in newest(ledger))]
+    assert sorted([x.answer for x in talk] for talk in talks) == [["D.", "F."], ["Hello!", "B.", "F."]]
+    for talk in talks:
+        assert [x.parent_id for x in talk] == [None, *(x.id for x in talk[:-1])]
+        assert all(x.signed_by(KEY) for x in talk)
+
+
+def newest(ledger: Ledger) -> list[Any]:
+    """All exchanges, each with its rating."""
+    return ledger.newest_exchanges(user=None, limit=99)
+
+
+def test_what_an_earlier_version_imported_is_known(tmp_path: Path) -> None:
+    """It named every exchange by the whole dialogue, as far as that then went: the same file adds nothing, and a later
+    one what was said since.
+    """
+    ledger, words = Ledger.in_memory(), (*CARD, "And the PIN?", "A day later.")
+    for then in ((), ("Thanks",), ("Thanks", "Welcome.")):
+        whole = old_name(*words, *then)
+        for n in (0, 2):
+            one = exchange(f"{whole}-{n}", question=words[n], answer=words[n + 1], conversation_id=whole)
+            ledger.add_exchange(one)
+        assert bring_all(ledger, tmp_path, said(*words, *then))[0] == (1 if then[1:] else 0)
+        more = ("Bye.",) if len(then) == 1 else ("Bye", "Bye.")
+        assert bring_all(ledger, tmp_path, said(*words, *then, *more))[0] == 1
+        assert [x.answer for x in ledger.conversation(whole)][-1] == "Bye."
+        ledger = Ledger.in_memory()
+
+
+def old_name(*words: str) -> str:
+    """As version 0005 named a dialogue."""
+    digest = hashlib.sha256(b"local\n")
+    for n, text in enumerate(words):
+        digest.update(json.dumps([("user", "assistant")[n % 2], text]).encode())
+    return f"imported-{digest.hexdigest()[:32]}"
+
+
+def test_what_bears_a_time_to_come_was_said_now(tmp_path: Path) -> None:
+    """Or it would be taken for the newest of all for years."""
+    ledger, row, clock = Ledger.in_memory(), said(*CARD), Clock()
+    row["messages"][0]["timestamp"] = 9_999_999_999
+    bring(ledger, file(tmp_path, row), into="memory", key=KEY, clock=clock)
+    assert [x.created_at for x, _ in newest(ledger)] == [clock()]

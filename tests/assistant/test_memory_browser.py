@@ -9,7 +9,7 @@ import pytest
 
 from assistant import feedback
 from assistant.turn import Ask, turn
-from memory.records import Exchange
+from memory.records import Exchange, LessonState
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -104,6 +104,20 @@ def test_each_row_is_looked_at_and_forgotten_by_its_own_buttons(site: Site) -> N
     assert site.assistant.ledger.known([first.id, second.id]) == {first.id}
 
 
+def test_the_answer_itself_takes_its_correction_back(site: Site) -> None:
+    """Written in the place of the correction, it holds again, and no night learns the correction."""
+    said = told(site, "What is the capital of Atlantis?")
+    feedback.rate(site.assistant, said.id, -1, correction="Poseidonis.")
+    page = opened(site)
+    page.goto(f"{page.url}?of={said.id}")
+    page.wait_for_selector("#memory-detail p")
+    page.fill("#memory-answer textarea", said.answer)
+    page.click("#memory-save")
+    site.wait_for(lambda: site.assistant.memory.recall(said.question, k=1)[0].answer == said.answer)
+    page.locator("#memory-found").get_by_text("Poseidonis.").wait_for(state="detached")
+    assert [lesson.state for lesson in site.assistant.ledger.lessons()] == [LessonState.UNDONE]
+
+
 def test_answers_that_were_made_with_it_go_along(site: Site) -> None:
     """Where that is ticked: what was recalled for an answer may stand in it once more."""
     told(site, "My owl is called Athena")
@@ -156,6 +170,10 @@ def test_all_of_it_is_filtered_page_by_page(site: Site) -> None:
         page.get_by_role("option", name=kind).click()
         rows.get_by_text(shown).first.wait_for()
         assert not rows.get_by_text("Remark number 29", exact=True).count()
+    search(page, "owls in the attic")
+    rows.get_by_text("A secret about owls").first.wait_for(state="detached")
+    search(page, "Owls SECRET")
+    rows.get_by_text("A secret about owls").first.wait_for()
     page.get_by_label("Use what is remembered for my answers").uncheck()
     site.wait_for(lambda: site.assistant.ledger.choices("local").get("memory") is False)
 

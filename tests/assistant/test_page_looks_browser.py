@@ -281,7 +281,9 @@ def test_the_browser_chooses_the_language(site: Site, tmp_path: Path) -> None:
     written = {"status": "promoted", "adapter": "v1", "reasons": ["4 of 4 earlier lessons and liked answers kept"]}
     asked = json.loads((folder / "report.json").read_text("utf-8"))["questions"]
     (folder / "report.md").write_text(as_markdown({**written, "questions": asked}, {}))
-    site.publish(reason="4 of 4 earlier lessons and liked answers kept; perplexity on fixed text times 1.010", report=folder)
+    site.publish(
+        reason="4 of 4 earlier lessons and liked answers kept; perplexity on fixed text times 1.010", report=folder
+    )
     site.browser("Ada", locale="zh-CN")
     for path, ready, texts in (
         ("/", ".ns-tools", ["聊天", "发送", "使用记忆", "这个回答从何而来"]),

@@ -24,7 +24,7 @@ def words(prompt: Sequence[Message]) -> int:
 
 def recollection(name: str, length: int = 10) -> Recollection:
     """Something remembered, of `length` words in all, that can be found by its name."""
-    return Recollection(name, f"{name} asked", " ".join([name] * (length - 2)), NOON, 0.9, "asked on 2026-11-23")
+    return Recollection(name, f"{name} asked??", " ".join([name] * (length - 2)), NOON, 0.9, "asked on 2026-11-23")
 
 
 def dialogue(*turns: int) -> list[Message]:
@@ -188,10 +188,12 @@ def test_a_document_is_quoted_and_not_obeyed() -> None:
 
 
 def test_what_was_said_bears_its_day() -> None:
-    """A recollection that nobody corrected tells when it was said."""
-    plain = replace(recollection("r0"), corrected=False)
-    (user,) = build("now", count=words, budget=100, recollections=[plain]).messages
-    assert f"On {plain.created_at:%d %B %Y}: {plain.question}" in user["content"]
+    """A recollection that nobody corrected tells when it was said: what was answered, or what the user told."""
+    asked = replace(recollection("r0"), question="Who am I?", answer="A nurse.", corrected=False)
+    told = replace(asked, question="I am a nurse.", answer="How good!")
+    (user,) = build("now", count=words, budget=100, recollections=[asked, told]).messages
+    day = f"On {asked.created_at:%d %B %Y}"
+    assert user["content"] == f"{day} I told you: I am a nurse.\n\n{day}: Who am I? A nurse.\n\nnow"
 
 
 def test_a_correction_that_fits_best_is_handed_over_as_the_answer() -> None:
@@ -213,8 +215,48 @@ def test_a_correction_that_fits_best_is_handed_over_as_the_answer() -> None:
     assert f"{best.question} {best.answer}" in user["content"]
 
 
+def test_what_is_longer_than_all_the_room_is_cut() -> None:
+    """After a sentence, or else after a word, be it said, quoted or corrected; where others follow, half of the room is
+    theirs. What would have found room alone is left out whole, and so is what leaves next to nothing.
+    """
+    steps = " ".join(f"Step {n} opens the panel number {n}." for n in range(40))
+    long = replace(recollection("r0"), answer=steps)
+
+    def built(*found: Recollection, budget: int = 201) -> Prompt:
+        return build("now", count=words, budget=budget, recollections=found, recall_share=0.4)
+
+    for one in (long, replace(long, corrected=True), replace(long, source="a.csv", exchange_id=None)):
+        (used,) = built(one).used
+        assert used.answer.endswith(". …")
+        assert steps.startswith(used.answer.removesuffix(" …"))
+        assert used.answer.removesuffix(" …") in text(built(one))
+        assert 65 <= built(one).tokens <= 81
+    short, fitting = recollection("r1"), recollection("r2", 70)
+    used, beside = built(long, short).used
+    assert 28 <= len(used.answer.split()) <= 41
+    assert beside == short
+    assert [r.exchange_id for r in built(short, fitting, recollection("r3", 30)).used] == ["r1", "r3"]
+    (word,) = built(replace(long, answer="word " * 200)).used
+    assert set(word.answer.split()) == {"word", "…"}
+    assert built(long, budget=30).used == ()
+
+
+@pytest.mark.parametrize(("answer", "left"), [("请先拧紧螺丝。" * 200, "。 …"), ("x" * 2000 + " y" * 200, None)])
+def test_where_a_text_without_spaces_is_cut(answer: str, left: str | None) -> None:
+    """Chinese between its characters, best after a sentence; what is no words at all, as a key, nowhere."""
+
+    def signs(prompt: Sequence[Message]) -> int:
+        return sum(len(message["content"]) for message in prompt)
+
+    found = [replace(recollection("r0"), answer=answer)]
+    used = build("现在?", count=signs, budget=400, recollections=found).used
+    assert [one.answer[-3:] for one in used] == ([left] if left else [])
+
+
 def test_a_long_correction_is_handed_over_without_being_shown_first() -> None:
-    """What has room once has it; one that has none even so gives way, and the next is shown as ever."""
+    """What has room once has it; of one that has none even so its beginning has, and only what would find some alone
+    gives way.
+    """
     huge, long, short = (
         replace(recollection(name, length), corrected=True) for name, length in (("r0", 200), ("r1", 60), ("r2", 10))
     )
@@ -223,10 +265,10 @@ def test_a_long_correction_is_handed_over_without_being_shown_first() -> None:
         prompt = build("now", count=words, budget=200, recollections=found, recall_share=0.4)
         return [str(r.exchange_id) for r in prompt.used], len(prompt.messages)
 
-    assert built(huge) == ([], 1)
+    assert built(huge) == (["r0"], 1)
     assert built(long) == (["r1"], 1)
-    assert built(huge, long) == (["r1"], 1)
-    assert built(huge, short) == (["r2"], 3)
+    assert built(huge, long) == (["r0"], 1)
+    assert built(huge, short) == (["r0", "r2"], 1)
     assert built(short, long) == (["r2"], 3)
 
 

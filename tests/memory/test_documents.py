@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from pypdf import PdfReader, PdfWriter
 
 from memory import BadInput, Ledger
 from memory.documents import MOST_BYTES, PIECE, Library, pieces, read
 from memory.recall import Memory
+from memory.records import Passage, Unfinished
 from memory.testing import Clock, HashingEmbedder, ids
 
 
@@ -88,6 +93,24 @@ def test_long_text_is_cut_between_sentences() -> None:
     assert " ".join(found) == " ".join(sentences)
     assert "".join(pieces("x" * 2000)) == "x" * 2000
     assert list(pieces(" \n\n ")) == []
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_long_answer_is_cut_and_its_question_repeated(library: Library, tmp_path: Path, name: str) -> None:
+    """No piece is longer than the embedder reads, with the question; what stands at the end is found by its meaning."""
+    sentences = [f"Step {n} opens panel number {n} of the router." for n in range(1, 60)]
+    answer = " ".join([*sentences, "The Grolsh comet returns in 2091."])
+    rows = {"a.csv": f"question,answer\nHow is it reset?,{answer}\nWhy?,Because\n  of it.\n"}
+    rows["a.jsonl"] = json.dumps({"question": "How is it reset?", "answer": answer}) + "\n"
+    found = [p for p in read(file(tmp_path, name, rows[name])) if p.question != "Why?"]
+    assert len(found) > 3
+    assert {p.question for p in found} == {"How is it reset?"}
+    assert all(len(p.question) + 1 + len(p.text) <= PIECE for p in found)
+    assert " ".join(p.text for p in found) == answer
+    library.add(tmp_path / name)
+    assert library.memory.search("comet returns in 2091", k=1)[0].answer.endswith("The Grolsh comet returns in 2091.")
+    (long,) = {len(p.text) for p in read(file(tmp_path, "b.csv", f"question,answer\n{'why ' * 400},{'x' * 700}\n"))}
+    assert long == PIECE // 2
 
 
 @pytest.mark.parametrize(
@@ -189,6 +212,84 @@ def test_another_content_under_the_same_name_replaces_it(library: Library, tmp_p
     assert library.memory.search("owls hoot", k=3) == []
     assert library.memory.search("larks sing", k=3)[0].answer == "Larks sing early."
     assert [d.passages for d in library.ledger.documents()] == [1]
+
+
+def test_a_document_that_now_says_what_another_says_is_replaced(library: Library, tmp_path: Path) -> None:
+    """Its old text is gone, though the new one was known under another name; once more it is known."""
+    library.add(file(tmp_path, "a.txt", "Owls hoot loudly."))
+    library.add(file(tmp_path, "b.txt", "Larks sing early."))
+    assert library.add(file(tmp_path, "b.txt", "Owls hoot loudly."))[1] == "replaced"
+    assert library.memory.search("larks sing", k=3) == []
+    assert [d.name for d in library.ledger.documents()] == ["b.txt", "a.txt"]
+    assert [library.add(tmp_path / name)[0].name for name in ("a.txt", "b.txt")] == ["a.txt", "b.txt"]
+
+
+def holds_words(home: Path, word: bytes) -> bool:
+    """Whether a file of the home holds them, in any case."""
+    return any(word in path.read_bytes().lower() for path in home.rglob("*") if path.is_file())
+
+
+def look(library: Library) -> None:
+    """Two questions; then nothing is left to be done."""
+    for _ in range(2):
+        assert library.memory.recall("Larks sing early.", k=1)
+    assert library.ledger.unfinished() == Unfinished()
+
+
+def test_the_words_of_a_replaced_text_are_in_no_file(library: Library, tmp_path: Path) -> None:
+    """Not in the ledger's log either, while it is open; no night has to begin anew for it."""
+    library.add(file(tmp_path, "a.txt", "Owls hoot quetzalishly."))
+    assert holds_words(tmp_path / "home", b"quetzalishly")
+    library.add(file(tmp_path, "a.txt", "Larks sing early."))
+    assert not holds_words(tmp_path / "home", b"quetzalishly")
+    look(library)
+    assert library.ledger.last_forgetting() == 0
+
+
+class Killed(Memory):
+    """A memory whose process ends before it removes anything."""
+
+    def forget(self, places: Sequence[int]) -> bool:
+        """Never gets so far."""
+        raise KeyboardInterrupt
+
+
+def test_who_is_killed_over_a_replacement_leaves_no_vector(library: Library, tmp_path: Path) -> None:
+    """The ledger knows what of the old text an index still holds: it is removed with the next look, or forgotten."""
+    library.add(file(tmp_path, "a.txt", "Owls hoot quetzalishly."))
+    (old,) = library.memory.contents()
+    killed = Killed(library.ledger, HashingEmbedder(), tmp_path / "home" / "index", min_score=0.3)
+    with pytest.raises(KeyboardInterrupt):
+        replace(library, memory=killed).add(file(tmp_path, "a.txt", "Larks sing early."))
+    assert old in library.ledger.unfinished().places
+    look(library)
+    assert old not in library.memory.contents()
+    assert not holds_words(tmp_path / "home", b"quetzalishly")
+
+
+def test_what_another_process_held_is_removed_later(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replacement does not fail over the index's lock, and the old vector does not stay for it."""
+    monkeypatch.setattr("memory.index_files.LOCK_SECONDS", 0.05)
+    library.add(file(tmp_path, "a.txt", "Owls hoot quetzalishly."))
+    (old,) = library.memory.contents()
+    with FileLock(tmp_path / "home" / "index" / ".lock"):
+        assert library.add(file(tmp_path, "a.txt", "Larks sing early."))[1] == "replaced"
+        assert library.ledger.unfinished().places == (old,)
+    look(library)
+    assert old not in library.memory.contents()
+
+
+def test_what_is_replaced_while_it_is_forgotten_leaves_no_vector(library: Library, tmp_path: Path) -> None:
+    """Somebody looked before another wrote: what is really taken out is known to the ledger."""
+    first, _ = library.add(file(tmp_path, "a.txt", "Owls hoot."))
+    seen = library.ledger.to_forget(document=first.id)
+    library.ledger.add_document(replace(first, sha256="1"), [Passage("Larks sing early.")])
+    library.memory.refresh()
+    library.ledger.forget(seen, lambda prompt, answer: "")
+    library.memory.finish_forgetting()
+    assert library.memory.contents() == {}
 
 
 def test_a_name_is_one_line(library: Library, tmp_path: Path) -> None:

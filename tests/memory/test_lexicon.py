@@ -92,6 +92,8 @@ def test_what_is_written_without_spaces_is_found_by_its_parts() -> None:
     assert sorted(found(ledger, "里昂")) == [first, second]
     assert found(ledger, "猫の寿命") == [third]
     assert found(ledger, "我的银行卡不见了") == [place(1, Part.PASSAGE)]
+    ledger.add_document(Document("d2", "local", "安装手册.txt", "0", NOON), [Passage("请先拧紧螺丝")])
+    assert found(ledger, "安装手册") == [place(2, Part.PASSAGE)]
     ledger.rate(rating("r1", correction="巴黎 塞纳河畔。"), lesson("l1", "r1"))
     assert found(ledger, "塞纳河在哪") == [first]
 
@@ -155,7 +157,9 @@ def test_the_table_follows_the_ledger() -> None:
     """An exchange is found by question, answer, day and the turn before it; a correction takes the answer's place."""
     ledger = Ledger.in_memory()
     ledger.add_exchange(exchange("e1", question="Where do puffins nest?", answer="In burrows."))
-    ledger.add_exchange(exchange("e2", question="Really?", answer="Yes.", parent_id="e1", user="ann"))
+    ledger.add_exchange(
+        exchange("e2", question="Really?", answer="Yes.", parent_id="e1", user="ann", conversation_id="c2")
+    )
     first, second = place(1, Part.QUESTION), place(2, Part.QUESTION)
     assert found(ledger, "puffin nests") == [first]
     assert sorted(found(ledger, "burrow")) == [first, second]
@@ -168,6 +172,54 @@ def test_the_table_follows_the_ledger() -> None:
     assert (found(ledger, "cliffs"), first in found(ledger, "burrow")) == ([], True)
     ledger.rate(rating("r3", value=-1), None)
     assert first not in found(ledger, "burrow")
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Ledger:
+    """What two users and a third have said and kept, one conversation of which is hidden."""
+    ledger = Ledger.in_memory()
+    for n in range(60):
+        user = ("ann", "bob", "eve")[n % 3]
+        text = "owl " * (1 + n % 7) + f"word{n}"
+        ledger.add_exchange(exchange(f"e{n}", question=text, user=user, conversation_id=f"c{user}{n % 4}"))
+        ledger.add_document(Document(f"d{n}", user, f"d{n}", str(n), NOON), [Passage(f"{text} flies")])
+    ledger.set_use("cann0", remember=False, train=True)
+    return ledger
+
+
+def own(ledger: Ledger, user: str, *, limit: int) -> list[tuple[int, float]]:
+    """What a search among everybody's finds of a user's."""
+    every = ledger.find_words(['"owl"'], limit=1000)
+    exchanges = ledger.rated_exchanges(range(1, 99), user=user)
+    passages = ledger.passages(range(1, 99), user=user)
+    places = {place(seq, Part.QUESTION) for seq in exchanges} | {place(seq, Part.PASSAGE) for seq in passages}
+    return [one for one in every if one[0] in places][:limit]
+
+
+@pytest.mark.parametrize("few", [0, 1000], ids=["many", "few"])
+@pytest.mark.parametrize("limit", [3, 1000])
+@pytest.mark.parametrize("user", ["ann", "bob", "nobody"])
+def test_a_users_search_finds_the_same_whatever_the_way(
+    crowd: Ledger, monkeypatch: pytest.MonkeyPatch, user: str, limit: int, few: int
+) -> None:
+    """Of few places and of many, the best of a user's, with the scores that they have among everybody's."""
+    monkeypatch.setattr("memory.sql.lexicon.FEW", few)
+    found = crowd.find_words(['"owl"'], limit=limit, user=user)
+    assert found == own(crowd, user, limit=limit)
+    assert bool(found) is (user != "nobody")
+
+
+@pytest.mark.parametrize("few", [0, 1000], ids=["many", "few"])
+def test_who_is_alone_finds_all(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """Where nobody else has said or kept anything; and from somebody else's first document on, not that."""
+    monkeypatch.setattr("memory.sql.lexicon.FEW", few)
+    ledger = Ledger.in_memory()
+    ledger.add_exchange(exchange("e1", question="An owl", user="ann"))
+    assert len(ledger.find_words(['"owl"'], limit=9, user="ann")) == 1
+    assert ledger.find_words(['"owl"'], limit=9, user="bob") == []
+    ledger.add_document(Document("d1", "bob", "owls", "0", NOON), [Passage("Owls fly")])
+    assert ledger.find_words(['"owl"'], limit=9, user="ann") == [(4, pytest.approx(0, abs=9))]
+    assert [found for found, _ in ledger.find_words(['"owl"'], limit=9, user="bob")] == [place(1, Part.PASSAGE)]
 
 
 def test_what_is_rolled_back_leaves_no_words() -> None:

@@ -19,8 +19,9 @@ from alembic.script import ScriptDirectory
 
 from memory import Ledger, LedgerNewer, LedgerUnreadable
 from memory.database import MIGRATIONS, _alembic, _opened, _revisions, _uri
+from memory.records import Document, Passage
 from memory.tables import metadata
-from memory.testing import exchange
+from memory.testing import NOON, exchange
 
 NEXT = """
 import sqlalchemy as sa
@@ -256,4 +257,25 @@ def test_a_ledger_of_before_the_lexicon_is_read_into_it(path: Path) -> None:
     assert found["nowhere"] == found["首都"] == [8]
     assert sorted(found["owl"]) == sorted(found["May 3"]) == [4, 8]
     assert ledger.use("c1") == (True, True)
+    ledger.close()
+
+
+def test_names_of_documents_that_were_there_are_cut(path: Path) -> None:
+    """One of a script without spaces is found by its words after the upgrade, an older document's as a new one's."""
+    from memory.lexicon import terms
+
+    migrated(path, "0005")
+    with closing(sqlite3.connect(path)) as db:
+        db.create_function("spaced", 1, lambda text: text)
+        at = "2026-05-03T12:00:00.000000+00:00"
+        for seq, name in ((1, "安装手册.txt"), (2, "manual.txt")):
+            db.execute("INSERT INTO documents VALUES (?, ?, 'ann', ?, 's', ?)", (seq, f"d{seq}", name, at))
+            db.execute("INSERT INTO passages VALUES (?, ?, NULL, '', 'Tighten the screws')", (seq, f"d{seq}"))
+        db.commit()
+    ledger = Ledger.open(path)
+    document = Document("d3", "ann", "手册二.txt", "0", NOON)
+    ledger.add_document(document, [Passage("Then turn it on")])
+    found = {text: [where for where, _ in ledger.find_words(terms(text), limit=9)] for text in ("手册", "manual")}
+    assert sorted(found["手册"]) == [6, 14]
+    assert found["manual"] == [10]
     ledger.close()

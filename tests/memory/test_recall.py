@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,7 +19,7 @@ import pytest
 
 from memory import Ledger, Recollection, among
 from memory.embedder import SentenceEmbedder, Vectors
-from memory.index_files import MANIFEST
+from memory.index_files import LOG, MANIFEST
 from memory.recall import Memory
 from memory.records import Document, LessonEvent, LessonState, Marks, Passage
 from memory.testing import NOON, HashingEmbedder, exchange, lesson, rating
@@ -154,7 +157,8 @@ def test_what_was_answered_with_the_wrong_answer_goes_with_it(ledger: Ledger) ->
     assert set(found(memory, other)) == {"e1", "e3"}
 
 
-def test_what_was_answered_with_a_document_that_is_gone_goes_with_it(ledger: Ledger) -> None:
+@pytest.mark.parametrize("replaced", [True, False])
+def test_what_was_answered_with_a_document_that_is_gone_goes_with_it(ledger: Ledger, replaced: bool) -> None:
     """For a prompt; a person who looks for the exchange finds it, and one that somebody rated up stands."""
     text = "The house drink at the fair is called birch tea"
     ledger.add_document(Document("d1", "local", "fair.md", "0", NOON), [Passage(text)])
@@ -165,10 +169,76 @@ def test_what_was_answered_with_a_document_that_is_gone_goes_with_it(ledger: Led
     ledger.rate(rating("r2", "e2", value=1), None)
     memory = memory_of(ledger)
     assert {"e1", "e2"} <= set(found(memory, asked[0]))
-    ledger.add_document(Document("d2", "local", "fair.md", "1", NOON), [Passage(text.replace("birch tea", "cider"))])
+    later = NOON + timedelta(minutes=5)
+    if replaced:
+        new = Document("d1", "local", "fair.md", "1", later)
+        ledger.add_document(new, [Passage(text.replace("birch tea", "cider"))])
+    else:
+        ledger.forget(ledger.to_forget(document="d1"), lambda prompt, answer: "signed")
     assert "e1" not in found(memory, asked[0])
     assert "e2" in found(memory, asked[0])
     assert "e1" in {one.exchange_id for one in memory.search(asked[0], k=5)}
+    again = exchange("e3", question=asked[0], answer="Cider.", created_at=later + timedelta(minutes=1))
+    ledger.add_exchange(replace(again, recollections=given if replaced else []))
+    assert "e3" in found(memory, asked[0])
+
+
+def test_what_was_answered_with_what_was_forgotten_goes_with_it(ledger: Ledger) -> None:
+    """Of what was forgotten nothing is known but that it was there; answers made with it are not handed on."""
+    other = "Tell me the capital of France"
+    ledger.add_exchange(exchange("e1", question=CAPITAL, answer="Paris."))
+    given = [{"exchange_id": "e1", "question": CAPITAL, "answer": "Paris."}]
+    ledger.add_exchange(replace(exchange("e2", question=other, answer="Paris, it is."), recollections=given))
+    memory = memory_of(ledger)
+    assert set(found(memory, other)) == {"e1", "e2"}
+    ledger.forget(ledger.to_forget(exchange="e1"), lambda prompt, answer: "signed")
+    assert found(memory, other) == []
+
+
+def test_a_correction_says_nothing_of_another_thing_with_the_same_answer(ledger: Ledger) -> None:
+    """What was wrong of the gym may be true of the pool; of the gym it is wrong in other words, too."""
+    gym, pool = "Is the gym open on Sundays?", "Does the swimming pool in Eggenberg open on Sundays?"
+    for number, question in enumerate((gym, pool, "On Sundays the gym is open?"), 1):
+        ledger.add_exchange(exchange(f"e{number}", question=question, answer="Yes."))
+    memory = memory_of(ledger)
+    ledger.rate(rating("r1", "e1", correction="No, it is closed on Sundays."), None)
+    assert found(memory, pool)[0] == "e2"
+    assert "e3" not in found(memory, pool)
+    assert memory.search(pool, k=5)[0].exchange_id == "e2"
+
+
+def test_an_answer_that_was_rated_down_does_not_come_back_unrated(ledger: Ledger) -> None:
+    """The same answer to the same question, be it earlier or later; another answer stands, and so does a rating up."""
+    for number, (question, answer) in enumerate(
+        [(CAPITAL, "Lyon."), (CAPITAL, "Lyon."), (CAPITAL.upper(), "lyon"), (CAPITAL, "Paris.")], 1
+    ):
+        ledger.add_exchange(exchange(f"e{number}", question=question, answer=answer))
+    memory = memory_of(ledger)
+    ledger.rate(rating("r2", "e2", value=-1), None)
+    assert found(memory) == ["e4"]
+    ledger.rate(rating("r4", "e4", value=-1), None)
+    assert found(memory) == []
+    ledger.rate(rating("r3", "e3", value=1), None)
+    assert found(memory) == ["e3"]
+
+
+TOLD = "My dog is called Biscuit, and he is four years old by now."
+
+
+def test_what_was_told_in_passing_is_recalled_where_words_find_it(ledger: Ledger) -> None:
+    """It need not be near: no model knows it by itself. What a model said must be, unless it is asked back for."""
+    asked = "Which snacks does a dog like?"
+    for number, question in enumerate((TOLD, asked), 1):
+        ledger.add_exchange(exchange(f"e{number}", question=question, answer="Sausages, most of all."))
+    question, back = "What's the name of my dog?", "Which snacks did you suggest for a walk?"
+    strict, memory = memory_of(ledger, min_score=0.9), memory_of(ledger, min_score=0.9, min_score_told=0.1)
+    assert found(strict, question) == []
+    assert found(memory, question) == ["e1"]
+    assert found(memory, back) == ["e2"]
+    assert found(memory, "Who wrote the Odyssey?") == []
+    assert found(memory_of(ledger, min_score=0.9, min_score_told=0.8), question) == []
+    # What is near comes first.
+    assert found(memory, asked)[0] == "e2"
 
 
 def test_rated_up_says_so(ledger: Ledger) -> None:
@@ -254,6 +324,10 @@ def test_the_newest_are_listed_by_what_they_are(ledger: Ledger) -> None:
         ["h1"],
     )
     assert ledger.newest_exchanges(user="local", limit=1, only="corrected")[0][1] == ledger.rating("e2")
+    assert (listed(only="hidden", words=["HID", "den"]), listed(only="hidden", words=["question"])) == (["h1"], [])
+    # A correction that was taken back holds no words.
+    assert (listed(words=["so."]), listed(words=["no."]), listed(only="corrected", words=["3"])) == (["e2"], [], [])
+    assert listed(only="recalled", words=["question"], skip=5) == ["e2", "e1"]
 
 
 def test_one_correction_among_a_thousand_repeats_is_found(ledger: Ledger) -> None:
@@ -481,6 +555,89 @@ def test_index_ahead_of_the_ledger_is_rebuilt(tmp_path: Path) -> None:
     assert (found(memory, "four"), found(memory, "one")) == (["e1"], [])
     assert memory.rebuilt == "it is ahead of the ledger"
     assert_equals_ledger(tmp_path, older)
+
+
+@pytest.mark.parametrize("folds", [False, True])
+@pytest.mark.parametrize("what", ["exchanges", "ratings", "passages"])
+def test_index_of_another_ledger_is_rebuilt(tmp_path: Path, what: str, folds: bool) -> None:
+    """After an older copy of the ledger was put back and written on, no number means what it did: it is noticed."""
+    newer, older = Ledger.in_memory(), Ledger.in_memory()
+    for ledger, said in ((newer, "trams"), (older, "loaves")):
+        add(ledger, "one", "two")
+        if what == "exchanges":
+            for n in range(3):
+                ledger.add_exchange(exchange(f"{said}{n}", question=f"How many {said} on day {n}?"))
+        elif what == "ratings":
+            ledger.rate(rating(f"of-{said}", "e1", correction=f"{said}."), None)
+        else:
+            ledger.add_document(Document("d", "local", "d.txt", said, NOON), [Passage(f"About {said}")])
+    first = memory_of(newer, tmp_path)
+    first.refresh()
+    first.save()
+    if folds:
+        VectorIndex.open(tmp_path, HashingEmbedder()).fold()
+    memory_of(newer, tmp_path).refresh()
+    older.add_exchange(exchange("more", question="More?"))
+    memory = memory_of(older, tmp_path)
+    memory.refresh()
+    assert memory.rebuilt == "it was made of another ledger, or of a newer copy of it"
+    assert_holds(memory, older)
+
+
+def test_index_stays_while_its_ledger_forgets(ledger: Ledger, tmp_path: Path) -> None:
+    """What stood at its marks may be gone: then nothing contradicts it, and nothing is embedded again."""
+    add(ledger, "one", "two")
+    first = memory_of(ledger, tmp_path)
+    first.refresh()
+    ledger.forget(ledger.to_forget(exchange="e2"), lambda prompt, answer: "signed")
+    ledger.finish_forgetting(first.forget)
+    memory, embedder = None, Counting()
+    for n in range(2):
+        ledger.add_exchange(exchange(f"new{n}", question=f"number {n}"))
+        memory = memory_of(ledger, tmp_path, embedder=embedder)
+        memory.refresh()
+        assert memory.rebuilt is None
+    assert embedder.questions == ["number 0", "number 1"]
+
+
+def test_index_that_tells_no_landmarks_is_taken(ledger: Ledger, tmp_path: Path) -> None:
+    """As an earlier Nightschool wrote it, in its manifest and in its log: it serves, and tells them from then on."""
+    index = VectorIndex.create(tmp_path, HashingEmbedder())
+    add(ledger, "one", "two")
+    texts, marks = ledger.written_after(Marks(), limit=10)
+    with index.exclusive():
+        index.put([place for place, _ in texts], HashingEmbedder().embed([text for _, text in texts]), marks)
+    as_it_was(tmp_path)
+    embedder = Counting()
+    ledger.add_exchange(exchange("e3", question="three"))
+    memory = memory_of(ledger, tmp_path, embedder=embedder)
+    memory.refresh()
+    assert (memory.rebuilt, embedder.questions) == (None, ["three"])
+    assert VectorIndex.open(tmp_path, HashingEmbedder()).landmarks == ledger.landmarks(ledger.marks())
+
+
+def as_it_was(folder: Path) -> None:
+    """Rewrite an index of one record in the log as version 2 of the format was at first."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["landmarks"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    log = folder / LOG.format(manifest["generation"])
+    record, header = log.read_bytes(), struct.Struct("<4sIqqqI")
+    _, count, *marks, _ = header.unpack_from(record)
+    payload = record[header.size : header.size + count * (8 + 4 * HashingEmbedder.dimensions)]
+    log.write_bytes(header.pack(b"NSV1", count, *marks, zlib.crc32(payload)) + payload)
+
+
+def assert_holds(memory: Memory, ledger: Ledger) -> None:
+    """The index holds the vectors of the ledger's texts, each under its place, and no other."""
+    texts, reach = dict[int, str](), Marks()
+    while reach != ledger.marks():
+        some, reach = ledger.written_after(reach, limit=10**6)
+        texts |= dict(some)
+    held = memory.contents()
+    assert set(held) == set(texts)
+    for place, vector in zip(texts, HashingEmbedder().embed(list(texts.values())), strict=True):
+        assert held[place] @ vector == pytest.approx(1, abs=1e-5)
 
 
 def test_rebuilding_on_request(ledger: Ledger, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,15 +23,31 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 
 def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path: Path) -> None:
-    """Whatever stops a write, a reader sees the file as it was; the next write is not hindered by the remains."""
+    """Whatever stops a write, a reader sees the file as it was, and nothing lies beside it: it may be what somebody
+    said, of which forgetting must find every copy.
+    """
     file = tmp_path / "x.txt"
     write_text(file, "old")
     with pytest.raises(UnicodeEncodeError):
-        write_text(file, "new \ud800")
+        write_text(file, "new " * 100_000 + "\ud800")
     assert file.read_text("utf-8") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
     write_text(file, "newer")
     assert file.read_text("utf-8") == "newer"
     assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
+
+
+def test_a_full_disk_leaves_no_half_a_file(tmp_path: Path) -> None:
+    """What was written of it so far goes with the error."""
+    program = (
+        "import resource, signal, sys; from pathlib import Path; from training.stages import write_json\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try: write_json(Path(sys.argv[1]), 'said ' * 4000)\n"
+        "except OSError: print('refused')\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "after.json")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "refused\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_json_changes_nothing(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ ANSWERING = (
     "recall_k",
     "recall_min_score",
     "recall_min_score_corrected",
+    "recall_min_score_told",
     "graduation",
     "recall_share",
 )

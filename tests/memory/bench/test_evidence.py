@@ -10,7 +10,7 @@ import pytest
 
 from memory import BadInput
 from memory.bench.crash import survive
-from memory.bench.evidence import KS, LOADINGS, RANKINGS, measure, read
+from memory.bench.evidence import GIVEN, KS, LOADINGS, RANKINGS, measure, read
 from memory.bench.plot import draw
 from memory.bench.scale import grow
 from memory.testing import HashingEmbedder
@@ -57,7 +57,11 @@ def test_every_way_is_measured(tmp_path: Path) -> None:
     path = tmp_path / "talks.json"
     path.write_text(json.dumps([talk()]))
     rows = measure(path, HashingEmbedder())
-    assert [(row["stored"], row["ranked"]) for row in rows] == [(s, r) for s in LOADINGS for r in RANKINGS]
+    assert [(row["stored"], row["ranked"]) for row in rows] == [
+        (stored, ranked)
+        for stored in LOADINGS
+        for ranked in (*RANKINGS, *([GIVEN] if stored != "single turns" else []))
+    ]
     assert all(row[f"R@{k}"] == 100.0 for row in rows for k in KS if row["ranked"].startswith("words"))
 
 
@@ -75,7 +79,7 @@ def test_growth_is_measured(tmp_path: Path) -> None:
     rows = grow(1_200, folder=tmp_path, effort=0.05)
     assert [row["exchanges"] for row in rows] == [1_000, 1_200] * 2
     assert all(row["recall@10"] == 1.0 and row["one_more_ms"] > 0 for row in rows[:2])
-    assert all(row["stored_p50_ms"] > 0 and row["words_p50_ms"] > 0 for row in rows[2:])
+    assert all(row["stored_p50_ms"] > 0 and row["words_p50_ms"] > 0 and row["anybodys_p50_ms"] > 0 for row in rows[2:])
     draw(rows, tmp_path / "cost.svg")
     assert "one more exchange" in (tmp_path / "cost.svg").read_text()
 
