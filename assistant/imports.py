@@ -90,8 +90,9 @@ def bring(
             if into != "memory" and (exchange.id not in held or ledger.lesson_of(exchange.id) is None):
                 rating = Rating(f"{exchange.id}-liked", exchange.id, exchange.created_at, 1, user=user)
                 lesson = lesson_from(exchange, rating, f"{exchange.id}-lesson")
-                ledger.rate(rating, lesson)
-                lessons += lesson is not None
+                if lesson is not None:
+                    ledger.rate(rating, lesson)
+                    lessons += 1
         if chain and dialogue.title:
             ledger.suggest_title(chain[-1].conversation_id, dialogue.title)
         stored, known = stored + len(chain) - len(held), known + len(held)
