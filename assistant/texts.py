@@ -161,6 +161,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "chat.earlier": ("Show what was said before", "显示更早的内容"),
     "chat.before": ("{before} before you…", "您前面还有 {before} 个…"),
     "chat.broke": ("The answer broke off. The server's log says why.", "回答中断了。原因见服务器日志。"),
+    "chat.one": (
+        "An answer is being written: wait for its end, or stop it.",
+        "正在写一个回答：请等它写完，或停止它。",
+    ),
     "chat.older": (
         "The server knows nothing of this page any more: reload it. What you have typed was not sent.",
         "服务器已不认识这个页面：请刷新页面。输入的内容没有发送。",

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from threading import Event
 from time import monotonic
@@ -116,9 +116,14 @@ class Answers:
         *,
         versions: tuple[str, str] | None = None,
     ) -> Iterator[Updates]:
-        """One turn on the page, after what `talk` holds. Where it fails, the page is as it was before the attempt."""
+        """One turn on the page, after what `talk` holds. Where it fails, the page is as it was before the attempt. Of
+        two at once each would show its own dialogue, and only one could be stopped: the second is refused.
+        """
         session = str(request.session_hash)
-        self._stops[session] = ask.stop
+        if self._stops.setdefault(session, ask.stop) is not ask.stop:
+            gr.Warning(text("chat.one", lang(request)))
+            yield gr.skip()
+            return
         try:
             who = self._house.who(request)
             if list(self._asking.values()).count(who.id) >= OF_ONE_USER:
@@ -150,18 +155,21 @@ class Answers:
                 if talk.conversation_id is None:
                     self._title(self._house.assistant.ledger.exchange(goes_on))
                 shown = self._stage.view if ask.stop.is_set() else self._stage.choosing
-                yield {**shown(now, lang(request)), **stands, **self._stage.idle()}
+                end = {**shown(now, lang(request)), **stands, **self._stage.idle()}
             else:
-                yield from self._walk(ask, talk, lang(request))
+                end = yield from self._walk(ask, talk, lang(request))
         except NightschoolError as error:
             warn(error, lang(request))
-            yield self._stage.failed(attempt, lang(request))
+            end = self._stage.failed(attempt, lang(request))
         finally:
             self._stops.pop(session, None)
             self._asking.pop(session, None)
+        # Not before the next one may come: whoever sees the end may ask at once.
+        yield end
 
-    def _walk(self, ask: Ask, talk: Talk, language: Language) -> Iterator[Updates]:
-        answer, shown_at = "", 0.0
+    def _walk(self, ask: Ask, talk: Talk, language: Language) -> Generator[Updates, None, Updates]:
+        """Shows the answer as it comes. Returns how the page stands at its end."""
+        answer, shown_at, end = "", 0.0, Updates()
         for event in turn(self._house.now, ask):
             if isinstance(event, Waiting):
                 told = text("chat.before", language, before=event.before)
@@ -174,7 +182,8 @@ class Answers:
             elif isinstance(event, Answered):
                 if talk.conversation_id is None and event.stored:
                     self._title(event.exchange)
-                yield self._stage.ended(talk, event, language)
+                end = self._stage.ended(talk, event, language)
+        return end
 
     def _title(self, opening: Exchange) -> None:
         if self._house.titles:

@@ -113,9 +113,9 @@ class Chat:
 
     @told
     def on_earlier(self, talk: Talk, request: gr.Request) -> Any:
-        if talk.user != self._house.who(request).id:
+        if talk.user != self._house.who(request).id or self.answers.under_way(request):
             return gr.skip()
-        return self.stage.view(talk.earlier(), lang(request))
+        return self.stage.view(talk.earlier(), lang(request), editing=True)
 
     @told
     def on_use(self, use: Use, talk: Talk, request: gr.Request) -> Any:
@@ -142,6 +142,8 @@ class Chat:
             return gr.skip()
         if sent.get("act") == "where":
             return self.stage.about(self._house.assistant.ledger.exchange(one.exchange_id), lang(request))
+        if self.answers.under_way(request):
+            return gr.skip()
         if sent.get("act") == "edit":
             return self.stage.editing_of(one, lang(request))
         step = 1 if sent.get("step") == 1 else -1

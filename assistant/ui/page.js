@@ -237,7 +237,9 @@
     });
     const close = (event) => {
       if (event.type === "keydown" && !["Escape", "Tab"].includes(event.key)) return;
-      if (event.type === "click" && (box.contains(event.target) || event.target === tool)) return;
+      const to = event.type === "focusout" ? event.relatedTarget || box : event.target;
+      if (event.type !== "keydown" && (box.contains(to) || to === tool)) return;
+      box.removeEventListener("focusout", close);
       box.remove();
       tool.setAttribute("aria-expanded", "false");
       document.removeEventListener("click", close, true);
@@ -248,6 +250,7 @@
     };
     document.addEventListener("click", close, true);
     document.addEventListener("keydown", close, true);
+    box.addEventListener("focusout", close);
     return box;
   };
 
@@ -271,16 +274,21 @@
       box.querySelector("button").focus();
     });
     again.setAttribute("aria-haspopup", "menu");
+    const edit = button("✎", say("Edit the question, and go on from there", "编辑问题并从那里继续"), act("edit"));
+    again.classList.add("ns-turns");
+    edit.classList.add("ns-edits");
     // The style shows it beside a thumb that was given.
     const rated = button("❝", say("What you said of this answer", "你对这个回答的评价"), () => page.onAct("edit", { act: "rated", at }));
     rated.classList.add("ns-rated");
-    bar.append(again, rated, button("✎", say("Edit the question, and go on from there", "编辑问题并从那里继续"), act("edit")));
+    bar.append(again, rated, edit);
     if (answer.fork) {
       const [place, of] = answer.fork;
       const back = button("‹", say("The branch before", "上一个分支"), act("branch", { step: -1 }));
       const on = button("›", say("The next branch", "下一个分支"), act("branch", { step: 1 }));
       back.disabled = place === 1;
       on.disabled = place === of;
+      back.classList.add("ns-turns");
+      on.classList.add("ns-turns");
       const told = make("span", { className: "ns-fork", innerText: `${place} / ${of}` });
       told.setAttribute("aria-label", say(`Branch ${place} of ${of}`, `第 ${place} 个分支，共 ${of} 个`));
       told.setAttribute("role", "img");
