@@ -188,6 +188,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Two versions have answered. Which answer is better? You learn which was which afterwards.",
         "两个版本各给出一个回答。哪个更好？选完才会揭晓是哪个版本。",
     ),
+    "duel.writing": (
+        "Two versions answer, one after the other. You can choose once both have.",
+        "两个版本正在依次回答。都答完后就可以选择。",
+    ),
     "duel.left": ("The first is better", "第一个更好"),
     "duel.right": ("The second is better", "第二个更好"),
     "duel.neither": ("No difference", "没有差别"),

@@ -313,10 +313,33 @@
     for (const log of document.querySelectorAll("#conversation [role=log]")) {
       if (zh) log.setAttribute("aria-label", "对话");
       // One can scroll with the keys, and screen readers hear the end of an answer rather than every word of it.
-      if (!log.hasAttribute("tabindex")) log.setAttribute("tabindex", "0");
+      if (!log.hasAttribute("tabindex")) { log.setAttribute("tabindex", "0"); watch(log); }
       const busy = find("#stop") ? "true" : "false";
       if (log.getAttribute("aria-busy") !== busy) log.setAttribute("aria-busy", busy);
     }
+    hold();
+  };
+
+  // Who is at the end stays there, and is there with what was just asked, until they scroll up; on a page that is opened at
+  // one of its exchanges that one is in sight. Gradio would go to the end a while after who has left it, too.
+  let held = null; // "end", or an exchange.
+  let put = 0; // How far down that was, when it was put there last.
+  const hold = () => {
+    const log = held && find("#conversation [role=log]");
+    if (!log) return;
+    const one = document.querySelectorAll("#conversation [data-testid=user]")[page.placeOf(held)];
+    if (held === "end") log.scrollTop = log.scrollHeight;
+    else if (one) log.scrollTop += one.getBoundingClientRect().top - log.getBoundingClientRect().top - 12;
+    put = log.scrollTop;
+  };
+  const watch = (log) => {
+    const letGo = () => { if (held !== "end") held = null; };
+    for (const act of ["wheel", "touchmove", "pointerdown", "keydown"]) log.addEventListener(act, letGo, { passive: true });
+    log.addEventListener("scroll", () => {
+      if (log.scrollTop + log.clientHeight > log.scrollHeight - 4) held = "end";
+      else if (held === "end" && log.scrollTop < put - 2) held = null;
+    });
+    new ResizeObserver(hold).observe(log);
   };
 
   let due = false;
@@ -468,6 +491,12 @@
   };
   // As the server tells the last question.
   const first = (text) => [...text.trim()].slice(0, 200).join("");
+  /* Of what is on the page: the conversation, and its branch by the last exchange that is stored. */
+  const address = () => {
+    const at = lastStored();
+    const branch = at ? `&at=${encodeURIComponent(at)}` : "";
+    return laid.conversation ? `./?c=${encodeURIComponent(laid.conversation)}${branch}` : "./?new";
+  };
   const lastStored = () => laid.answers.filter((answer) => answer.stored).at(-1)?.id ?? null;
   const send = () => {
     sending = typed();
@@ -491,10 +520,12 @@
       }
       if (!again) sending = null;
     }
+    const at = laid.opening && new URLSearchParams(location.search).get("at");
+    if (at && page.placeOf(at) >= 0 && at !== lastStored()) held = at;
+    else if (taken || laid.opening) held = "end";
+    else if (!before.answering) held = null;
     // What is on the page is what a reload shows, whatever was begun in another tab since.
-    if (taken || before.answering) {
-      history.replaceState(null, "", laid.conversation ? `./?c=${encodeURIComponent(laid.conversation)}` : "./?new");
-    }
+    if (!laid.opening) history.replaceState(null, "", address());
     if (laid.failed && asked) {
       const back = asked;
       asked = null;
@@ -534,7 +565,7 @@
   /* This page again, with the conversation that is on it. */
   const here = () => {
     const chat = find("#conversation") && laid.conversation;
-    return chat ? `./?c=${encodeURIComponent(laid.conversation)}` : `.${location.pathname}${location.search}`;
+    return chat ? address() : `.${location.pathname}${location.search}`;
   };
   const gone = (text, link, href) => {
     const box = find("#gone");

@@ -62,6 +62,7 @@ class Stage:
             layout="bubble",
             buttons=["copy"],
             placeholder=None,
+            autoscroll=False,
             latex_delimiters=[{"left": left, "right": right, "display": right != "\\)"} for left, right in talks.LATEX],
             allow_tags=False,
             allow_file_downloads=False,

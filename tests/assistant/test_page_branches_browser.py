@@ -378,6 +378,44 @@ def test_a_question_that_never_arrived_is_given_back(site: Site) -> None:
     site.box_says(page, "go on please")
 
 
+def test_a_reload_shows_the_branch_that_was_on_the_page(site: Site) -> None:
+    """With the draft that belongs to it; so do a search hit, a restart and a new log-in, which go by the address. The
+    exchange that was looked for is in sight, however long its branch is.
+    """
+    from playwright.sync_api import expect
+
+    first = site.told("alpha")
+    last = first
+    for n in range(30):
+        last = site.told(f"beta {n}", last)
+    site.told("gamma", first)
+    page = site.open(ready=".ns-fork")
+    tool(page, 1, "The branch before").click()
+    page.get_by_test_id("bot").filter(has_text="beta 29").wait_for()
+    page.fill("#message textarea", "after beta 29")
+    page.reload()
+    page.get_by_test_id("bot").filter(has_text="beta 29").wait_for()
+    site.box_says(page, "after beta 29")
+    assert page.url.endswith(f"?c={first.conversation_id}&at={last.id}")
+    site.ask(page, "after beta 29", "You asked: after beta 29")
+    assert conversation(site)[-1].parent_id == last.id
+
+    page.goto(f"{site.url}/history")
+    page.fill("#search :is(input, textarea)", "gamma")
+    page.locator(".shelf .found", has_text="gamma").wait_for()
+    page.click(".shelf .title")
+    page.get_by_test_id("bot").filter(has_text="gamma").wait_for()
+    page.goto(f"{site.url}/history")
+    page.fill("#search :is(input, textarea)", "beta 2")
+    page.locator(".shelf .found", has_text="beta 2").wait_for()
+    page.goto(f"{site.url}/?c={first.conversation_id}&at={conversation(site)[3].id}")
+    expect(page.get_by_test_id("user").get_by_text("beta 2", exact=True)).to_be_in_viewport()
+    page.wait_for_timeout(500)
+    expect(page.get_by_test_id("user").get_by_text("beta 2", exact=True)).to_be_in_viewport()
+    page.goto(f"{site.url}/?c={first.conversation_id}&at=nobody's")
+    page.get_by_test_id("bot").filter(has_text="after beta 29").wait_for()
+
+
 def test_a_rating_survives_answering_again_and_another_branch(site: Site) -> None:
     """Each answer of a fork has its own thumb."""
     exchange = site.told("hello")
