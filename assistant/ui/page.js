@@ -48,12 +48,13 @@
 
   // ------------------------------------------------------------------ no HTML out of text
 
-  // On its way here a character that is none stands for `<`, and one for tabs in code (talk.py): what came of it is text by now. In formulas it is
-  // an entity, which only what is copied still shows.
+  // On its way here a character that is none stands for `<`, one for tabs in code, and one for the `>` behind an address (talk.py):
+  // what came of it is text by now. In formulas it is an entity, which only what is copied still shows.
   const SIGN = "\uFDD0";
   const TAB = "\uFDD2";
-  const isSigned = (text) => text.includes(SIGN) || text.includes(TAB);
-  const signed = (text) => text.replaceAll(SIGN, "<").replaceAll(TAB, "\t");
+  const END = /\uFEFF?\uFDD3/g;
+  const isSigned = (text) => /[\uFDD0\uFDD2\uFDD3]/.test(text);
+  const signed = (text) => text.replaceAll(SIGN, "<").replaceAll(TAB, "\t").replace(END, ">");
   const copied = (text) => signed(text).replaceAll("&#x00003C;", "<");
   const unsign = (node) => {
     if (node.nodeType === Node.TEXT_NODE) {
