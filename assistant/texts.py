@@ -169,6 +169,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The server knows nothing of this page any more: reload it. What you have typed was not sent.",
         "服务器已不认识这个页面：请刷新页面。输入的内容没有发送。",
     ),
+    "chat.forgotten": (
+        "The server knows nothing of this page any more: reload it.",
+        "服务器已不认识这个页面：请刷新页面。",
+    ),
     "edit.about": (
         "You are editing an earlier message. What you send opens a new branch; the old one stays.",
         "正在编辑之前的消息。发送后会开启新的分支，原来的分支仍然保留。",

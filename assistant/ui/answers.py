@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 from threading import Event
 from time import monotonic
+from typing import Any
 
 import gradio as gr
 
@@ -74,14 +75,17 @@ class Answers:
 
     def on_regenerate(self, talk: Talk, memory: bool, request: gr.Request) -> Iterator[Updates]:
         """The last question again: what comes is a sibling of the last answer, which stays in the ledger."""
-        if talk.said:
-            yield from self._again(talk, talk.said[-1], memory, None, request)
+        if not talk.said:
+            yield self.forgotten(request)
+            return
+        yield from self._again(talk, talk.said[-1], memory, None, request)
 
     def on_again(self, talk: Talk, memory: bool, act: gr.EventData, request: gr.Request) -> Iterator[Updates]:
         """Any question again, as the menu beneath its answer says: in the same way, or in another one."""
         sent = act._data
         said = talk.at(int(sent.get("at", -1)))
         if said is None:
+            yield self.forgotten(request)
             return
         how = sent.get("how")
         try:
@@ -188,6 +192,13 @@ class Answers:
     def _title(self, opening: Exchange) -> None:
         if self._house.titles:
             self._house.titles.want(opening.conversation_id, opening.question)
+
+    def forgotten(self, request: gr.Request) -> Any:
+        """Nothing, for what was pressed is not on the page as the server knows it: that is told. Gradio forgets what it
+        holds of a page whose line has been broken for an hour.
+        """
+        gr.Warning(text("chat.forgotten", lang(request)))
+        return gr.skip()
 
     def under_way(self, request: gr.Request) -> bool:
         """Whether this session is being given an answer."""

@@ -126,8 +126,10 @@ class Chat:
 
     @told
     def on_earlier(self, talk: Talk, request: gr.Request) -> Any:
-        if talk.user != self._house.who(request).id or self.answers.under_way(request):
+        if self.answers.under_way(request):
             return gr.skip()
+        if talk.user != self._house.who(request).id:
+            return self.answers.forgotten(request)
         return self.stage.view(talk.earlier(), lang(request), editing=True)
 
     @told
@@ -135,7 +137,9 @@ class Chat:
         """What the conversation may be used for, at once. One that has no message yet takes it from the widget with its
         first: this handler could come later than that.
         """
-        if talk.user != self._house.who(request).id or talk.conversation_id is None:
+        if talk.user != self._house.who(request).id:
+            return self.answers.forgotten(request)
+        if talk.conversation_id is None:
             return gr.skip()
         remember, train = USES[use]
         try:
@@ -151,7 +155,9 @@ class Chat:
     def on_act(self, talk: Talk, act: gr.EventData, request: gr.Request) -> Any:
         who, sent = self._house.who(request), act._data
         one = talk.at(int(sent.get("at", -1)))
-        if talk.user != who.id or one is None or one.exchange_id is None:
+        if talk.user != who.id:
+            return self.answers.forgotten(request)
+        if one is None or one.exchange_id is None:
             return gr.skip()
         if sent.get("act") == "where":
             return self.stage.about(self._house.assistant.ledger.exchange(one.exchange_id), lang(request))

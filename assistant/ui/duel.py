@@ -152,6 +152,8 @@ class Duel:
         chosen: Callable[[Talk, str, Language], Updates],
     ) -> Updates:
         who, language = self._house.who(request), lang(request)
+        if talk.user != who.id:
+            gr.Warning(text("chat.forgotten", language))
         if pair is None or talk.user != who.id:
             return self.closed()
         winner, loser = (pair.right, pair.left) if choice == "right" else (pair.left, pair.right)

@@ -545,7 +545,12 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest("#send")) send();
     if (event.target.closest("#regenerate")) sending = null;
-    if (event.target.closest("#edit-cancel")) { edited = null; const back = aside; aside = ""; write(back); }
+    if (event.target.closest("#edit-cancel") || (find("#editing") && event.target.closest("#new-chat, #temporary-chat"))) {
+      edited = null;
+      const back = aside;
+      aside = "";
+      write(back);
+    }
     if (event.target.closest("#new-chat, #temporary-chat")) history.replaceState(null, "", "./?new");
     // What was typed before it belongs to it now.
     if (event.target.closest("#temporary-chat")) whenThere("#passing", keep);

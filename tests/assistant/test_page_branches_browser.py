@@ -298,6 +298,23 @@ def test_editing_sets_what_was_typed_aside(site: Site) -> None:
     site.box_says(page, "half a thought")
 
 
+@pytest.mark.parametrize("button", ["#new-chat", "#temporary-chat"])
+def test_a_new_chat_ends_editing(site: Site, button: str) -> None:
+    """The old question is in the box no more, and what was set aside is again."""
+    site.told("hello")
+    page = site.open(ready=".ns-tools")
+    page.type("#message textarea", "half a thought")
+    tool(page, 0, "Edit the question").click()
+    page.wait_for_selector("#editing")
+    site.box_says(page, "hello")
+    page.click(button)
+    page.wait_for_selector("#editing", state="detached")
+    site.box_says(page, "half a thought")
+    if button == "#new-chat":
+        page.reload()
+        site.box_says(page, "half a thought")
+
+
 @pytest.mark.parametrize("seen", [True, False])
 def test_a_question_that_a_reload_interrupts_is_stored_or_given_back(site: Site, seen: bool) -> None:
     """Stored with what was said by then, it is not in the box, too, even if the page was left before it had `seen` that

@@ -348,19 +348,29 @@ def test_an_address_between_angle_brackets_links_there(site: Site) -> None:
     assert page.evaluate("navigator.clipboard.readText()").strip() == f"You asked: {written}"
 
 
-WIDE = """| country | inhabitants | capital | language |
+FORMULA = " + ".join(f"a_{{{n}}}b_{{{n}}}" for n in range(60))
+WIDE = f"""| country | inhabitants | capital | language |
 |---|---|---|---|
 | Liechtenstein | 39,000,000 | Vaduz | Hochdeutsch |
 
-$$x = %s$$
-""" % " + ".join(f"a_{{{n}}}b_{{{n}}}" for n in range(60))
+$$x = {FORMULA}$$
+
+It is `code`:
+
+```python
+{"x = 1; " * 30}
+```
+"""
+SIZES = "codes => codes.map(code => getComputedStyle(code).fontSize)"
 LINES = """cells => cells.map(cell => { const text = document.createRange(); text.selectNodeContents(cell);
     return new Set([...text.getClientRects()].map(one => one.top)).size; })"""
 """On how many lines the text of each stands."""
 
 
 def test_what_is_wider_than_a_phone_scrolls_by_itself(site: Site) -> None:
-    """Tables, without breaking words, and formulas; the conversation does not."""
+    """Tables, without breaking words, formulas, and code, which is hardly smaller than the rest; the conversation does not.
+    The way to its end has a ground of its own.
+    """
     site.engine.script = lambda prompt: WIDE
     page = site.open(width=375, height=740)
     say(page, "hello")
@@ -368,7 +378,11 @@ def test_what_is_wider_than_a_phone_scrolls_by_itself(site: Site) -> None:
     page.wait_for_selector("#send")
     assert page.locator("#conversation [role=log]").evaluate("log => log.scrollWidth - log.clientWidth") == 0
     assert set(page.locator("#conversation :is(td, th)").evaluate_all(LINES)) == {1}
-    for one in ("table", ".katex-display"):
+    assert set(page.locator("#conversation code").evaluate_all(SIZES)) == {"14px"}
+    page.locator("#conversation [role=log]").evaluate("log => { log.scrollTop = 0; }")
+    down = page.locator("#conversation .scroll-down-button-container button")
+    assert down.evaluate("one => getComputedStyle(one).backgroundColor") == "rgb(255, 255, 255)"
+    for one in ("table", ".katex-display", "pre"):
         assert page.locator(f"#conversation {one}").evaluate("one => one.scrollWidth - one.clientWidth") > 0
 
 
