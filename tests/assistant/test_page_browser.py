@@ -368,8 +368,8 @@ LINES = """cells => cells.map(cell => { const text = document.createRange(); tex
 
 
 def test_what_is_wider_than_a_phone_scrolls_by_itself(site: Site) -> None:
-    """Tables, without breaking words, formulas, and code, which is hardly smaller than the rest; the conversation does not.
-    The way to its end has a ground of its own.
+    """Tables, without breaking words, formulas, and code, which is hardly smaller than the rest; the conversation does
+    not. The way to its end has a ground of its own.
     """
     site.engine.script = lambda prompt: WIDE
     page = site.open(width=375, height=740)
