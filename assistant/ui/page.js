@@ -318,6 +318,9 @@
       const busy = find("#stop") ? "true" : "false";
       if (log.getAttribute("aria-busy") !== busy) log.setAttribute("aria-busy", busy);
     }
+    // What is wider than its place is scrolled with the keys, too.
+    if (!find("#stop")) for (const one of document.querySelectorAll("#conversation :is(table, pre, .katex-display)"))
+      if (one.tabIndex < 0 && one.scrollWidth > one.clientWidth) one.tabIndex = 0;
     hold();
   };
 

@@ -372,7 +372,7 @@ def test_what_is_wider_than_a_phone_scrolls_by_itself(site: Site) -> None:
     not. The way to its end has a ground of its own.
     """
     site.engine.script = lambda prompt: WIDE
-    page = site.open(width=375, height=740)
+    page = site.open(width=375, height=480)
     say(page, "hello")
     page.locator("#conversation .katex-display").wait_for()
     page.wait_for_selector("#send")
@@ -383,7 +383,11 @@ def test_what_is_wider_than_a_phone_scrolls_by_itself(site: Site) -> None:
     down = page.locator("#conversation .scroll-down-button-container button")
     assert down.evaluate("one => getComputedStyle(one).backgroundColor") == "rgb(255, 255, 255)"
     for one in ("table", ".katex-display", "pre"):
-        assert page.locator(f"#conversation {one}").evaluate("one => one.scrollWidth - one.clientWidth") > 0
+        wide = page.locator(f"#conversation {one}")
+        assert wide.evaluate("one => one.scrollWidth - one.clientWidth") > 0
+        wide.focus()
+        page.keyboard.press("ArrowRight")
+        site.wait_for(lambda wide=wide: wide.evaluate("one => one.scrollLeft") > 0)
 
 
 EVIL = "<img src=x onerror=alert(1)>"

@@ -231,10 +231,14 @@ def test_the_question_stands_above_two_answers_to_it(site: Site) -> None:
     last = None
     for n in range(3):
         last = site.told(f"question {n}", last)
+    feedback.rate(site.assistant, last.id, 1)
     page = site.open(ready="#blind", width=375, height=667)
+    page.get_by_role("button", name=SAID_OF_IT).last.click()
+    page.click("#feedback-cancel")
+    page.wait_for_selector("#lesson-status")
     page.check("#blind input")
     site.engine.go_on.clear()
-    site.say(page, "and then?")
+    site.say(page, "and then? " * 5)
     page.locator("#duel-left").get_by_text("word").wait_for()
     expect(page.locator("#duel")).to_contain_text("Two versions answer, one after the other")
     site.engine.go_on.set()
