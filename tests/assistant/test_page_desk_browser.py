@@ -115,7 +115,7 @@ def test_conversations_stand_beside_the_chat(site: Site) -> None:
     page.set_viewport_size({"width": 1000, "height": 700})
     expect(links.first).to_be_hidden()
     page.set_viewport_size({"width": 1280, "height": 800})
-    site.engine.pause = 0.05
+    site.engine.pause = 0.2
     site.engine.script = lambda prompt: " ".join(str(n) for n in range(400))
     site.say(page, "count")
     page.get_by_test_id("bot").filter(has_text="0 1 2 3").wait_for()
