@@ -163,9 +163,17 @@ TEXTS: dict[str, tuple[str, str]] = {
     "chat.earlier": ("Show what was said before", "显示更早的内容"),
     "chat.before": ("{before} before you…", "您前面还有 {before} 个…"),
     "chat.broke": ("The answer broke off. The server's log says why.", "回答中断了。原因见服务器日志。"),
+    "chat.one": (
+        "An answer is being written: wait for its end, or stop it.",
+        "正在写一个回答：请等它写完，或停止它。",
+    ),
     "chat.older": (
         "The server knows nothing of this page any more: reload it. What you have typed was not sent.",
         "服务器已不认识这个页面：请刷新页面。输入的内容没有发送。",
+    ),
+    "chat.forgotten": (
+        "The server knows nothing of this page any more: reload it.",
+        "服务器已不认识这个页面：请刷新页面。",
     ),
     "edit.about": (
         "You are editing an earlier message. What you send opens a new branch; the old one stays.",
@@ -185,6 +193,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "duel.about": (
         "Two versions have answered. Which answer is better? You learn which was which afterwards.",
         "两个版本各给出一个回答。哪个更好？选完才会揭晓是哪个版本。",
+    ),
+    "duel.writing": (
+        "Two versions answer, one after the other. You can choose once both have.",
+        "两个版本正在依次回答。都答完后就可以选择。",
     ),
     "duel.left": ("The first is better", "第一个更好"),
     "duel.right": ("The second is better", "第二个更好"),

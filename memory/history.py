@@ -16,13 +16,16 @@ from memory.sql import history as sql
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One conversation on the shelf. `found` is a piece of it around the words that were searched for."""
+    """One conversation on the shelf. `found` is a piece of it around the words that were searched for,
+    and `found_in` the exchange that holds them.
+    """
 
     id: str
     title: str
     last_at: datetime
     exchanges: int
     found: str = ""
+    found_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

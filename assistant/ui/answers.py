@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from threading import Event
 from time import monotonic
+from typing import Any
 
 import gradio as gr
 
@@ -79,14 +80,17 @@ class Answers:
 
     def on_regenerate(self, talk: Talk, memory: bool, request: gr.Request) -> Iterator[Updates]:
         """The last question again: what comes is a sibling of the last answer, which stays in the ledger."""
-        if talk.said:
-            yield from self._again(talk, talk.said[-1], memory, None, request)
+        if not talk.said:
+            yield self.forgotten(request)
+            return
+        yield from self._again(talk, talk.said[-1], memory, None, request)
 
     def on_again(self, talk: Talk, memory: bool, act: gr.EventData, request: gr.Request) -> Iterator[Updates]:
         """Any question again, as the menu beneath its answer says: in the same way, or in another one."""
         sent = act._data
         said = talk.at(int(sent.get("at", -1)))
         if said is None:
+            yield self.forgotten(request)
             return
         how = sent.get("how")
         try:
@@ -132,9 +136,14 @@ class Answers:
         *,
         versions: tuple[str, str] | None = None,
     ) -> Generator[Updates, None, None]:
-        """One turn on the page, after what `talk` holds. Where it fails, the page is as it was before the attempt."""
+        """One turn on the page, after what `talk` holds. Where it fails, the page is as it was before the attempt. Of
+        two at once each would show its own dialogue, and only one could be stopped: the second is refused.
+        """
         session = str(request.session_hash)
-        self._stops[session] = ask.stop
+        if self._stops.setdefault(session, ask.stop) is not ask.stop:
+            gr.Warning(text("chat.one", lang(request)))
+            yield gr.skip()
+            return
         try:
             who = self._house.who(request)
             if list(self._asking.values()).count(who.id) >= OF_ONE_USER:
@@ -166,18 +175,21 @@ class Answers:
                 if talk.conversation_id is None:
                     self._title(self._house.assistant.ledger.exchange(goes_on))
                 shown = self._stage.view if ask.stop.is_set() else self._stage.choosing
-                yield {**shown(now, lang(request)), **stands, **self._stage.idle()}
+                end = {**shown(now, lang(request)), **stands, **self._stage.idle()}
             else:
-                yield from self._walk(ask, talk, lang(request))
+                end = yield from self._walk(ask, talk, lang(request))
         except NightschoolError as error:
             warn(error, lang(request))
-            yield self._stage.failed(attempt, lang(request))
+            end = self._stage.failed(attempt, lang(request))
         finally:
             self._stops.pop(session, None)
             self._asking.pop(session, None)
+        # Not before the next one may come: whoever sees the end may ask at once.
+        yield end
 
-    def _walk(self, ask: Ask, talk: Talk, language: Language) -> Iterator[Updates]:
-        answer, shown_at = "", 0.0
+    def _walk(self, ask: Ask, talk: Talk, language: Language) -> Generator[Updates, None, Updates]:
+        """Shows the answer as it comes. Returns how the page stands at its end."""
+        answer, shown_at, end = "", 0.0, Updates()
         for event in turn(self._house.now, ask):
             if isinstance(event, Waiting):
                 told = text("chat.before", language, before=event.before)
@@ -190,11 +202,19 @@ class Answers:
             elif isinstance(event, Answered):
                 if talk.conversation_id is None and event.stored:
                     self._title(event.exchange)
-                yield self._stage.ended(talk, event, language)
+                end = self._stage.ended(talk, event, language)
+        return end
 
     def _title(self, opening: Exchange) -> None:
         if self._house.titles:
             self._house.titles.want(opening.conversation_id, opening.question)
+
+    def forgotten(self, request: gr.Request) -> Any:
+        """Nothing, for what was pressed is not on the page as the server knows it: that is told. Gradio forgets what it
+        holds of a page whose line has been broken for an hour.
+        """
+        gr.Warning(text("chat.forgotten", lang(request)))
+        return gr.skip()
 
     def under_way(self, request: gr.Request) -> bool:
         """Whether this session is being given an answer."""

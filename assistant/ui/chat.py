@@ -7,6 +7,7 @@ How it looks at each moment is `stage`, how it answers `answers`. What stands be
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -75,10 +76,7 @@ class Chat:
     def on_load(self, request: gr.Request) -> Updates:
         who, ledger = self._house.who(request), self._house.assistant.ledger
         try:
-            # Which one, the address may say: the history page links here. Somebody else's is as good as none.
-            asked = dict(request.query_params)
-            end = None if "new" in asked else ledger.newest_line(who.id, conversation_id=asked.get("c"))
-            talk = replace(self.stage.at(end, who.id), user=who.id)
+            talk = replace(self._asked_for(dict(request.query_params), who.id), user=who.id)
         except NightschoolError as error:
             warn(error, lang(request))
             talk = Talk(user=who.id)
@@ -93,6 +91,21 @@ class Chat:
             self.stage.blind: gr.Checkbox(value=on and can, visible=can),
             self.stage.born: f"{self.stage.start} {who.id}",
         }
+
+    def _asked_for(self, address: Mapping[str, str], user: str) -> Talk:
+        """The conversation that the address names (the history page links here, and the script writes there what is on
+        the page), and of its branches that one on which an exchange lies. Somebody else's is as good as none.
+        """
+        if "new" in address:
+            return Talk()
+        conversation_id, at = address.get("c"), address.get("at")
+        end = self._house.assistant.ledger.newest_line(user, conversation_id=conversation_id)
+        forks = self._house.assistant.ledger.forks(conversation_id) if conversation_id and end and at else []
+        if at not in dict(forks):
+            return self.stage.at(end, user)
+        talk = self.stage.at(branches.newest_end(forks, str(at)), user)
+        place = next((i for i, one in enumerate(talk.said) if one.exchange_id == at), 0)
+        return replace(talk, shown=max(talk.shown, len(talk.said) - place))
 
     @told
     def on_new_chat(self, request: gr.Request) -> Updates:
@@ -113,16 +126,20 @@ class Chat:
 
     @told
     def on_earlier(self, talk: Talk, request: gr.Request) -> Any:
-        if talk.user != self._house.who(request).id:
+        if self.answers.under_way(request):
             return gr.skip()
-        return self.stage.view(talk.earlier(), lang(request))
+        if talk.user != self._house.who(request).id:
+            return self.answers.forgotten(request)
+        return self.stage.view(talk.earlier(), lang(request), editing=True)
 
     @told
     def on_use(self, use: Use, talk: Talk, request: gr.Request) -> Any:
         """What the conversation may be used for, at once. One that has no message yet takes it from the widget with its
         first: this handler could come later than that.
         """
-        if talk.user != self._house.who(request).id or talk.conversation_id is None:
+        if talk.user != self._house.who(request).id:
+            return self.answers.forgotten(request)
+        if talk.conversation_id is None:
             return gr.skip()
         remember, train = USES[use]
         try:
@@ -138,10 +155,14 @@ class Chat:
     def on_act(self, talk: Talk, act: gr.EventData, request: gr.Request) -> Any:
         who, sent = self._house.who(request), act._data
         one = talk.at(int(sent.get("at", -1)))
-        if talk.user != who.id or one is None or one.exchange_id is None:
+        if talk.user != who.id:
+            return self.answers.forgotten(request)
+        if one is None or one.exchange_id is None:
             return gr.skip()
         if sent.get("act") == "where":
             return self.stage.about(self._house.assistant.ledger.exchange(one.exchange_id), lang(request))
+        if self.answers.under_way(request):
+            return gr.skip()
         if sent.get("act") == "edit":
             return self.stage.editing_of(one, lang(request))
         step = 1 if sent.get("step") == 1 else -1

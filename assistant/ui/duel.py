@@ -27,6 +27,7 @@ from memory.errors import NotRemembered
 from memory.records import BASE
 
 SECONDS_BETWEEN_UPDATES = 0.2
+ABOUT = f"<p>{both('duel.about')}</p>"
 Choice = Literal["left", "right", "neither"]
 
 
@@ -56,7 +57,7 @@ class Duel:
     def lay_out(self) -> None:
         self.pair = gr.State(None)
         with gr.Column(visible=False, elem_id="duel") as self.panel:
-            gr.HTML(f"<p>{both('duel.about')}</p>")
+            self.about = gr.HTML(ABOUT)
             with gr.Row(elem_id="duel-answers"):
                 self.left = gr.Markdown(elem_id="duel-left", elem_classes="answer")
                 self.right = gr.Markdown(elem_id="duel-right", elem_classes="answer")
@@ -74,7 +75,7 @@ class Duel:
     @property
     def widgets(self) -> list[Any]:
         """All that a comparison sets."""
-        return [self.pair, self.panel, self.left, self.right, self.buttons, self.verdict]
+        return [self.pair, self.panel, self.about, self.left, self.right, self.buttons, self.verdict]
 
     def wire(self, talk: gr.State, view: Sequence[Any], chosen: Callable[[Talk, str, Language], Updates]) -> None:
         """Connect the buttons; `chosen` shows the conversation that goes on with one of the answers."""
@@ -109,6 +110,7 @@ class Duel:
         sides = (self.left, self.right)
         yield {
             self.panel: gr.Column(visible=True),
+            self.about: f"<p>{both('duel.writing')}</p>",
             self.buttons: gr.Row(visible=False),
             self.left: "…",
             self.right: "…",
@@ -135,6 +137,7 @@ class Duel:
         return left, {
             self.pair: Pair(left, right, (order[0], order[1])),
             self.panel: gr.Column(visible=True),
+            self.about: ABOUT,
             self.buttons: gr.Row(visible=True),
             self.left: literal(answered[0].exchange.answer),
             self.right: literal(answered[1].exchange.answer),
@@ -149,6 +152,8 @@ class Duel:
         chosen: Callable[[Talk, str, Language], Updates],
     ) -> Updates:
         who, language = self._house.who(request), lang(request)
+        if talk.user != who.id:
+            gr.Warning(text("chat.forgotten", language))
         if pair is None or talk.user != who.id:
             return self.closed()
         winner, loser = (pair.right, pair.left) if choice == "right" else (pair.left, pair.right)

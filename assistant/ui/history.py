@@ -111,11 +111,13 @@ def _row(one: Conversation, words: Sequence[str], language: Language) -> str:
         f"<a class='act' href='./conversations/{escape(one.id)}/export.{kind}' download>{name}</a>"
         for kind, name in (("md", "Markdown"), ("json", "JSON"))
     )
+    # Another branch than the newest may hold what was searched for.
+    within = f"&amp;at={escape(one.found_in)}" if one.found_in else ""
     given = {"id": one.id, "title": one.title}
     rename = act_button("rename", text("history.rename", language), given, ask="rename-dialog")
     delete = act_button("delete", text("history.delete.short", language), given, ask="delete-dialog", danger=True)
     return (
-        f"<li><div class='what'><a class='title' href='./?c={escape(one.id)}'>{marked(one.title, words)}</a>"
+        f"<li><div class='what'><a class='title' href='./?c={escape(one.id)}{within}'>{marked(one.title, words)}</a>"
         f"<span class='quiet'><time datetime='{at.isoformat()}'>{at:%Y-%m-%d %H:%M}</time> · {count}</span>{excerpt}"
         f"</div><div class='acts'>{rename}{export}{delete}</div></li>"
     )

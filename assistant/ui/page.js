@@ -48,12 +48,13 @@
 
   // ------------------------------------------------------------------ no HTML out of text
 
-  // On its way here a character that is none stands for `<`, and one for tabs in code (talk.py): what came of it is text by now. In formulas it is
-  // an entity, which only what is copied still shows.
+  // On its way here a character that is none stands for `<`, one for tabs in code, and one for the `>` behind an address (talk.py):
+  // what came of it is text by now. In formulas it is an entity, which only what is copied still shows.
   const SIGN = "\uFDD0";
   const TAB = "\uFDD2";
-  const isSigned = (text) => text.includes(SIGN) || text.includes(TAB);
-  const signed = (text) => text.replaceAll(SIGN, "<").replaceAll(TAB, "\t");
+  const END = /\uFEFF?\uFDD3/g;
+  const isSigned = (text) => /[\uFDD0\uFDD2\uFDD3]/.test(text);
+  const signed = (text) => text.replaceAll(SIGN, "<").replaceAll(TAB, "\t").replace(END, ">");
   const copied = (text) => signed(text).replaceAll("&#x00003C;", "<");
   const unsign = (node) => {
     if (node.nodeType === Node.TEXT_NODE) {
@@ -277,7 +278,9 @@
     });
     const close = (event) => {
       if (event.type === "keydown" && !["Escape", "Tab"].includes(event.key)) return;
-      if (event.type === "click" && (box.contains(event.target) || event.target === tool)) return;
+      const to = event.type === "focusout" ? event.relatedTarget || box : event.target;
+      if (event.type !== "keydown" && (box.contains(to) || to === tool)) return;
+      box.removeEventListener("focusout", close);
       box.remove();
       tool.setAttribute("aria-expanded", "false");
       document.removeEventListener("click", close, true);
@@ -288,6 +291,7 @@
     };
     document.addEventListener("click", close, true);
     document.addEventListener("keydown", close, true);
+    box.addEventListener("focusout", close);
     return box;
   };
 
@@ -311,16 +315,21 @@
       box.querySelector("button").focus();
     });
     again.setAttribute("aria-haspopup", "menu");
+    const edit = button("✎", say("Edit the question, and go on from there", "编辑问题并从那里继续"), act("edit"));
+    again.classList.add("ns-turns");
+    edit.classList.add("ns-edits");
     // The style shows it beside a thumb that was given.
     const rated = button("❝", say("What you said of this answer", "你对这个回答的评价"), () => page.onAct("edit", { act: "rated", at }));
     rated.classList.add("ns-rated");
-    bar.append(again, rated, button("✎", say("Edit the question, and go on from there", "编辑问题并从那里继续"), act("edit")));
+    bar.append(again, rated, edit);
     if (answer.fork) {
       const [place, of] = answer.fork;
       const back = button("‹", say("The branch before", "上一个分支"), act("branch", { step: -1 }));
       const on = button("›", say("The next branch", "下一个分支"), act("branch", { step: 1 }));
       back.disabled = place === 1;
       on.disabled = place === of;
+      back.classList.add("ns-turns");
+      on.classList.add("ns-turns");
       const told = make("span", { className: "ns-fork", innerText: `${place} / ${of}` });
       told.setAttribute("aria-label", say(`Branch ${place} of ${of}`, `第 ${place} 个分支，共 ${of} 个`));
       told.setAttribute("role", "img");
@@ -345,10 +354,36 @@
     for (const log of document.querySelectorAll("#conversation [role=log]")) {
       if (zh) log.setAttribute("aria-label", "对话");
       // One can scroll with the keys, and screen readers hear the end of an answer rather than every word of it.
-      if (!log.hasAttribute("tabindex")) log.setAttribute("tabindex", "0");
+      if (!log.hasAttribute("tabindex")) { log.setAttribute("tabindex", "0"); watch(log); }
       const busy = find("#stop") ? "true" : "false";
       if (log.getAttribute("aria-busy") !== busy) log.setAttribute("aria-busy", busy);
     }
+    // What is wider than its place is scrolled with the keys, too.
+    if (!find("#stop")) for (const one of document.querySelectorAll("#conversation :is(table, pre, .katex-display)"))
+      if (one.tabIndex < 0 && one.scrollWidth > one.clientWidth) one.tabIndex = 0;
+    hold();
+  };
+
+  // Who is at the end stays there, and is there with what was just asked, until they scroll up; on a page that is opened at
+  // one of its exchanges that one is in sight. Gradio would go to the end a while after who has left it, too.
+  let held = null; // "end", or an exchange.
+  let put = 0; // How far down that was, when it was put there last.
+  const hold = () => {
+    const log = held && find("#conversation [role=log]");
+    if (!log) return;
+    const one = document.querySelectorAll("#conversation [data-testid=user]")[page.placeOf(held)];
+    if (held === "end") log.scrollTop = log.scrollHeight;
+    else if (one) log.scrollTop += one.getBoundingClientRect().top - log.getBoundingClientRect().top - 12;
+    put = log.scrollTop;
+  };
+  const watch = (log) => {
+    const letGo = () => { if (held !== "end") held = null; };
+    for (const act of ["wheel", "touchmove", "pointerdown", "keydown"]) log.addEventListener(act, letGo, { passive: true });
+    log.addEventListener("scroll", () => {
+      if (log.scrollTop + log.clientHeight > log.scrollHeight - 4) held = "end";
+      else if (held === "end" && log.scrollTop < put - 2) held = null;
+    });
+    new ResizeObserver(hold).observe(log);
   };
 
   let due = false;
@@ -514,6 +549,12 @@
   };
   // As the server tells the last question.
   const first = (text) => [...text.trim()].slice(0, 200).join("");
+  /* Of what is on the page: the conversation, and its branch by the last exchange that is stored. */
+  const address = () => {
+    const at = lastStored();
+    const branch = at ? `&at=${encodeURIComponent(at)}` : "";
+    return laid.conversation ? `./?c=${encodeURIComponent(laid.conversation)}${branch}` : "./?new";
+  };
   const lastStored = () => laid.answers.filter((answer) => answer.stored).at(-1)?.id ?? null;
   const send = () => {
     sending = typed();
@@ -537,10 +578,12 @@
       }
       if (!again) sending = null;
     }
+    const at = laid.opening && new URLSearchParams(location.search).get("at");
+    if (at && page.placeOf(at) >= 0 && at !== lastStored()) held = at;
+    else if (taken || laid.opening) held = "end";
+    else if (!before.answering) held = null;
     // What is on the page is what a reload shows, whatever was begun in another tab since.
-    if (taken || before.answering) {
-      history.replaceState(null, "", laid.conversation ? `./?c=${encodeURIComponent(laid.conversation)}` : "./?new");
-    }
+    if (!laid.opening) history.replaceState(null, "", address());
     if (laid.failed && asked) {
       const back = asked;
       asked = null;
@@ -559,7 +602,12 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest("#send")) send();
     if (event.target.closest("#regenerate")) sending = null;
-    if (event.target.closest("#edit-cancel")) { edited = null; const back = aside; aside = ""; write(back); }
+    if (event.target.closest("#edit-cancel") || (find("#editing") && event.target.closest("#new-chat, #temporary-chat"))) {
+      edited = null;
+      const back = aside;
+      aside = "";
+      write(back);
+    }
     if (event.target.closest("#new-chat, #temporary-chat")) history.replaceState(null, "", "./?new");
     // What was typed before it belongs to it now.
     if (event.target.closest("#temporary-chat")) whenThere("#passing", keep);
@@ -580,7 +628,7 @@
   /* This page again, with the conversation that is on it. */
   const here = () => {
     const chat = find("#conversation") && laid.conversation;
-    return chat ? `./?c=${encodeURIComponent(laid.conversation)}` : `.${location.pathname}${location.search}`;
+    return chat ? address() : `.${location.pathname}${location.search}`;
   };
   const gone = (text, link, href) => {
     const box = find("#gone");

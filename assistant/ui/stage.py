@@ -62,6 +62,7 @@ class Stage:
             layout="bubble",
             buttons=["copy"],
             placeholder=None,
+            autoscroll=False,
             latex_delimiters=[{"left": left, "right": right, "display": right != "\\)"} for left, right in talks.LATEX],
             allow_tags=False,
             allow_file_downloads=False,
@@ -158,9 +159,11 @@ class Stage:
 
     # ------------------------------------------------------------------ how it stands
 
-    def view(self, talk: Talk, language: Language, *, failed: bool = False, opening: bool = False) -> Updates:
+    def view(
+        self, talk: Talk, language: Language, *, failed: bool = False, opening: bool = False, editing: bool = False
+    ) -> Updates:
         """With a conversation, and nothing going on; `failed`: no longer, and the script gives back what was sent;
-        `opening`: not yet, but that may have changed since.
+        `opening`: not yet, but that may have changed since; `editing`: but for an earlier message that is being edited.
         """
         last = self._last(talk)
         return {
@@ -176,7 +179,7 @@ class Stage:
             self.passing: gr.HTML(visible=talk.temporary),
             self.earlier: gr.Button(visible=talk.hides),
             self.beside: self._beside(talk, language),
-            **self.not_editing(),
+            **({} if editing else self.not_editing()),
         }
 
     def begun(self, talk: Talk, within: str | None, attempt: Attempt, language: Language) -> Updates:

@@ -35,6 +35,13 @@ to do with this character, which is none in any language, so that no text become
 TAB = "\ufdd2"
 """Stands for a tab in code between fences, where the component would put spaces; likewise."""
 
+END = "\ufeff\ufdd3"
+"""Stands for the `>` behind an address in `<…>`, likewise: with the `<` gone the component would take it for a part of
+the address, which ends at this space that is none.
+"""
+
+ADDRESS = re.compile(r"<(https?://[^\s<>]+)>", re.IGNORECASE)
+
 FORMULA_SIGN = "&#x00003C;"
 """Stands for `<` in formulas, which the component takes as HTML and typesets before the script sees them. Nobody else
 writes it in this way: the script knows it again in what is copied."""
@@ -197,7 +204,7 @@ def literal(text: str) -> str:
         text = re.sub(rf"{re.escape(left)}[\s\S]+?{re.escape(right)}", formula, text)
     if not formulas:
         return _outside_fences(text)
-    text = text.replace("<", SIGN)
+    text = _signed(text)
     for place in reversed(range(len(formulas))):
         text = text.replace(f"\ufdd1{place}\ufdd1", formulas[place])
     return text
@@ -206,9 +213,13 @@ def literal(text: str) -> str:
 def _outside_fences(text: str) -> str:
     parts, at = [], 0
     for fence in FENCE.finditer(text):
-        parts += [text[at : fence.start()].replace("<", SIGN), fence[0]]
+        parts += [_signed(text[at : fence.start()]), fence[0]]
         at = fence.end()
-    return "".join([*parts, text[at:].replace("<", SIGN)])
+    return "".join([*parts, _signed(text[at:])])
+
+
+def _signed(text: str) -> str:
+    return ADDRESS.sub(rf"{SIGN}\1{END}", text).replace("<", SIGN)
 
 
 def where_from(exchange: Exchange, recollections: Sequence[Mapping[str, Any]], lang: Language = "en") -> str:

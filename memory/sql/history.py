@@ -19,8 +19,12 @@ AROUND = 60
 e, c, r = t.exchanges.c, t.conversations.c, t.ratings.c
 
 
-def shelf(db: sa.Connection, user: str, words: Sequence[str], limit: int) -> list[tuple[str, str, datetime, int, str]]:
-    """(id, title, last written at, exchanges, what was found), the newest first."""
+Row = tuple[str, str, datetime, int, str, str | None]
+"""(id, title, last written at, exchanges, what was found, id of the exchange that holds it)."""
+
+
+def shelf(db: sa.Connection, user: str, words: Sequence[str], limit: int) -> list[Row]:
+    """The newest first."""
     last = sa.func.max(e.seq)
     query = sa.select(e.conversation_id, last, sa.func.min(e.seq), sa.func.count()).where(e.user == user)
     if words:
@@ -31,7 +35,7 @@ def shelf(db: sa.Connection, user: str, words: Sequence[str], limit: int) -> lis
     lasts = _by_seq(db, [row[1] for row in rows], e.created_at)
     titles = dict(db.execute(sa.select(c.id, c.title).where(c.id.in_([row[0] for row in rows]))).all())
     return [
-        (found, titles[found] or shorten(firsts[first]), lasts[last], count, _excerpt(db, found, words))
+        (found, titles[found] or shorten(firsts[first]), lasts[last], count, *_excerpt(db, found, words))
         for found, last, first, count in rows
     ]
 
@@ -130,20 +134,22 @@ def _by_seq(db: sa.Connection, seqs: Sequence[int], column: sa.ColumnElement[Any
     return dict(db.execute(sa.select(e.seq, column).where(e.seq.in_(seqs))).all())
 
 
-def _excerpt(db: sa.Connection, conversation_id: str, words: Sequence[str]) -> str:
-    """What stands around the first of the words, where an exchange holds them, with the correction that it may need."""
+def _excerpt(db: sa.Connection, conversation_id: str, words: Sequence[str]) -> tuple[str, str | None]:
+    """What stands around the first of the words, where an exchange holds them, with the correction that it may need;
+    and the exchange's id.
+    """
     if not words:
-        return ""
-    said = sa.select(e.seq, e.question, e.answer, sa.literal("").label("correction"))
+        return "", None
+    said = sa.select(e.id, e.question, e.answer, sa.literal("").label("correction"))
     said = said.where(e.conversation_id == conversation_id, _holds(words, e.question, e.answer))
     row = db.execute(said.order_by(e.seq.desc()).limit(1)).first()
     if row is None:
-        corrected = sa.select(e.seq, e.question, e.answer, r.correction).select_from(_corrected())
+        corrected = sa.select(e.id, e.question, e.answer, r.correction).select_from(_corrected())
         corrected = corrected.where(e.conversation_id == conversation_id, _in_corrected(words))
         row = db.execute(corrected.order_by(e.seq.desc()).limit(1)).first()
     if row is None:
-        return ""
+        return "", None
     text = " ".join(" — ".join(filter(None, (row.question, row.answer, row.correction))).split())
     begins, ends = find(text, words[0]) or (0, 0)
     begins, ends = max(begins - AROUND, 0), ends + AROUND
-    return f"{'…' if begins else ''}{text[begins:ends]}{'…' if ends < len(text) else ''}"
+    return f"{'…' if begins else ''}{text[begins:ends]}{'…' if ends < len(text) else ''}", row.id

@@ -57,6 +57,59 @@ def test_an_edited_message_opens_a_branch_and_there_is_a_way_back(site: Site) ->
     page.get_by_test_id("bot").filter(has_text="good evening").wait_for()
 
 
+def test_one_answer_at_a_time_is_written_on_a_page(site: Site) -> None:
+    """While it is, nothing on the page would change the dialogue, what is asked all the same is refused, and stop ends
+    the answer that is there.
+    """
+    from playwright.sync_api import expect
+
+    first = site.told("uno")
+    site.told("uno, otherwise", first)
+    site.told("due", first)
+    page = site.open(ready=".ns-fork")
+    site.engine.pause = 0.05
+    site.engine.script = lambda prompt: "slow " * 400
+    changing = [tool(page, 0, "Answer again …"), tool(page, 0, "Edit the question"), tool(page, 1, "The branch before")]
+    for one in changing:
+        expect(one).to_be_visible()
+    tool(page, 0, "Answer again …").click()
+    site.say(page, "tre")
+    page.get_by_test_id("bot").filter(has_text="slow slow").wait_for()
+    for one in (*changing, page.get_by_role("menu")):
+        expect(one).to_be_hidden()
+    asked = len(site.engine.calls)
+    page.evaluate("nightschool.onAct('submit', {act: 'again', at: 0, how: 'same'})")
+    page.get_by_text("An answer is being written: wait").wait_for()
+    for act in ({"act": "edit", "at": 0}, {"act": "branch", "at": 1, "step": -1}):
+        page.evaluate("act => nightschool.onAct('select', act)", act)
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#send")
+    assert len(site.engine.calls) == asked
+    assert page.get_by_test_id("user").all_inner_texts() == ["uno", "due", "tre"]
+    assert page.locator("#editing").count() == 0
+    assert [e.finish_reason for e in conversation(site)] == ["stop", "stop", "stop", "stopped"]
+    for one in changing:
+        expect(one).to_be_visible()
+
+
+def test_a_message_that_is_being_edited_stays_so_until_it_is_sent(site: Site) -> None:
+    """Nothing gives another answer meanwhile, and to show what was said before ends no editing."""
+    from playwright.sync_api import expect
+
+    last = None
+    for n in range(26):
+        last = site.told(f"question {n}", last)
+    page = site.open(ready=".ns-tools")
+    tool(page, 24, "Edit the question").click()
+    page.wait_for_selector("#editing")
+    expect(tool(page, 0, "Answer again …")).to_be_hidden()
+    expect(page.locator("#regenerate")).to_be_hidden()
+    page.click("#earlier")
+    page.locator("#earlier").wait_for(state="hidden")
+    site.ask(page, "question 25, edited", "question 25, edited")
+    assert [e.parent_id for e in conversation(site)][-2:] == [conversation(site)[24].id] * 2
+
+
 def test_an_answer_is_given_again_in_another_way(site: Site) -> None:
     """Without memory, by yesterday's version, by the base: siblings all, each saying where it comes from."""
     site.publish()
@@ -245,6 +298,23 @@ def test_editing_sets_what_was_typed_aside(site: Site) -> None:
     site.box_says(page, "half a thought")
 
 
+@pytest.mark.parametrize("button", ["#new-chat", "#temporary-chat"])
+def test_a_new_chat_ends_editing(site: Site, button: str) -> None:
+    """The old question is in the box no more, and what was set aside is again."""
+    site.told("hello")
+    page = site.open(ready=".ns-tools")
+    page.type("#message textarea", "half a thought")
+    tool(page, 0, "Edit the question").click()
+    page.wait_for_selector("#editing")
+    site.box_says(page, "hello")
+    page.click(button)
+    page.wait_for_selector("#editing", state="detached")
+    site.box_says(page, "half a thought")
+    if button == "#new-chat":
+        page.reload()
+        site.box_says(page, "half a thought")
+
+
 @pytest.mark.parametrize("seen", [True, False])
 def test_a_question_that_a_reload_interrupts_is_stored_or_given_back(site: Site, seen: bool) -> None:
     """Stored with what was said by then, it is not in the box, too, even if the page was left before it had `seen` that
@@ -323,6 +393,44 @@ def test_a_question_that_never_arrived_is_given_back(site: Site) -> None:
     page.reload()
     page.wait_for_selector(".ns-tools")
     site.box_says(page, "go on please")
+
+
+def test_a_reload_shows_the_branch_that_was_on_the_page(site: Site) -> None:
+    """With the draft that belongs to it; so do a search hit, a restart and a new log-in, which go by the address. The
+    exchange that was looked for is in sight, however long its branch is.
+    """
+    from playwright.sync_api import expect
+
+    first = site.told("alpha")
+    last = first
+    for n in range(30):
+        last = site.told(f"beta {n}", last)
+    site.told("gamma", first)
+    page = site.open(ready=".ns-fork")
+    tool(page, 1, "The branch before").click()
+    page.get_by_test_id("bot").filter(has_text="beta 29").wait_for()
+    page.fill("#message textarea", "after beta 29")
+    page.reload()
+    page.get_by_test_id("bot").filter(has_text="beta 29").wait_for()
+    site.box_says(page, "after beta 29")
+    assert page.url.endswith(f"?c={first.conversation_id}&at={last.id}")
+    site.ask(page, "after beta 29", "You asked: after beta 29")
+    assert conversation(site)[-1].parent_id == last.id
+
+    page.goto(f"{site.url}/history")
+    page.fill("#search :is(input, textarea)", "gamma")
+    page.locator(".shelf .found", has_text="gamma").wait_for()
+    page.click(".shelf .title")
+    page.get_by_test_id("bot").filter(has_text="gamma").wait_for()
+    page.goto(f"{site.url}/history")
+    page.fill("#search :is(input, textarea)", "beta 2")
+    page.locator(".shelf .found", has_text="beta 2").wait_for()
+    page.goto(f"{site.url}/?c={first.conversation_id}&at={conversation(site)[3].id}")
+    expect(page.get_by_test_id("user").get_by_text("beta 2", exact=True)).to_be_in_viewport()
+    page.wait_for_timeout(500)
+    expect(page.get_by_test_id("user").get_by_text("beta 2", exact=True)).to_be_in_viewport()
+    page.goto(f"{site.url}/?c={first.conversation_id}&at=nobody's")
+    page.get_by_test_id("bot").filter(has_text="after beta 29").wait_for()
 
 
 def test_a_rating_survives_answering_again_and_another_branch(site: Site) -> None:

@@ -332,6 +332,64 @@ def test_formulas_are_set_and_code_is_copied(site: Site) -> None:
     site.wait_for(lambda: page.evaluate("navigator.clipboard.readText()").strip() == code)
 
 
+def test_an_address_between_angle_brackets_links_there(site: Site) -> None:
+    """And is shown and copied as it was written, in questions, too."""
+    written = "see <https://a.example/x?y=1>, or <http://b.example>."
+    site.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = site.open()
+    ask(page, written, "You asked: see")
+    for one in ("user", "bot"):
+        said = page.get_by_test_id(one)
+        links = said.get_by_role("link")
+        assert [link.get_attribute("href") for link in links.all()] == ["https://a.example/x?y=1", "http://b.example"]
+        assert written in said.inner_text()
+    page.get_by_role("button", name="Copy message").first.click()
+    site.wait_for(lambda: page.evaluate("navigator.clipboard.readText()"))
+    assert page.evaluate("navigator.clipboard.readText()").strip() == f"You asked: {written}"
+
+
+FORMULA = " + ".join(f"a_{{{n}}}b_{{{n}}}" for n in range(60))
+WIDE = f"""| country | inhabitants | capital | language |
+|---|---|---|---|
+| Liechtenstein | 39,000,000 | Vaduz | Hochdeutsch |
+
+$$x = {FORMULA}$$
+
+It is `code`:
+
+```python
+{"x = 1; " * 30}
+```
+"""
+SIZES = "codes => codes.map(code => getComputedStyle(code).fontSize)"
+LINES = """cells => cells.map(cell => { const text = document.createRange(); text.selectNodeContents(cell);
+    return new Set([...text.getClientRects()].map(one => one.top)).size; })"""
+"""On how many lines the text of each stands."""
+
+
+def test_what_is_wider_than_a_phone_scrolls_by_itself(site: Site) -> None:
+    """Tables, without breaking words, formulas, and code, which is hardly smaller than the rest; the conversation does
+    not. The way to its end has a ground of its own.
+    """
+    site.engine.script = lambda prompt: WIDE
+    page = site.open(width=375, height=480)
+    say(page, "hello")
+    page.locator("#conversation .katex-display").wait_for()
+    page.wait_for_selector("#send")
+    assert page.locator("#conversation [role=log]").evaluate("log => log.scrollWidth - log.clientWidth") == 0
+    assert set(page.locator("#conversation :is(td, th)").evaluate_all(LINES)) == {1}
+    assert set(page.locator("#conversation code").evaluate_all(SIZES)) == {"14px"}
+    page.locator("#conversation [role=log]").evaluate("log => { log.scrollTop = 0; }")
+    down = page.locator("#conversation .scroll-down-button-container button")
+    assert down.evaluate("one => getComputedStyle(one).backgroundColor") == "rgb(255, 255, 255)"
+    for one in ("table", ".katex-display", "pre"):
+        wide = page.locator(f"#conversation {one}")
+        assert wide.evaluate("one => one.scrollWidth - one.clientWidth") > 0
+        wide.focus()
+        page.keyboard.press("ArrowRight")
+        site.wait_for(lambda wide=wide: wide.evaluate("one => one.scrollLeft") > 0)
+
+
 EVIL = "<img src=x onerror=alert(1)>"
 CODES = (
     ("between fences", "```html\n<b>1 &lt; 2</b>\n```", "<b>1 &lt; 2</b>"),
@@ -349,6 +407,8 @@ CODES = (
     ("tabs", "```make\nall:\n\tcc <a>.c\n```", "all:\n\tcc <a>.c"),
     ("shell", "```sh\n  echo $$ <img src=x onerror=alert(4)> $$\n```", "  echo $$ <img src=x onerror=alert(4)> $$"),
     ("after a formula", "$$1<2$$\n\n```html\n<b>\n```", "<b>"),
+    ("an address", "see `<https://a.example/x>`", "<https://a.example/x>"),
+    ("fenced in a list, an address", "- a\n  ```html\n  <https://a.example/x>\n  ```", "<https://a.example/x>"),
     ("no fence", "```a`b\n<img src=x>\n", "<img src=x>"),
 )
 

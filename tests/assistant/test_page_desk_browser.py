@@ -95,6 +95,10 @@ def test_conversations_stand_beside_the_chat(site: Site) -> None:
     links = page.locator("#beside li a")
     expect(page.locator("#beside [aria-current]")).to_have_text("Where do owls sleep?")
     assert page.locator("#beside").bounding_box()["width"] <= page.locator("#chat-page").bounding_box()["x"]
+    page.set_viewport_size({"width": 1440, "height": 800})
+    list_, chat = page.locator("#beside").bounding_box(), page.locator("#chat-page").bounding_box()
+    assert abs((chat["x"] - list_["width"]) - (1440 - chat["x"] - chat["width"])) <= 1
+    page.set_viewport_size({"width": 1100, "height": 800})
     page.click("#new-chat")
     expect(page.locator("#beside [aria-current]")).to_have_count(0)
     site.ask(page, "And whales?", "And whales?")
@@ -112,7 +116,7 @@ def test_conversations_stand_beside_the_chat(site: Site) -> None:
     page.set_viewport_size({"width": 1000, "height": 700})
     expect(links.first).to_be_hidden()
     page.set_viewport_size({"width": 1280, "height": 800})
-    site.engine.pause = 0.05
+    site.engine.pause = 0.2
     site.engine.script = lambda prompt: " ".join(str(n) for n in range(400))
     site.say(page, "count")
     page.get_by_test_id("bot").filter(has_text="0 1 2 3").wait_for()

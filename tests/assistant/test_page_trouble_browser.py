@@ -60,19 +60,22 @@ class Visitor:
         assert self._http.post("/login", data={"name": name, "password": site.password}).status_code == 303
         config = self._http.get("/config").json()
         ids = {c["props"].get("elem_id"): c["id"] for c in config["components"]}
-        calls = {(t[0], t[1]): n for n, d in enumerate(config["dependencies"]) for t in d["targets"]}
-        self._send, self._like = calls[ids["send"], "click"], calls[ids["conversation"], "like"]
+        names = {number: name for name, number in ids.items()}
+        targets = ((t, n) for n, d in enumerate(config["dependencies"]) for t in d["targets"])
+        self._calls = {(names.get(t[0]), t[1]): n for t, n in targets}
         self._born = next(c["props"]["value"] for c in config["components"] if c["id"] == ids["born"])
 
     def say(self, words: str) -> str:
         """One message; everything that was streamed."""
-        return self._call(self._send, [words, None, True, "both", False, None, self._born])
+        return self.press("send", "click", [words, None, True, "both", False, None, self._born])
 
     def like(self, place: int) -> None:
         """A thumb for the answer at this place among the messages."""
-        self._call(self._like, [None], {"index": place, "value": "", "liked": True})
+        self.press("conversation", "like", [None], {"index": place, "value": "", "liked": True})
 
-    def _call(self, fn: int, data: list[Any], sent: Any = None) -> str:
+    def press(self, widget: str, event: str, data: list[Any], sent: Any = None) -> str:
+        """What a widget of this name does; everything that was streamed."""
+        fn = self._calls[widget, event]
         body = {"data": data, "fn_index": fn, "session_hash": self._session, "event_data": sent}
         assert self._http.post("/gradio_api/queue/join", json=body).status_code == 200
         told = ""
@@ -86,12 +89,17 @@ class Visitor:
 
 def test_a_page_of_which_the_server_has_forgotten_all_stores_nothing(site: Site) -> None:
     """An hour after its line broke Gradio has forgotten what it holds, and so whether its chat is temporary: what is
-    sent from it is refused, and told to be.
+    sent from it is refused, and told to be; so is whatever else is pressed on it.
     """
     people = site.people(Ada=Role.ADMIN, Bob=Role.USER)
     page = Visitor(site, "Bob")
     page._born += f" {people['Bob'].id}"
     assert "knows nothing of this page" in page.say("my secret")
+    pressed = {"regenerate": "click", "earlier": "click", "use": "input", "choose-left": "click"}
+    for widget, event in (*pressed.items(), ("desk", "submit"), ("desk", "select")):
+        data = {"use": ["neither", None], "desk": [None, True] if event == "submit" else [None]}
+        data |= {"regenerate": [None, True], "earlier": [None], "choose-left": [None, None]}
+        assert "knows nothing of this page" in page.press(widget, event, data[widget], {"at": 0, "act": "edit"}), widget
     assert site.assistant.ledger.newest_exchanges(user=None, limit=10) == []
 
 

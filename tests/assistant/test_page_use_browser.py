@@ -21,6 +21,9 @@ pytestmark = pytest.mark.browser
 ANSWERS = "#conversation [data-testid=bot]"
 LIKE, DISLIKE = "button[title='Like'], button[title='Liked']", "button[title='Dislike'], button[title='Disliked']"
 SAID_OF_IT = "What you said of this answer"
+SEEN = """one => { const { left, right, top, bottom } = one.getBoundingClientRect();
+    return one.contains(document.elementFromPoint((left + right) / 2, (top + bottom) / 2)); }"""
+"""Whether nothing lies over an element's middle."""
 
 
 def choose_use(page: Any, name: str) -> None:
@@ -233,3 +236,68 @@ def test_the_form_is_used_with_keys(site: Site) -> None:
     page.click("#feedback-save")
     page.wait_for_selector("#feedback-form", state="detached")
     expect(page.locator("button[title='Disliked']")).to_be_focused()
+
+
+def test_what_one_asks_is_in_sight_wherever_one_was(site: Site) -> None:
+    """Who had scrolled up sees question and answer; who scrolls up while it is written is left there."""
+    from playwright.sync_api import expect
+
+    site.engine.script = lambda prompt: "word " * 190
+    last = None
+    for n in range(5):
+        last = site.told(f"question {n}", last)
+    page = site.open(ready=".ns-tools")
+    log = page.locator("#conversation [role=log]")
+    page.wait_for_timeout(500)
+    log.hover()
+    page.mouse.wheel(0, -600)
+    expect(page.get_by_test_id("bot").last).not_to_be_in_viewport()
+    site.engine.pause = 0.02
+    site.say(page, "and then?")
+    expect(page.get_by_test_id("user").get_by_text("and then?")).to_be_in_viewport()
+    page.get_by_test_id("bot").filter(has_text="word").nth(5).wait_for()
+    page.mouse.wheel(0, -600)
+    expect(page.get_by_test_id("user").get_by_text("and then?")).not_to_be_in_viewport()
+    place = log.evaluate("log => log.scrollTop")
+    page.wait_for_selector("#send")
+    assert log.evaluate("log => log.scrollTop") == place
+
+
+def test_the_question_stands_above_two_answers_to_it(site: Site) -> None:
+    """On a phone, too, before one of them is chosen; that the second is still being written is said."""
+    from playwright.sync_api import expect
+
+    site.publish()
+    site.publish()
+    site.engine.script = lambda prompt: "word " * 40
+    last = None
+    for n in range(3):
+        last = site.told(f"question {n}", last)
+    feedback.rate(site.assistant, last.id, 1)
+    page = site.open(ready="#blind", width=375, height=667)
+    page.get_by_role("button", name=SAID_OF_IT).last.click()
+    page.click("#feedback-cancel")
+    page.wait_for_selector("#lesson-status")
+    page.check("#blind input")
+    site.engine.go_on.clear()
+    site.say(page, "and then? " * 5)
+    page.locator("#duel-left").get_by_text("word").wait_for()
+    expect(page.locator("#duel")).to_contain_text("Two versions answer, one after the other")
+    site.engine.go_on.set()
+    page.wait_for_selector("#choose-right")
+    expect(page.locator("#duel")).to_contain_text("Two versions have answered")
+    asked = page.get_by_test_id("user").get_by_text("and then?")
+    expect(asked).to_be_in_viewport(ratio=1)
+    assert asked.evaluate(SEEN)
+
+
+def test_nothing_lies_over_the_buttons_of_the_form(site: Site) -> None:
+    """On a phone, where it scrolls beneath them."""
+    site.told("hello")
+    page = site.open(ready=".ns-tools", width=375, height=667)
+    page.click(DISLIKE)
+    page.wait_for_selector("#feedback-save")
+    page.locator("#feedback-reasons input").first.wait_for()
+    page.wait_for_timeout(100)
+    for name in ("save", "cancel"):
+        assert page.locator(f"#feedback-{name}").evaluate(SEEN), name

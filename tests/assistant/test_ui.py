@@ -82,12 +82,17 @@ def test_thumbs_stand_beside_their_answers() -> None:
         ("\\(a<b\\) < `<`", "\\(a&#x00003C;b\\) ¤ `¤`"),
         ("`$$ <a> \\(<b>\\) $$`", "`$$ &#x00003C;a> \\(&#x00003C;b>\\) $$`"),
         ("lone ` <b>\n`", "lone ` ¤b>\n`"),
+        ("<https://a.example/x>, <a>", "¤https://a.example/x¶, ¤a>"),
+        ("```\n<https://a.example>\n```", "```\n<https://a.example>\n```"),
+        ("\\(a\\) <HTTP://a.example>", "\\(a\\) ¤HTTP://a.example¶"),
         ("\tx\n```\n\ty\n```", "\tx\n```\n\ufdd2y\n```"),
     ],
 )
 def test_tags_are_shown_as_they_were_written(text: str, shown: str) -> None:
-    """No `<` is left but in code between fences that nothing holds, where Markdown escapes it by itself."""
-    assert talk.literal(text) == shown.replace("¤", talk.SIGN)
+    """No `<` is left but in code between fences that nothing holds, where Markdown escapes it by itself; an address
+    between `<` and `>` ends where it ends.
+    """
+    assert talk.literal(text) == shown.replace("¤", talk.SIGN).replace("¶", talk.END)
 
 
 def test_an_answer_without_words_says_so() -> None:
