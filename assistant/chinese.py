@@ -109,6 +109,10 @@ GATE = (
         "进步太小：当晚 {n} 课答对 {a} 课，之前 {b} 课；学会 {gained}、失去 {lost} 可能只是偶然（{chance}）",
     ),
     (
+        "forgets: {lost} of {before} earlier lessons lost, {kept} kept, at least {least} must be ({chance})",
+        "遗忘：之前的 {before} 课失去 {lost} 课，保留 {kept}，至少须保留 {least}（{chance}）",
+    ),
+    (
         "forgets: {lost} of {before} earlier lessons and liked answers lost, {kept} kept, at least {least} must be"
         " ({chance})",
         "遗忘：之前的课和被赞的回答共 {before} 个，失去 {lost} 个，保留 {kept}，至少须保留 {least}（{chance}）",
@@ -161,6 +165,12 @@ GATE = (
     (
         "{a} of {n} right in words that were not trained, {b} before",
         "没有训练过的问法 {n} 个答对 {a} 个，之前 {b} 个",
+    ),
+    ("{a} of {n} earlier lessons kept", "之前的 {n} 课保留 {a} 课"),
+    ("{a} of {n} earlier lessons kept ({chance})", "之前的 {n} 课保留 {a} 课（{chance}）"),
+    (
+        "nothing to gain tonight, and {lost} of {before} liked answers lost",
+        "当晚没有新内容可学，而被赞的 {before} 个回答失去 {lost} 个",
     ),
     ("nothing to gain tonight: what was liked is held", "当晚没有新内容可学：保留被赞的回答"),
     ("{a} of {n} earlier lessons and liked answers kept", "之前的课和被赞的回答 {n} 个保留 {a} 个"),

@@ -18,7 +18,6 @@ from math import ceil
 
 from memory.errors import TooLong
 from memory.records import Message, Recollection
-from memory.statements import tells
 
 Count = Callable[[Sequence[Message]], int]
 """Tokens of a rendered prompt."""
@@ -153,16 +152,18 @@ def _recalling(
 
 def _cut(r: Recollection, length: Callable[[Recollection], int], room: int) -> Recollection | None:
     """Its beginning, up to the end of a sentence or at least of a word; None where too little would be left."""
+    text = r.question if r.told else r.answer
 
     def to(end: int) -> Recollection:
-        return replace(r, answer=r.answer[:end].rstrip() + CUT)
+        cut = text[:end].rstrip() + CUT
+        return replace(r, question=cut) if r.told else replace(r, answer=cut)
 
-    ends = [match.end() for match in WORD.finditer(r.answer) if match.end() >= LEAST]
+    ends = [match.end() for match in WORD.finditer(text) if match.end() >= LEAST]
     found = bisect_left(ends, True, key=lambda end: length(to(end)) > room)
     if not found:
         return None
     last = ends[found - 1]
-    sentences = [match.end() for match in SENTENCE.finditer(r.answer) if match.end() <= last]
+    sentences = [match.end() for match in SENTENCE.finditer(text) if match.end() <= last]
     return to(sentences[-1] if sentences and sentences[-1] >= max(LEAST, last // 2) else last)
 
 
@@ -193,7 +194,7 @@ def _known(r: Recollection) -> str:
         return f"{QUOTED.format(source=r.source)}\n{quoted}"
     if r.corrected:
         return f"{r.question} {r.answer}"
-    if tells(r.question):
+    if r.told:
         return f"On {r.created_at:%d %B %Y} I told you: {r.question}"
     return f"On {r.created_at:%d %B %Y}: {r.question} {r.answer}"
 

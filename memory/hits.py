@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from memory.ledger import Ledger
-from memory.lexicon import Telling, apart, filled_in, same_words, telling
+from memory.lexicon import COMMON, Telling, apart, filled_in, same_words, telling
 from memory.places import Part, place, seq_of
 from memory.records import Document, Exchange, Kind, Marks, Passage, Rating, Recollection
 
@@ -28,6 +28,8 @@ SAME = 0.85
 AS_ASKED = 0.95
 """The cosine from which a question is the one that an exam has asked. Asked in other words than those, the weights know
 a lesson less often than weights and memory together (docs/LOG.md)."""
+SHORT = 3
+"""Words that tell something, of an answer which may well be true of two things: "Yes.", "It opens at nine."."""
 BATCH = 256
 
 Key = tuple[str, int]
@@ -196,7 +198,11 @@ class Hits:
         if one.exchange is None or one.rating is not None:
             return False
         # The same short answer may be right for another thing: "Yes." is true of much.
-        said = [by for by in correcting.get(_words(one.answer), ()) if same_words(one.question, by.question)]
+        said = [
+            by
+            for by in correcting.get(_words(one.answer), ())
+            if len(set(_words(one.answer)) - COMMON) > SHORT or same_words(one.question, by.question)
+        ]
         rivals = [*said, *(near if (one.dense or 0) >= SAME else ())]
         ours = self._telling_of(one)
         return any(not apart(ours, self._telling_of(by)) for by in rivals)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +81,8 @@ class Nearness:
     def holds_as_told(self, hit: Hit, question: str) -> bool:
         """Whether it is a statement, or the question asks what was said: a model knows nothing of either by itself."""
         found = hit.lexical is not None and hit.dense is not None and hit.dense >= self.told
-        return found and hit.exchange is not None and (tells(hit.question) or asks_back(question))
+        said = hit.exchange is not None and not hit.corrected
+        return found and said and (tells(hit.question) or asks_back(question))
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,11 @@ class Memory:
             fused = [one for one, _ in fuse(found.by_meaning(), found.by_words(), depth=DEPTH)]
             told_of = [one for one in self._but_for_the_outdated(fused) if not self._near.holds(one)]
             near += self._but_for_forms(question, told_of[: 4 * k])
-        return [one.recollection(user, one.dense or 0.0) for one in near[:k]]
+
+        def told_alone(one: Hit) -> bool:
+            return one.rating is None and not self._near.holds(one) and tells(one.question) and not asks_back(question)
+
+        return [replace(one.recollection(user, one.dense or 0.0), told=told_alone(one)) for one in near[:k]]
 
     def _but_for_the_outdated(self, near: list[Hit]) -> list[Hit]:
         """Without answers that nobody rated and that were made with what was forgotten since, or a document that was

@@ -89,6 +89,8 @@ class Recollection:
     """BM25, from 0 up."""
     source: str | None = None
     document_id: str | None = None
+    told: bool = False
+    """Whether it is here for what its user told in the question; what was replied tells nothing more."""
 
     @property
     def kind(self) -> Kind:

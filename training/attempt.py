@@ -144,8 +144,8 @@ def _examine(school: School, syllabus: Syllabus, given: Given, folder: Path, pro
 def _decide(
     school: School, syllabus: Syllabus, given: Given, sittings: Sequence[Mapping[str, Any]]
 ) -> tuple[Mapping[str, Any], Exam, gate.Verdict]:
-    """The strength to publish: of those that pass the gate the one that learned most, then the strongest, which knows
-    the lessons best in words that no exam has (docs/LOG.md); where none passes, the one that comes nearest.
+    """The strength to publish: of those that pass the gate the one that learned most corrections, then the strongest,
+    which knows the lessons best in words that no exam has (docs/LOG.md); where none passes, the one that comes nearest.
     """
     judged = []
     for sitting in sittings:
@@ -159,7 +159,8 @@ def _decide(
 
 
 def _learned(verdict: gate.Verdict) -> int:
-    return verdict.tallies["tonight"].after
+    # Whether a shorter answer says what was liked no exam can tell: that must not choose.
+    return verdict.tallies["corrected"].after
 
 
 def _judge(school: School, syllabus: Syllabus, given: Given, after: Exam) -> gate.Verdict:

@@ -75,7 +75,7 @@ def worth(verdict: gate.Verdict) -> float:
     As in the gate's merit, tonight's lessons weigh more than all else; here both are shares, for papers differ.
     """
     tonight = verdict.tallies["tonight"]
-    others = [tally for kind, tally in verdict.tallies.items() if kind != "tonight"]
+    others = [tally for kind, tally in verdict.tallies.items() if kind != "tonight" and kind not in gate.VIEWS]
     kept = sum(tally.after for tally in others) / max(1, sum(tally.total for tally in others))
     learned = tonight.after / tonight.total if tonight.total else 1.0
     return verdict.promote + 0.75 * learned + 0.25 * kept

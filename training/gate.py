@@ -6,6 +6,7 @@ beyond the bounds of the settings, and no canary is outside its own. It knows no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from training.settings import NightSettings
 from training.statistics import chance_of, enough, gain_at_least
 
 HELD, SURE = "earlier lessons and liked answers", "controls that the base is sure of"
+VIEWS = ("corrected", "held", "sure")
+"""Tallies of items that others count too."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,8 @@ def decide(
         if kind in ("tonight", "reworded")
     }
     harm = [
-        *_lost("forgets", HELD, tallies["earlier"], bounds.verified_kept_min, bounds.chance_max),
+        *_lost("forgets", "earlier lessons", tallies["earlier"], bounds.verified_kept_min, bounds.chance_max),
+        *_lost("forgets", HELD, tallies["held"], bounds.verified_kept_min, bounds.chance_max),
         *_lost("damages", SURE, tallies["sure"], bounds.sure_kept_min, bounds.chance_max),
         *_lost("damages", "controls", tallies["control"], bounds.controls_kept_min, bounds.chance_max),
     ]
@@ -96,7 +100,8 @@ def decide(
             f" at most {bounds.perplexity_ratio_max:.3f} may be"
         )
     harm += [_outside(canary) for canary in measured if not canary.holds]
-    against = [*_not_gained(tallies["tonight"], bounds.chance_max, gain_needed=gain_needed), *harm]
+    gained = _not_gained(tallies["tonight"], tallies["liked"], bounds.chance_max, gain_needed=gain_needed)
+    against = [*gained, *harm]
     promote = not against or not bounds.gated
     if not against:
         reasons = _for_it(tallies, gains["tonight"], ratio, len(measured), bounds.chance_max)
@@ -109,28 +114,45 @@ def decide(
 
 def merit(verdict: Verdict) -> tuple[bool, int, int]:
     """How verdicts on one paper rank: passing first, then lessons learned, then all else that is right."""
-    right = {kind: tally.after for kind, tally in verdict.tallies.items()}
+    right = {kind: tally.after for kind, tally in verdict.tallies.items() if kind not in VIEWS}
     return verdict.promote, right["tonight"], sum(right.values()) - right["tonight"]
 
 
 def learned_all(verdict: Verdict) -> bool:
-    """Whether a weaker adapter could be no better: it passes, and every lesson of tonight is right."""
-    return verdict.promote and verdict.tallies["tonight"].after == verdict.tallies["tonight"].total
+    """Whether a weaker adapter could be no better: it passes, every correction of tonight (where there is none, every
+    lesson) is right, and no liked answer is lost.
+    """
+    corrected, tonight, liked = (verdict.tallies[name] for name in ("corrected", "tonight", "liked"))
+    taught = corrected if corrected.total else tonight
+    return verdict.promote and taught.after == taught.total and not liked.lost
+
+
+def held_lessons(paper: Sequence[Item], before: Exam) -> set[str]:
+    """Ids of tonight's lessons that have nothing to gain: liked answers that were right before."""
+    return {item.lesson_id for item in paper if _is_held(item, before) and item.lesson_id}
 
 
 def _sorted(paper: Sequence[Item], before: Exam, bounds: NightSettings) -> dict[str, list[Item]]:
     """The paper by what is asked of each item.
 
-    A liked answer that is right before has nothing to gain: it is held, as earlier lessons are. Controls are read
-    twice: all of them, and those that the base is sure of, see `training.margins`.
+    A liked answer that is right before has nothing to gain: it is held, as earlier lessons are, and counts within their
+    bound beside them; they have theirs without it, too. Controls are read twice: all of them, and those that the base
+    is sure of, see `training.margins`; one whose margin nobody knows is taken for such.
     """
     kinds: tuple[Kind, ...] = ("tonight", "reworded", "earlier", "control", "pushback")
     items: dict[str, list[Item]] = {kind: [i for i in paper if i.kind == kind] for kind in kinds}
-    liked = [i for i in items["tonight"] if i.unwanted is None and before.right[i.id]]
-    items["tonight"] = [i for i in items["tonight"] if i not in liked]
-    items["earlier"] += liked
-    items["sure"] = [i for i in items["control"] if before.margins.get(i.id, 0.0) >= bounds.sure_margin]
+    items["liked"] = [i for i in items["tonight"] if _is_held(i, before)]
+    items["tonight"] = [i for i in items["tonight"] if i not in items["liked"]]
+    items["corrected"] = [i for i in items["tonight"] if i.unwanted is not None]
+    items["held"] = [*items["earlier"], *items["liked"]]
+    items["sure"] = [
+        i for i in items["control"] if before.right[i.id] and before.margins.get(i.id, math.inf) >= bounds.sure_margin
+    ]
     return items
+
+
+def _is_held(item: Item, before: Exam) -> bool:
+    return item.kind == "tonight" and item.unwanted is None and before.right[item.id]
 
 
 def _tally(items: Sequence[Item], before: Exam, after: Exam) -> Tally:
@@ -144,13 +166,14 @@ def _tally(items: Sequence[Item], before: Exam, after: Exam) -> Tally:
     )
 
 
-def _not_gained(tonight: Tally, chance: float, *, gain_needed: bool) -> list[str]:
+def _not_gained(tonight: Tally, liked: Tally, chance: float, *, gain_needed: bool) -> list[str]:
     """What is against a night that shall teach something: no gain, or one that chance could have made.
 
     Of fewer changed lessons than could ever tell (five, at a chance of 0.05), it passes where every change is a gain.
     """
+    if not tonight.total and liked.lost and gain_needed:
+        return [f"nothing to gain tonight, and {liked.lost} of {liked.before} liked answers lost"]
     said = f"{tonight.after} of tonight's {tonight.total} lessons right, {tonight.before} before"
-    # Answers that were liked and right before have nothing to gain; they only must not get worse.
     if tonight.after < tonight.before or (gain_needed and tonight.after == tonight.before < tonight.total):
         return [f"nothing gained: {said}"]
     if not gain_needed or tonight.after == tonight.before:
@@ -203,7 +226,7 @@ def _for_it(tallies: dict[str, Tally], gain: float, ratio: float, measured: int,
         lines.append(
             f"{reworded.after} of {reworded.total} right in words that were not trained, {reworded.before} before"
         )
-    for what, tally in ((HELD, tallies["earlier"]), ("controls", tallies["control"]), (SURE, tallies["sure"])):
+    for what, tally in ((HELD, tallies["held"]), ("controls", tallies["control"]), (SURE, tallies["sure"])):
         why = f" ({_by_chance(tally, chance)})" if tally.lost else ""
         if tally.before or what != SURE:
             lines.append(f"{tally.before - tally.lost} of {tally.before} {what} kept{why}")

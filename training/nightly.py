@@ -298,7 +298,9 @@ def _mended(school: School, whole: Attempt, given: Given, progress: Progress) ->
     """
     school, given = replace(school, settings=whole.settings), replace(given, seed=whole.seed)
     limit = timedelta(minutes=school.settings.bisect_minutes)
-    tonight = [lesson.id for lesson in whole.syllabus.tonight]
+    held = gate.held_lessons(whole.syllabus.paper, given.before)
+    # What is only held is no suspect: left out, it would be missed by nobody, and the night pass for that.
+    tonight = [lesson.id for lesson in whole.syllabus.tonight if lesson.id not in held]
     if whole.verdict.promote or not whole.verdict.harm or not limit:
         return whole
     tried: dict[tuple[str, ...], Attempt] = {}

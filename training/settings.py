@@ -137,7 +137,7 @@ class NightSettings(BaseModel):
         24, ge=1, description="length of an answer in the exam, at least; lessons need what they are long"
     )
     controls: int = Field(
-        80, ge=0, description="general questions in the exam (80: all that ship; of a third a small model is sure)"
+        80, ge=0, description="general questions in the exam (80: all 79 that ship; of a third a small model is sure)"
     )
     pushbacks: int = Field(
         8,
@@ -172,7 +172,11 @@ class NightSettings(BaseModel):
         " any night turns some, in both directions",
     )
     verified_kept_min: float = Field(
-        0.95, ge=0, le=1, description="share of earlier verified lessons that still hold: what was learned must stay"
+        0.95,
+        ge=0,
+        le=1,
+        description="share of earlier verified lessons that still hold, alone and with tonight's liked answers that"
+        " were right before: what was learned must stay",
     )
     chance_max: float = Field(
         0.05,

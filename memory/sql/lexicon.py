@@ -15,8 +15,8 @@ BEFORE, TEXT, DATE = 0.7, 1.0, 1.0
 
 ROWS = 10_000
 """Rows that a search scores, about: a microsecond or two each."""
-FEW = 5_000
-"""Most conversations of a user of which all places are read before a search: two microseconds each or so."""
+FEW = 10_000
+"""Most places of a user that are all read before a search: a microsecond or two each."""
 WINDOW = 20_000
 """The newest rows, in which it is counted how common a word is."""
 PAGES = 1000
@@ -73,7 +73,7 @@ def _owned(db: sa.Connection, user: str) -> tuple[str, str]:
     """
     if set(db.execute(_OUTERMOST).one()) <= {user, None}:
         return "", ""
-    count = sa.text("SELECT count(*) FROM (SELECT 1 FROM conversations WHERE user = :user LIMIT :most)")
+    count = sa.text(f"SELECT count(*) FROM (SELECT 1 FROM ({OWN}) LIMIT :most)")  # noqa: S608 - our own words
     if db.execute(count, {"user": user, "most": FEW + 1}).scalar_one() <= FEW:
         # The plus keeps SQLite from searching anew for each place.
         return f" AND +rowid IN ({OWN})", ""

@@ -24,7 +24,7 @@ def words(prompt: Sequence[Message]) -> int:
 
 def recollection(name: str, length: int = 10) -> Recollection:
     """Something remembered, of `length` words in all, that can be found by its name."""
-    return Recollection(name, f"{name} asked??", " ".join([name] * (length - 2)), NOON, 0.9, "asked on 2026-11-23")
+    return Recollection(name, f"{name} asked", " ".join([name] * (length - 2)), NOON, 0.9, "asked on 2026-11-23")
 
 
 def dialogue(*turns: int) -> list[Message]:
@@ -190,7 +190,7 @@ def test_a_document_is_quoted_and_not_obeyed() -> None:
 def test_what_was_said_bears_its_day() -> None:
     """A recollection that nobody corrected tells when it was said: what was answered, or what the user told."""
     asked = replace(recollection("r0"), question="Who am I?", answer="A nurse.", corrected=False)
-    told = replace(asked, question="I am a nurse.", answer="How good!")
+    told = replace(asked, question="I am a nurse.", answer="How good!", told=True)
     (user,) = build("now", count=words, budget=100, recollections=[asked, told]).messages
     day = f"On {asked.created_at:%d %B %Y}"
     assert user["content"] == f"{day} I told you: I am a nurse.\n\n{day}: Who am I? A nurse.\n\nnow"

@@ -25,9 +25,11 @@ def paper(**counts: int) -> list[Item]:
 
 
 def exam(items: list[Item], *, perplexity: float = 20.0, **right: int) -> Exam:
-    """A sitting that is right on the first so many of each kind, and on all of a kind that is not named."""
+    """A sitting that is right on the first so many of each kind, and on all of a kind that is not named; of no control
+    it is sure.
+    """
     marks = {i.id: int(i.id.split(":")[1]) < right.get(i.kind, 10**6) for i in items}
-    return Exam("v1", dict.fromkeys(marks, ""), marks, perplexity)
+    return Exam("v1", dict.fromkeys(marks, ""), marks, perplexity, {i.id: 1.0 for i in items if i.kind == "control"})
 
 
 def test_it_promotes_what_gained_and_lost_nothing() -> None:
@@ -72,6 +74,8 @@ def test_the_bound_on_earlier_lessons(kept: int, promote: bool) -> None:
     assert verdict.promote is promote
     if not promote:
         assert verdict.reasons == (
+            "forgets: 2 of 20 earlier lessons lost, 90% kept, at least 95% must be"
+            " (too few to tell from chance: p = 0.250)",
             "forgets: 2 of 20 earlier lessons and liked answers lost, 90% kept, at least 95% must be"
             " (too few to tell from chance: p = 0.250)",
         )
@@ -86,7 +90,8 @@ def test_a_liked_answer_that_was_right_is_held_not_gained(kept: int, promote: bo
     verdict = decide([fixed, *liked], before, after, BOUNDS)
     assert verdict.promote is promote
     assert verdict.tallies["tonight"] == Tally(total=1, before=0, after=1, gained=1, lost=0)
-    assert verdict.tallies["earlier"].lost == 20 - kept
+    assert (verdict.tallies["liked"].lost, verdict.tallies["held"].lost) == (20 - kept, 20 - kept)
+    assert learned_all(verdict) is False
     assert promote or verdict.harm[0].startswith("forgets: 2 of 20 earlier lessons and liked answers lost")
 
 
@@ -101,6 +106,48 @@ def test_liked_answers_alone() -> None:
         "1 of 1 earlier lessons and liked answers kept",
     )
     assert learned_all(verdict)
+
+
+def test_liked_answers_do_not_pay_for_lessons_that_are_forgotten() -> None:
+    """Earlier lessons have their bound without them, however many are liked tonight."""
+    earlier, liked = paper(earlier=10), [Item(f"liked:{i}", "tonight", ()) for i in range(90)]
+    before = Exam("base", {}, {item.id: True for item in (*earlier, *liked)}, 20.0)
+    after = replace(before, right=before.right | {"earlier:0": False})
+    verdict = decide([*earlier, *liked], before, after, BOUNDS)
+    assert verdict.reasons[0].startswith("forgets: 1 of 10 earlier lessons lost, 90% kept")
+
+
+def test_a_night_with_nothing_to_gain_may_lose_nothing() -> None:
+    """Twenty liked answers of which one is lost, and nothing else: for what?"""
+    liked = [Item(f"liked:{i}", "tonight", ()) for i in range(20)]
+    before = Exam("base", {}, {item.id: True for item in liked}, 20.0)
+    after = replace(before, right=before.right | {"liked:3": False})
+    verdict = decide(liked, before, after, BOUNDS)
+    assert verdict.reasons == ("nothing to gain tonight, and 1 of 20 liked answers lost",)
+    assert not verdict.promote
+    assert decide(liked, before, after, BOUNDS, gain_needed=False).promote
+
+
+def test_no_item_counts_twice_in_merit() -> None:
+    """A control is one, whether the base is sure of it or not."""
+    items, before = with_margins(sure=1, tossups=1, wrong=0)
+    sure, other = (replace(before, right=before.right | {f"control:{i}": False}) for i in (0, 1))
+    bounds = BOUNDS.model_copy(update={"sure_kept_min": 0.0, "controls_kept_min": 0.0})
+    one, two = (decide(items, before, after, bounds) for after in (sure, other))
+    assert merit(one) == merit(two)
+
+
+def test_a_liked_answer_chooses_no_strength() -> None:
+    """One that was not right before may be said shorter: no weaker adapter is looked for where all corrections are
+    right, and none of them preferred for it.
+    """
+    items = [*paper(tonight=2), Item("liked", "tonight", ())]
+    before = Exam("base", {}, {item.id: False for item in items}, 20.0)
+    strong = replace(before, right={"tonight:0": True, "tonight:1": True, "liked": False})
+    weak = replace(before, right={"tonight:0": True, "tonight:1": False, "liked": True})
+    one, two = (decide(items, before, after, BOUNDS) for after in (strong, weak))
+    assert (learned_all(one), learned_all(two)) == (True, False)
+    assert [v.tallies["corrected"].after for v in (one, two)] == [2, 1]
 
 
 def test_an_answer_that_was_not_right_before_is_to_be_learned() -> None:
@@ -150,6 +197,8 @@ def test_at_what_margin_the_base_is_sure() -> None:
         for bound in (1.0, 1.2, 1.21, 3.0, 3.01)
     ]
     assert counted == [4, 4, 2, 2, 0]
+    # What nobody knows is no excuse.
+    assert decide(items, replace(before, margins={}), before, BOUNDS).tallies["sure"].total == 4
 
 
 @pytest.mark.parametrize(("kept", "promote"), [(9, True), (8, False)])
@@ -261,7 +310,13 @@ def test_every_broken_bound_is_told() -> None:
     items = paper(tonight=1, earlier=2, control=2)
     after = exam(items, tonight=0, earlier=0, control=0, perplexity=99.0)
     reasons = decide(items, exam(items, tonight=0), after, BOUNDS).reasons
-    assert [reason.split(":")[0] for reason in reasons] == ["nothing gained", "forgets", "damages", "writes worse"]
+    assert [reason.split(":")[0] for reason in reasons] == [
+        "nothing gained",
+        "forgets",
+        "forgets",
+        "damages",
+        "writes worse",
+    ]
 
 
 def test_ungated() -> None:

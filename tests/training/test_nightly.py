@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from assistant.engine import AdapterFiles
 from assistant.local import WEIGHTS_FILE
 from assistant.models import sha256_of
 from memory import (
@@ -25,6 +26,8 @@ from memory import (
 )
 from memory.testing import NOON, Clock, exchange, night, rating
 from training.nightly import SHARES, preview, run
+from training.paper import Exam, Item
+from training.progress import Progress
 from training.settings import NightSettings
 from training.teacher import Diverged
 from training.testing import ScriptedTeacher, rate, school
@@ -232,7 +235,7 @@ def learn_nothing(nights: Nights) -> None:
     [
         (harm_perplexity, "writes worse: perplexity on fixed text is 1.100 times"),
         (harm_controls, "damages: 10 of 79 controls that the base is sure of lost, 87% kept, at least 95% must be"),
-        (forget_lessons, "forgets: 1 of 3 earlier lessons and liked answers lost, 67% kept, at least 95% must be"),
+        (forget_lessons, "forgets: 1 of 3 earlier lessons lost, 67% kept, at least 95% must be"),
         (learn_nothing, "nothing gained: 0 of tonight's 1 lessons right, 0 before"),
     ],
 )
@@ -416,6 +419,30 @@ def test_what_is_not_looked_for(tmp_path: Path, ledger: Ledger, why: str) -> Non
     assert ended.status is NightStatus.REJECTED
     assert nights.teacher.calls.count("train") == (2 if why == "one lesson" else 1)
     assert nights.states("poison")[-1] is LessonState.QUEUED
+
+
+class Forgetful(ScriptedTeacher):
+    """Its base knows what is liked; a version says some of it otherwise."""
+
+    lost = ("liked3", "liked7", "liked9")
+
+    def sit(self, paper: Sequence[Item], adapter: AdapterFiles | None, *, progress: Progress) -> Exam:
+        exam = super().sit(paper, adapter, progress=progress)
+        liked = [item for item in paper if (item.lesson_id or "").startswith("liked")]
+        right = {item.id: adapter is None or item.lesson_id not in self.lost for item in liked}
+        return replace(exam, right=exam.right | right)
+
+
+def test_no_liked_answer_is_blamed_for_being_lost(tmp_path: Path, ledger: Ledger) -> None:
+    """Left out, it would be missed by nobody: it is no suspect, and stays in the queue with the others."""
+    rate(ledger, "turkey", TURKEY, correction="Ankara.", answer="Istanbul.")
+    for number in range(10):
+        rate(ledger, f"liked{number}", f"Say thing number {number}?", answer=f"The answer {number} is good.", value=1)
+    ended = Nights(tmp_path, ledger, teacher=Forgetful()).next()
+    assert ended.status is NightStatus.REJECTED
+    assert ended.reasons[0].startswith("forgets: 3 of 10 earlier lessons and liked answers lost")
+    names = ("turkey", *(f"liked{number}" for number in range(10)))
+    assert {ledger.lesson(name).state for name in names} == {LessonState.QUEUED}
 
 
 def test_no_lesson_is_blamed_for_bad_luck(nights: Nights) -> None:
