@@ -15,7 +15,6 @@ torch.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,7 +37,7 @@ cli = typer.Typer(
 @cli.callback()
 def _options(
     context: typer.Context,
-    home: Annotated[Path | None, typer.Option(help="data directory, instead of $NIGHTSCHOOL_HOME")] = None,
+    home: Annotated[str | None, typer.Option(help="data directory, instead of $NIGHTSCHOOL_HOME")] = None,
 ) -> None:
     context.obj = home
 

@@ -48,6 +48,7 @@ LESSONS = (
     ("the exchange was rated again", "这个回答被重新评分"),
     ("the exchange does not bear this assistant's signature", "这条对话没有本助手的签名"),
     ("is {n} tokens long, the most is {most}", "长度为 {n} 个词元，上限为 {most}"),
+    ("there is nothing to see in it", "里面没有可见的内容"),
     (
         "the liked answer was not whole: add the whole one, or like another",
         "被点赞的回答不完整：请补上完整的回答，或给别的回答点赞",

@@ -9,27 +9,30 @@ from pathlib import Path
 
 from memory.errors import BadInput
 
+BYTES = 32
+"""Of a key; what has fewer is a file that was cut off."""
+
 
 def secret_key(path: Path) -> bytes:
-    """The key that signs what the assistant says (32 bytes), from `path`, where it is made if there is none.
+    """The key that signs what the assistant says (`BYTES`), from `path`, where it is made if there is none.
 
     Where the home can't be written, a key for this run: nothing that it signs is stored either.
 
     Raises: BadInput when there is a file that is no key, or not ours to read.
     """
     with suppress(OSError):
-        _make_key(path, secrets.token_bytes(32))
+        _make_key(path, secrets.token_bytes(BYTES))
     try:
         key = bytes.fromhex(path.read_text("ascii"))
     except (FileNotFoundError, NotADirectoryError):
-        return secrets.token_bytes(32)
+        return secrets.token_bytes(BYTES)
     except OSError as error:
         raise BadInput(
             f"{path} can't be read ({error.strerror}): make it readable, or choose another --home"
         ) from error
     except ValueError:
         key = b""
-    if not key:
+    if len(key) != BYTES:
         raise BadInput(f"{path} holds no key: put it back from a backup, or delete it and lose what it signed")
     return key
 

@@ -28,7 +28,7 @@ from memory.errors import BadInput, ForgottenMeanwhile, ModelUnavailable, Nights
 from memory.ledger import Ledger
 from memory.recall import Memory
 from memory.records import BASE, Adapter, Exchange, Message, Recollection, sign
-from memory.scrubbing import scrub
+from memory.scrubbing import is_blank, scrub
 
 MEMORY = "memory"
 """What a user chooses in the ledger: whether anything is recalled for their answers. It is, unless they say no."""
@@ -370,7 +370,7 @@ def clean(text: str, *, limit: int, what: str = "message") -> str:
     if len(text) > limit:
         raise BadInput(f"the {what} has {len(text):,} characters, the most is {limit:,}: shorten it")
     whole = scrub(text).strip()
-    if not whole:
+    if is_blank(whole):
         raise BadInput(f"the {what} is empty")
     return whole
 

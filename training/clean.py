@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from assistant.feedback import DOWN_ALONE
 from memory.records import Lesson, LessonState
+from memory.scrubbing import is_blank
 from training.checks import learned
 from training.denials import DENIALS
 from training.words import FILLERS, words
@@ -105,6 +106,8 @@ def unfit(lesson: Lesson) -> Decision | None:
         return Decision(LessonState.HELD, "the liked answer was not whole: add the whole one, or like another")
     if lesson.wanted is None:
         return Decision(LessonState.HELD, DOWN_ALONE)
+    if is_blank(lesson.wanted) or is_blank(lesson.question):
+        return Decision(LessonState.REJECTED, "there is nothing to see in it")
     if lesson.unwanted is not None and _letters(lesson.wanted) == _letters(lesson.unwanted):
         return Decision(
             LessonState.HELD, "the better answer is the answer that was given: write what it should have been"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from assistant import feedback, wire
 from assistant.accounts import allowed
@@ -15,7 +15,14 @@ from assistant.nights import request_night
 from assistant.routes.chat import Name
 from assistant.turn import Assistant
 from memory.accounts import Role
+from memory.errors import BadInput
 from memory.records import BASE, LessonState
+
+
+def _no_truth(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("it is 1, -1 or 0, not a truth value")  # which Python would take for 1 and 0
+    return value
 
 
 class FeedbackRequest(BaseModel):
@@ -24,7 +31,7 @@ class FeedbackRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     exchange_id: Name
-    value: Literal[1, -1, 0]
+    value: Annotated[Literal[1, -1, 0], BeforeValidator(_no_truth)]
     reasons: list[str] = []
     comment: str = ""
     correction: str | None = None
@@ -36,6 +43,8 @@ def routes(assistant: Assistant) -> APIRouter:
 
     @router.post("/v1/feedback")
     def rate(request: FeedbackRequest, who: Me) -> dict[str, Any]:
+        if request.value == 0 and (request.reasons or request.comment or request.correction):
+            raise BadInput("value 0 takes the rating back: reasons, comment and correction go with 1 or -1")
         rating = feedback.rate(
             live(assistant),
             request.exchange_id,

@@ -542,6 +542,11 @@ def test_feedback_on_what_was_never_said_is_refused(client: TestClient) -> None:
         ({"correction": "You asked: hello there"}, 400),
         ({"correction": "x" * 200_000}, 400),
         ({"rating": 1}, 400),
+        ({"value": True}, 400),
+        ({"correction": "\u200b"}, 400),
+        ({"value": 0, "correction": "Hello, and good morning."}, 400),
+        ({"value": 0, "reasons": ["inaccurate"]}, 400),
+        ({"value": 0, "comment": "no"}, 400),
     ],
 )
 def test_bad_feedback_is_refused(client: TestClient, fields: dict[str, Any], status: int) -> None:

@@ -47,7 +47,7 @@ def test_the_key_of_a_run_is_kept_once_it_can_be(home: Path) -> None:
     assert secret_key(home / "secret.key") == key
 
 
-@pytest.mark.parametrize("content", ["", "\n", "no hex"])
+@pytest.mark.parametrize("content", ["", "\n", "no hex", "ab", "ab" * 31])
 def test_a_damaged_key_is_told(home: Path, content: str) -> None:
     """It is never taken for a key, nor overwritten."""
     home.mkdir()

@@ -257,7 +257,9 @@ def test_an_unknown_version_is_refused(assistant: Assistant, version: str) -> No
 # ---------------------------------------------------------------------- what is odd
 
 
-@pytest.mark.parametrize("blank", ["", "   ", "\n\t", "\x00\x00"])
+@pytest.mark.parametrize(
+    "blank", ["", "   ", "\n\t", "\x00\x00", "\u200b", "\ufeff \u2060", "\u3164\u2800", "\x01\x7f", "\u202e"]
+)
 def test_an_empty_message_is_refused(assistant: Assistant, blank: str) -> None:
     """One line, and nothing is stored."""
     with pytest.raises(BadInput, match=r"^the message is empty$"):

@@ -51,8 +51,10 @@ def test_as_whole_rows(engine: LocalEngine, tokens: int, monkeypatch: pytest.Mon
     assert len(told) == {1: 4, 100: 3, 1024: 1}[tokens]
 
 
-def test_with_an_adapter(engine: LocalEngine, tmp_path: Path) -> None:
-    """What is measured of a version is that version, and the base is left as it was."""
+def test_with_an_adapter(engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured of a version is that version, and the base is left as it was. No hub is asked for anything."""
+    looked_up: list[str] = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda host, *_, **__: looked_up.append(host))
     base = log_likelihoods(engine, ASKED, None, progress=lambda share, _: None)
     settings = NightSettings(rank=4, alpha=8, learning_rate=5e-3, epochs=2, batch_rows=4)
     rows = [Dialogue("wanted", asked("Turkey?"), "Ankara"), Dialogue("replay", asked("Hello?"), "Hi")]
@@ -63,3 +65,4 @@ def test_with_an_adapter(engine: LocalEngine, tmp_path: Path) -> None:
         assert mine == pytest.approx(expected, abs=1e-3)
     assert found[0] != pytest.approx(base[0], abs=0.1)
     assert log_likelihoods(engine, ASKED, None, progress=lambda share, _: None) == base
+    assert looked_up == []
