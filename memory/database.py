@@ -22,6 +22,7 @@ from memory import tables as t
 from memory.errors import BadInput, LedgerNewer, LedgerUnreadable, NightschoolError, NotRemembered
 from memory.folding import holds
 from memory.lexicon import spaced
+from memory.turns import Turns, needs_turns
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -30,6 +31,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION = "alembic_version"
 """The table in which a database says which schema it has."""
 
+IN_MEMORY = Path(":memory:")
 BUSY_SECONDS = 20
 """How long a transaction waits for another process that writes."""
 READERS_MS = 500
@@ -46,12 +48,14 @@ class Database:
         self,
         engine: sa.Engine,
         *,
-        path: Path = Path(":memory:"),
+        path: Path = IN_MEMORY,
         read_only: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._path = path
+        shared = path != IN_MEMORY and needs_turns(sqlite3.sqlite_version_info)
+        self._turns = Turns(path if shared else None)
         self._clock = clock
         self._retrying = threading.Lock()
         self._retry_at = clock() + RETRY_SECONDS if read_only else float("inf")
@@ -135,10 +139,12 @@ class Database:
         if not self.writable():
             raise NotRemembered(self.read_only or "")
         try:
-            with self._damage_told(), self._engine.connect() as plain:
+            with self._turns.taken(BUSY_SECONDS), self._damage_told(), self._engine.connect() as plain:
                 connection = plain.execution_options(nightschool_write=True)
                 with connection.begin():
                     yield connection
+        except TimeoutError as error:
+            raise NotRemembered(str(error), to_do="another process holds it: try again") from error
         except sa.exc.OperationalError as error:
             if _busy(error):
                 raise NotRemembered(_why(error), to_do="another process holds it: try again") from error
@@ -172,15 +178,16 @@ class Database:
         process reads just now.
         """
         try:
-            with self._damage_told(), self._engine.connect() as plain:
+            turn = self._turns.taken(max(wait_ms, 1) / 1000)
+            with turn, self._damage_told(), self._engine.connect() as plain:
                 connection = plain.execution_options(isolation_level="AUTOCOMMIT")
                 connection.exec_driver_sql(f"PRAGMA busy_timeout = {wait_ms}")
                 try:
                     row = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").first()
                 finally:
                     connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}")
-        except sa.exc.OperationalError:
-            # Another process empties it, or a write of this one's is under way.
+        except (sa.exc.OperationalError, TimeoutError):
+            # Another process writes or empties it, or a write of this one's is under way.
             return False
         return row is not None and row[0] == 0
 

@@ -6,7 +6,7 @@ those that few rows have, as far as `ROWS` reach.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
@@ -116,4 +116,66 @@ def squeeze(db: sa.Connection) -> bool:
     before = db.execute(changes).scalar_one()
     db.execute(sa.text(f"INSERT INTO lexicon (lexicon, rank) VALUES ('merge', -{PAGES})"))  # noqa: S608 - our number
     # As FTS5 tells it: what changes nothing but its own row had nothing to do.
-    return bool(db.execute(changes).scalar_one() - before >= 2)
+    more = bool(db.execute(changes).scalar_one() - before >= 2)
+    _flatten(db)
+    return more
+
+
+STRUCTURE = 10
+"""The row in which FTS5 keeps which segments it has: four bytes of a cookie, then numbers of variable length."""
+
+
+def _flatten(db: sa.Connection) -> None:
+    """Take the empty levels out of the table's structure.
+
+    FTS5 merges all segments into a level above all others and, before SQLite 3.42 or so, never takes one away. From
+    2,000 levels on it takes its own table for damaged, and nothing can be written any more: after a thousand
+    forgettings (docs/LOG.md).
+    """
+    row = sa.text("SELECT block FROM lexicon_data WHERE id = :id")
+    block = bytes(db.execute(row, {"id": STRUCTURE}).scalar_one())
+    flat = flattened(block)
+    if flat != block:
+        change = sa.text("UPDATE lexicon_data SET block = :block WHERE id = :id")
+        db.execute(change, {"block": flat, "id": STRUCTURE})
+
+
+def flattened(block: bytes) -> bytes:
+    """A structure without its empty levels; as it is while a level is being merged, or in another form than this one.
+
+    Levels are, from the youngest, (segments being merged, segments, three numbers for each of these): what counts of
+    them is their order (SQLite's fts5_index.c, "structure record").
+    """
+    cookie, rest = block[:4], block[4:]
+    if rest[:1] == b"\xff":
+        return block
+    numbers = list(_numbers(rest))
+    count, segments, written = numbers[:3]
+    at, levels = 3, list[list[int]]()
+    for _ in range(count):
+        size = 2 + 3 * numbers[at + 1]
+        levels.append(numbers[at : at + size])
+        at += size
+    if any(level[0] for level in levels) or at != len(numbers):
+        return block
+    kept = [level for level in levels if level[1]] or levels[:1]
+    told = [len(kept), segments, written, *(number for level in kept for number in level)]
+    return cookie + b"".join(map(_varint, told))
+
+
+def _numbers(data: bytes) -> Iterator[int]:
+    """SQLite's varints: seven bits a byte, the highest first, up to eight of them."""
+    value = 0
+    for byte in data:
+        value = value << 7 | byte & 127
+        if byte < 128:
+            yield value
+            value = 0
+
+
+def _varint(value: int) -> bytes:
+    """One number, below 2^56."""
+    parts = [value & 127]
+    while value := value >> 7:
+        parts.append(value & 127 | 128)
+    return bytes(reversed(parts))

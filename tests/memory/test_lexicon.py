@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from memory import Ledger
 from memory.lexicon import TERMS, _cut, about_another, filled_in, names, spaced, terms
 from memory.places import Part, place
 from memory.records import Document, Passage
+from memory.sql import lexicon as lexicon_table
 from memory.testing import NOON, exchange, lesson, rating
 
 
@@ -249,3 +251,41 @@ def test_what_is_filled_in(one: str, other: str, expected: tuple[str, str] | Non
     """Behind a form of three telling words at least, whatever the case and the spacing."""
     assert filled_in(one, other) == expected
     assert filled_in(other, one) == (expected and expected[::-1])
+
+
+def test_forgetting_a_thousand_times_leaves_a_table_that_can_be_written() -> None:
+    """FTS5 adds a level with each merging and never takes one away; from 2,000 on it takes its table for damaged."""
+    ledger = Ledger.in_memory()
+    for number in range(180):
+        ledger.add_exchange(exchange(f"e{number}", conversation_id="c", question=f"owls {number}"))
+        if number % 3 == 0:
+            ledger.forget(ledger.to_forget(exchange=f"e{number}"), lambda prompt, answer: "")
+        # As a server does with every turn.
+        ledger.finish_forgetting(lambda places: True, patient=False)
+    with ledger._write() as db:
+        block = db.execute(sa.text("SELECT block FROM lexicon_data WHERE id = 10")).scalar_one()
+        assert next(iter(lexicon_table._numbers(bytes(block)[4:]))) <= 3
+        db.execute(sa.text("INSERT INTO lexicon (lexicon) VALUES ('integrity-check')"))
+    assert len(ledger.find_words(terms("owls"), limit=500)) == 120
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("levels", "flat"),
+    [
+        ([[0, 0], [0, 0], [0, 1, 300, 1, 20]], [[0, 1, 300, 1, 20]]),
+        ([[0, 2, 1, 1, 1, 2, 1, 1], [0, 0], [0, 1, 7, 1, 9]], [[0, 2, 1, 1, 1, 2, 1, 1], [0, 1, 7, 1, 9]]),
+        ([[0, 0], [2, 2, 1, 1, 1, 2, 1, 1], [0, 1, 7, 1, 9]], None),
+        ([[0, 0], [0, 0]], [[0, 0]]),
+    ],
+)
+def test_empty_levels_are_taken_out(levels: list[list[int]], flat: list[list[int]] | None) -> None:
+    """Not while a level is being merged: what is made of it goes into the next one."""
+
+    def block(levels: list[list[int]]) -> bytes:
+        told = [len(levels), 3, 70_000, *(number for level in levels for number in level)]
+        return b"cook" + b"".join(map(lexicon_table._varint, told))
+
+    assert lexicon_table.flattened(block(levels)) == block(flat or levels)
+    strange = b"cook\xff\x00\x00\x01" + block(levels)[4:]
+    assert lexicon_table.flattened(strange) == strange
