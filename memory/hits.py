@@ -252,6 +252,28 @@ class Hits:
             self._refused.add((one.asks, _words(one.answer)))
 
 
+def distinct(hits: Sequence[Hit]) -> list[Hit]:
+    """Without what says again, to the same question in other words, what one before it says: "What is the capital?" and
+    "What's the capital?" with one answer are one memory. In its place stands the one that counts most.
+    """
+    kept: list[Hit] = []
+    for one in hits:
+        said = _words(one.answer)
+        long = len(set(said) - COMMON) > SHORT
+        again = (
+            place
+            for place, by in enumerate(kept)
+            if one.exchange and by.exchange and _words(by.answer) == said
+            if long or same_words(one.question, by.question)
+        )
+        place = next(again, None)
+        if place is None:
+            kept.append(one)
+        elif one.standing > kept[place].standing and one.rating is not None:
+            kept[place] = one
+    return kept
+
+
 def fuse(
     meaning: Sequence[Hit], words: Sequence[Hit], *, depth: int, weight: float = MEANING
 ) -> list[tuple[Hit, float]]:

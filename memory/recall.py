@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from memory import lexicon
 from memory.errors import IndexUnusable, NightschoolError
-from memory.hits import Hit, Hits, fuse
+from memory.hits import Hit, Hits, distinct, fuse
 from memory.keeping import NEXT, PATIENCE, Keeper, Progress
 from memory.ledger import Ledger
 from memory.records import Kind, Marks, Recollection
@@ -192,7 +192,7 @@ class Memory:
         if len(near) < k:
             # What all begins alike may be nearer than anything else, and none of it the answer.
             near += [one for one in nearest[4 * k :] if not _begins_alike(question, one)]
-        if len(near) < k:
+        if len(distinct(near)) < k:
             fused = [one for one, _ in fuse(found.by_meaning(), found.by_words(), depth=DEPTH)]
             told_of = [one for one in self._but_for_the_outdated(fused) if not self._near.holds(one)]
             near += self._but_for_forms(question, told_of[: 4 * k])
@@ -200,6 +200,7 @@ class Memory:
         def told_alone(one: Hit) -> bool:
             return one.rating is None and not self._near.holds(one) and tells(one.question) and not asks_back(question)
 
+        near = distinct(near[: 4 * k])
         return [replace(one.recollection(user, one.dense or 0.0), told=told_alone(one)) for one in near[:k]]
 
     def _but_for_the_outdated(self, near: list[Hit]) -> list[Hit]:

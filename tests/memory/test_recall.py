@@ -165,7 +165,8 @@ def test_what_was_answered_with_a_document_that_is_gone_goes_with_it(ledger: Led
     given = [{"document_id": "d1", "question": "", "answer": text}]
     asked = ["What is the house drink at the fair?", "What is the house drink of the fair?"]
     for number, question in enumerate(asked, 1):
-        ledger.add_exchange(replace(exchange(f"e{number}", question=question, answer="Tea."), recollections=given))
+        said = exchange(f"e{number}", question=question, answer="Tea." if number == 1 else "Birch tea.")
+        ledger.add_exchange(replace(said, recollections=given))
     ledger.rate(rating("r2", "e2", value=1), None)
     memory = memory_of(ledger)
     assert {"e1", "e2"} <= set(found(memory, asked[0]))
@@ -220,6 +221,25 @@ def test_an_answer_that_was_rated_down_does_not_come_back_unrated(ledger: Ledger
     assert found(memory) == []
     ledger.rate(rating("r3", "e3", value=1), None)
     assert found(memory) == ["e3"]
+
+
+def test_what_is_said_again_in_other_words_is_one_memory(ledger: Ledger) -> None:
+    """The nearest stands for it; the same short answer to another question is another memory."""
+    answer = "The capital of Burkina Faso is Ouagadougou, a city of three million."
+    told = [
+        ("What is the capital of Burkina Faso?", answer),
+        ("What's the capital of Burkina Faso?", answer),
+        ("The capital of Burkina Faso is which?", answer),
+        ("Is the capital of Burkina Faso large?", "Yes."),
+        ("Is the capital of Burkina Faso old?", "Yes."),
+    ]
+    for number, (question, said) in enumerate(told, 1):
+        ledger.add_exchange(exchange(f"e{number}", question=question, answer=said))
+    first, *others = found(memory_of(ledger), told[0][0], k=3)
+    assert first == "e1"
+    assert set(others) == {"e4", "e5"}
+    ledger.rate(rating("r2", "e2", value=1), None)
+    assert found(memory_of(ledger), told[0][0], k=3)[0] == "e2"
 
 
 TOLD = "My dog is called Biscuit, and he is four years old by now."
