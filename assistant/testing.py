@@ -24,7 +24,7 @@ from memory.recall import Memory
 from memory.records import Message
 from memory.testing import Clock, HashingEmbedder, ids
 
-KEY = b"a key for tests"
+KEY = b"a key for tests, 32 bytes long.."
 CAPABLE = Capabilities(adapters=True, seeds=True, counts_exactly=True, context=None, at_once=1000)
 
 

@@ -33,7 +33,7 @@ from memory.records import (
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 """When things happen, unless said otherwise."""
 
-KEY = b"a key for tests"
+KEY = b"a key for tests, 32 bytes long.."
 """What `exchange` signs with."""
 
 
