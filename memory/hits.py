@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from memory.ledger import Ledger
-from memory.lexicon import COMMON, Telling, apart, filled_in, same_words, telling
+from memory.lexicon import COMMON, Telling, apart, filled_in, same_words, telling, telling_words
 from memory.places import Part, place, seq_of
 from memory.records import Document, Exchange, Kind, Marks, Passage, Rating, Recollection
 
@@ -264,7 +264,7 @@ def distinct(hits: Sequence[Hit]) -> list[Hit]:
             place
             for place, by in enumerate(kept)
             if one.exchange and by.exchange and _words(by.answer) == said
-            if long or same_words(one.question, by.question)
+            if long or telling_words(one.question) == telling_words(by.question)
         )
         place = next(again, None)
         if place is None:

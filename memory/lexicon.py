@@ -115,11 +115,14 @@ def same_words(one: str, other: str) -> bool:
     """Whether what tells something in the one stands in the other, or the other way round: "France's capital" and "the
     capital of France", but not when the gym opens and when the pool does.
     """
-    ours, theirs = (
-        {re.sub(r"['\u2019]s?$", "", word) for word in re.findall(r"[\w'\u2019]+", spaced(text).casefold())} - COMMON
-        for text in (one, other)
-    )
+    ours, theirs = telling_words(one), telling_words(other)
     return ours <= theirs or theirs <= ours
+
+
+def telling_words(text: str) -> frozenset[str]:
+    """Its words but the common ones, in lower case without a final 's."""
+    words = re.findall(r"[\w'\u2019]+", spaced(text).casefold())
+    return frozenset(re.sub(r"['\u2019]s?$", "", word) for word in words) - COMMON
 
 
 def filled_in(one: str, other: str) -> tuple[str, str] | None:
