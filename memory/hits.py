@@ -254,7 +254,8 @@ class Hits:
 
 def distinct(hits: Sequence[Hit]) -> list[Hit]:
     """Without what says again, to the same question in other words, what one before it says: "What is the capital?" and
-    "What's the capital?" with one answer are one memory. In its place stands the one that counts most.
+    "What's the capital?" with one answer are one memory. In its place stands the one that counts most. Corrections stay:
+    told twice, a small model says it more often than told once beside something else (docs/LOG.md).
     """
     kept: list[Hit] = []
     for one in hits:
@@ -263,7 +264,7 @@ def distinct(hits: Sequence[Hit]) -> list[Hit]:
         again = (
             place
             for place, by in enumerate(kept)
-            if one.exchange and by.exchange and _words(by.answer) == said
+            if one.exchange and by.exchange and not one.corrected and _words(by.answer) == said
             if long or telling_words(one.question) == telling_words(by.question)
         )
         place = next(again, None)
