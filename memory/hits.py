@@ -254,8 +254,8 @@ class Hits:
 
 def distinct(hits: Sequence[Hit]) -> list[Hit]:
     """Without what says again, to the same question in other words, what one before it says: "What is the capital?" and
-    "What's the capital?" with one answer are one memory. In its place stands the one that counts most. Corrections stay:
-    told twice, a small model says it more often than told once beside something else (docs/LOG.md).
+    "What's the capital?" with one answer are one memory. In its place stands the one that counts most. Corrections
+    stay: told twice, a small model says it more often than told once beside something else (docs/LOG.md).
     """
     kept: list[Hit] = []
     for one in hits:
