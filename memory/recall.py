@@ -198,7 +198,7 @@ class Memory:
             near += self._but_for_forms(question, told_of[: 4 * k])
 
         def told_alone(one: Hit) -> bool:
-            return one.rating is None and not self._near.holds(one) and tells(one.question) and not asks_back(question)
+            return one.rating is None and tells(one.question) and not asks_back(question)
 
         near = distinct(near[: 4 * k])
         return [replace(one.recollection(user, one.dense or 0.0), told=told_alone(one)) for one in near[:k]]

@@ -63,22 +63,33 @@ ASKING_UNSPACED = re.compile(
 
 
 def tells(text: str) -> bool:
-    """Whether it is a statement: neither a question nor a request, and a sentence that says something."""
+    """Whether it is a statement: no question and no request in it, and a sentence that says something."""
+    sentences = [one for one in re.split(r"(?<=[.!?\u3002\uff01\uff1f])\s*(?=\D)", text.strip()) if one.strip()]
+    return bool(sentences) and not any(map(_asks, sentences)) and any(map(_says, sentences))
+
+
+def _asks(text: str) -> bool:
     text = text.strip()
     if text.endswith(("?", "\uff1f")):
-        return False
+        return True
     if UNSPACED.search(text):
-        return not ASKING_UNSPACED.search(text)
-    plain = text.lower().replace("\u2019", "'")
-    words = [word for word in re.findall(r"[\w']+", plain) if word not in POLITE]
-    if not words or WANTS.search(plain):
-        return False
-    first, second = words[0], words[1] if len(words) > 1 else ""
+        return ASKING_UNSPACED.search(text) is not None
+    words = _words(text)
+    first, second = (*words, "", "")[:2]
     asks = first in ASKING and not (first in NAMES and second in ("is", "was"))
-    if asks or first in REQUESTING or (first in BEFORE and second in ASKING):
-        return False
-    whole = text.endswith((".", "!")) and len(words) >= SENTENCE
-    return whole or not MARKS.isdisjoint(words)
+    wants = WANTS.search(text.lower().replace("\u2019", "'")) is not None
+    return asks or wants or first in REQUESTING or (first in BEFORE and second in ASKING)
+
+
+def _says(text: str) -> bool:
+    words = _words(text)
+    whole = text.strip().endswith((".", "!")) and len(words) >= SENTENCE
+    return whole or not MARKS.isdisjoint(words) or UNSPACED.search(text) is not None
+
+
+def _words(text: str) -> list[str]:
+    words = re.findall(r"[\w']+", text.lower().replace("\u2019", "'"))
+    return [word for word in words if word not in POLITE]
 
 
 def asks_back(text: str) -> bool:

@@ -54,6 +54,8 @@ def test_it_tells_something(text: str) -> None:
         "Implement quicksort in Python.",
         "I would like to know who wrote Hamlet.",
         "I wonder who wrote it",
+        "I am in Graz this weekend. Suggest a restaurant.",
+        "We have guests. What should I cook?",
         "yes",
         "",
         "?!",
