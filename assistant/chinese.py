@@ -169,11 +169,6 @@ GATE = (
     ),
     ("{a} of {n} earlier lessons kept", "之前的 {n} 课保留 {a} 课"),
     ("{a} of {n} earlier lessons kept ({chance})", "之前的 {n} 课保留 {a} 课（{chance}）"),
-    (
-        "nothing to gain tonight, and {lost} of {before} liked answers lost",
-        "当晚没有新内容可学，而被赞的 {before} 个回答失去 {lost} 个",
-    ),
-    ("nothing to gain tonight: what was liked is held", "当晚没有新内容可学：保留被赞的回答"),
     ("{a} of {n} earlier lessons and liked answers kept", "之前的课和被赞的回答 {n} 个保留 {a} 个"),
     (
         "{a} of {n} earlier lessons and liked answers kept ({chance})",

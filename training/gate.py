@@ -17,7 +17,7 @@ from training.settings import NightSettings
 from training.statistics import chance_of, enough, gain_at_least
 
 HELD, SURE = "earlier lessons and liked answers", "controls that the base is sure of"
-VIEWS = ("corrected", "held", "sure")
+VIEWS = ("corrected", "liked", "held", "sure")
 """Tallies of items that others count too."""
 
 
@@ -100,8 +100,7 @@ def decide(
             f" at most {bounds.perplexity_ratio_max:.3f} may be"
         )
     harm += [_outside(canary) for canary in measured if not canary.holds]
-    gained = _not_gained(tallies["tonight"], tallies["liked"], bounds.chance_max, gain_needed=gain_needed)
-    against = [*gained, *harm]
+    against = [*_not_gained(tallies["tonight"], bounds.chance_max, gain_needed=gain_needed), *harm]
     promote = not against or not bounds.gated
     if not against:
         reasons = _for_it(tallies, gains["tonight"], ratio, len(measured), bounds.chance_max)
@@ -135,14 +134,13 @@ def held_lessons(paper: Sequence[Item], before: Exam) -> set[str]:
 def _sorted(paper: Sequence[Item], before: Exam, bounds: NightSettings) -> dict[str, list[Item]]:
     """The paper by what is asked of each item.
 
-    A liked answer that is right before has nothing to gain: it is held, as earlier lessons are, and counts within their
-    bound beside them; they have theirs without it, too. Controls are read twice: all of them, and those that the base
+    A liked answer that is right before has nothing to gain: it counts beside the earlier lessons, too, within their
+    bound, which they have without it as well. Controls are read twice: all of them, and those that the base
     is sure of, see `training.margins`; one whose margin nobody knows is taken for such.
     """
     kinds: tuple[Kind, ...] = ("tonight", "reworded", "earlier", "control", "pushback")
     items: dict[str, list[Item]] = {kind: [i for i in paper if i.kind == kind] for kind in kinds}
     items["liked"] = [i for i in items["tonight"] if _is_held(i, before)]
-    items["tonight"] = [i for i in items["tonight"] if i not in items["liked"]]
     items["corrected"] = [i for i in items["tonight"] if i.unwanted is not None]
     items["held"] = [*items["earlier"], *items["liked"]]
     items["sure"] = [
@@ -166,14 +164,13 @@ def _tally(items: Sequence[Item], before: Exam, after: Exam) -> Tally:
     )
 
 
-def _not_gained(tonight: Tally, liked: Tally, chance: float, *, gain_needed: bool) -> list[str]:
+def _not_gained(tonight: Tally, chance: float, *, gain_needed: bool) -> list[str]:
     """What is against a night that shall teach something: no gain, or one that chance could have made.
 
     Of fewer changed lessons than could ever tell (five, at a chance of 0.05), it passes where every change is a gain.
     """
-    if not tonight.total and liked.lost and gain_needed:
-        return [f"nothing to gain tonight, and {liked.lost} of {liked.before} liked answers lost"]
     said = f"{tonight.after} of tonight's {tonight.total} lessons right, {tonight.before} before"
+    # Answers that were liked and right before have nothing to gain; they only must not get worse.
     if tonight.after < tonight.before or (gain_needed and tonight.after == tonight.before < tonight.total):
         return [f"nothing gained: {said}"]
     if not gain_needed or tonight.after == tonight.before:
@@ -212,8 +209,6 @@ def _outside(canary: Canary) -> str:
 def _for_it(tallies: dict[str, Tally], gain: float, ratio: float, measured: int, chance: float) -> tuple[str, ...]:
     tonight, reworded = tallies["tonight"], tallies["reworded"]
     lines = [f"{tonight.after} of tonight's {tonight.total} lessons right, {tonight.before} before"]
-    if not tonight.total:
-        lines = ["nothing to gain tonight: what was liked is held"]
     changed = tonight.gained + tonight.lost
     if enough(changed, chance=chance):
         lines.append(f"a gain of at least {gain:.0%} of them, {1 - chance:.0%} sure")

@@ -136,9 +136,7 @@ class NightSettings(BaseModel):
     answer_tokens: int = Field(
         24, ge=1, description="length of an answer in the exam, at least; lessons need what they are long"
     )
-    controls: int = Field(
-        80, ge=0, description="general questions in the exam (80: all 79 that ship; of a third a small model is sure)"
-    )
+    controls: int = Field(48, ge=0, description="general questions in the exam")
     pushbacks: int = Field(
         8,
         ge=0,
@@ -165,11 +163,7 @@ class NightSettings(BaseModel):
         " sure (1.5: nearly all that sound nights lost hung on a word under it, docs/LOG.md)",
     )
     controls_kept_min: float = Field(
-        0.9,
-        ge=0,
-        le=1,
-        description="share of all controls that were right and still are: of those that hang on a toss-up, two in five,"
-        " any night turns some, in both directions",
+        0.95, ge=0, le=1, description="share of controls that were right and still are: one in twenty may be chance"
     )
     verified_kept_min: float = Field(
         0.95,

@@ -185,8 +185,7 @@ def test_every_verdict_of_the_gate_is_said_in_chinese() -> None:
     few = gate.Tally(total=3, before=2, after=2, gained=1, lost=1)
     many = gate.Tally(total=30, before=10, after=13, gained=11, lost=8)
     for tally in (few, many, replace(few, after=3)):
-        lines.update(gate._not_gained(replace(tally, after=tally.before + 1), few, 0.05, gain_needed=True))
-    lines.update(gate._not_gained(gate.Tally(0, 0, 0, 0, 0), few, 0.05, gain_needed=True))
+        lines.update(gate._not_gained(replace(tally, after=tally.before + 1), 0.05, gain_needed=True))
     # As ledgers from before have it.
     lines |= {"4 of 4 earlier lessons kept", "3 of 4 earlier lessons kept (more than chance: p = 0.010)"}
     assert len(lines) > 15

@@ -216,7 +216,7 @@ def harm_perplexity(nights: Nights) -> None:
 
 
 def harm_controls(nights: Nights) -> None:
-    """Twenty of 79 controls are lost."""
+    """Twenty of 48 controls are lost."""
     nights.teacher.controls_lost = 20
 
 
@@ -234,7 +234,7 @@ def learn_nothing(nights: Nights) -> None:
     ("harm", "reason"),
     [
         (harm_perplexity, "writes worse: perplexity on fixed text is 1.100 times"),
-        (harm_controls, "damages: 10 of 79 controls that the base is sure of lost, 87% kept, at least 95% must be"),
+        (harm_controls, "damages: 10 of 48 controls that the base is sure of lost, 79% kept, at least 95% must be"),
         (forget_lessons, "forgets: 1 of 3 earlier lessons lost, 67% kept, at least 95% must be"),
         (learn_nothing, "nothing gained: 0 of tonight's 1 lessons right, 0 before"),
     ],
@@ -329,7 +329,7 @@ def test_the_lesson_that_harms_is_rejected_by_name(nights: Nights, good: int) ->
     poison = nights.ledger.lesson("poison")
     assert [event.state for event in poison.events] == [LessonState.QUEUED, LessonState.REJECTED]
     assert poison.reason.startswith(
-        "without it the night passes: damages: 10 of 79 controls that the base is sure of lost"
+        "without it the night passes: damages: 10 of 48 controls that the base is sure of lost"
     )
     for name in ("turkey", "france", "poem", *(f"good{number}" for number in range(good))):
         assert nights.ledger.lesson(name).state is VERIFIED
@@ -440,7 +440,8 @@ def test_no_liked_answer_is_blamed_for_being_lost(tmp_path: Path, ledger: Ledger
         rate(ledger, f"liked{number}", f"Say thing number {number}?", answer=f"The answer {number} is good.", value=1)
     ended = Nights(tmp_path, ledger, teacher=Forgetful()).next()
     assert ended.status is NightStatus.REJECTED
-    assert ended.reasons[0].startswith("forgets: 3 of 10 earlier lessons and liked answers lost")
+    assert ended.reasons[0].startswith("nothing gained: 8 of tonight's 11 lessons right, 10 before")
+    assert ended.reasons[1].startswith("forgets: 3 of 10 earlier lessons and liked answers lost")
     names = ("turkey", *(f"liked{number}" for number in range(10)))
     assert {ledger.lesson(name).state for name in names} == {LessonState.QUEUED}
 
@@ -451,7 +452,7 @@ def test_no_lesson_is_blamed_for_bad_luck(nights: Nights) -> None:
     ended = nights.next()
     assert (ended.status, ended.adapter) == (NightStatus.PROMOTED, "v1")
     assert ended.reasons[-1].startswith(
-        "with seed 1: with seed 0 it fails (damages: 10 of 79 controls that the base is sure of lost"
+        "with seed 1: with seed 0 it fails (damages: 10 of 48 controls that the base is sure of lost"
     )
     assert {nights.ledger.lesson(name).state for name in ("turkey", "france", "poem")} == {VERIFIED}
     told = nights.report(ended.id)
