@@ -29,17 +29,34 @@ from training.stages import write_json
 SAME = 0.85
 """Cosine from which two questions may ask the same: those after two different capitals reach 0.84 (docs/LOG.md)."""
 
+NEAR = 0.7
+"""Cosine from which a replayed question may settle what a control asks: "What is HTML?", held, tells what it stands
+for, and the sides of a square turn those of a triangle (docs/LOG.md)."""
+
 
 def neighbours_first(
-    questions: Sequence[str], lessons: Sequence[str], *, embedder: Embedder, most: int, rng: random.Random
+    questions: Sequence[str],
+    lessons: Sequence[str],
+    *,
+    embedder: Embedder,
+    most: int,
+    rng: random.Random,
+    apart: Sequence[str] = (),
 ) -> list[str]:
     """Up to `most` of `questions`: half those nearest to some lesson (cosine), half at random from the others.
 
     A question that is a lesson, or one in other words, is left out: what the base says to it is what must change.
+
+    Args:
+        apart: questions of exams; what is near one of them is left out, too, so that they measure what was not held.
     """
     pool = list(dict.fromkeys(questions))
-    nearness = (embedder.embed(pool) @ embedder.embed(list(lessons)).T).max(axis=1)
-    kept = np.flatnonzero(nearness < SAME)
+    asked_for = embedder.embed(pool)
+    nearness = (asked_for @ embedder.embed(list(lessons)).T).max(axis=1)
+    fits = nearness < SAME
+    if apart:
+        fits &= (asked_for @ embedder.embed(list(apart)).T).max(axis=1) < NEAR
+    kept = np.flatnonzero(fits)
     pool, nearness = [pool[i] for i in kept], nearness[kept]
     if len(pool) <= most:
         return pool
@@ -57,6 +74,7 @@ def replay(
     rows: int,
     neighbour_rows: int,
     turns: int,
+    neighbour_turns: int,
     answer_tokens: int,
     system: str,
     seed: int,
@@ -71,21 +89,22 @@ def replay(
         stored: questions of stored dialogues that no lesson is about.
         rows: rows of general and stored questions an epoch; what neighbours leave free comes on top.
         neighbour_rows: most rows of the corrections' neighbours an epoch.
-        turns: epochs until the same rows come again, where there are enough.
+        turns: epochs until the same general and stored questions come again, where there are enough.
+        neighbour_turns: epochs until the same neighbours do.
         cache: file of the base's answers, so that each question is answered once for a model.
         writing: the context in which it is written; it may refuse that.
     """
     taught, rng = [lesson.question for lesson in lessons], random.Random(seed)
     pool = [item.question for item in general.replayed()] + list(stored)
+    controls = [item.question for item in general.controls()]
     corrected = [lesson.question for lesson in lessons if lesson.unwanted is not None]
     # The exam's controls stay out, so that they go on measuring what was not held; so do liked answers, which may be
     # others than the base's.
-    without = [*taught, *(item.question for item in general.controls())]
-    near = _in_turns(
-        neighbours(corrected, most=turns * neighbour_rows, rng=rng, without=without, reword=reword), neighbour_rows
-    )
+    without, most = [*taught, *controls], neighbour_turns * neighbour_rows
+    near = _in_turns(neighbours(corrected, most=most, rng=rng, without=without, reword=reword), neighbour_rows)
     most = rows + max(0, neighbour_rows - len(near))
-    others = _in_turns(neighbours_first(pool, taught, embedder=embedder, most=turns * most, rng=rng), most)
+    chosen = neighbours_first(pool, taught, embedder=embedder, most=turns * most, rng=rng, apart=controls)
+    others = _in_turns(chosen, most)
     questions = near | others
     prompts = [asked(question, (), system) for question in questions]
     answers = base_answers(engine, prompts, answer_tokens, cache=cache, writing=writing, progress=progress)

@@ -104,10 +104,10 @@ class NightSettings(BaseModel):
     )
     lesson_tokens: int = Field(512, ge=16, description="longest lesson, prompt and answer; longer ones are left out")
     replay_rows: int = Field(
-        30,
+        60,
         ge=0,
         description="rows of replayed general questions and stored dialogue an epoch; those that neighbours leave free"
-        " come on top",
+        " come on top (60: in turns, many different questions hold more than few, docs/LOG.md)",
     )
     replay_turns: int = Field(
         3,
@@ -119,7 +119,7 @@ class NightSettings(BaseModel):
     replay_turns_lessons: int = Field(
         5,
         ge=1,
-        description="lessons up to which replay takes so many turns; for more, in proportion fewer: what is held"
+        description="lessons up to which neighbours take so many turns; for more, in proportion fewer: what is held"
         " against many must come again each epoch (docs/LOG.md)",
     )
     neighbour_rows: int = Field(

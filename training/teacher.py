@@ -158,7 +158,8 @@ class LocalTeacher:
             stored,
             rows=self.settings.replay_rows,
             neighbour_rows=self.settings.neighbour_rows,
-            turns=_turns(len(lessons), self.settings),
+            turns=min(self.settings.replay_turns, self.settings.epochs),
+            neighbour_turns=_neighbour_turns(len(lessons), self.settings),
             answer_tokens=self.settings.replay_tokens,
             system=self.system_prompt,
             seed=seed,
@@ -193,7 +194,7 @@ class LocalTeacher:
         return sit(self.engine, paper, adapter, answer_tokens=self.settings.answer_tokens, progress=progress)
 
 
-def _turns(lessons: int, settings: NightSettings) -> int:
-    """Of replay, in a night of so many lessons; no more than there are epochs, or some would never be heard."""
+def _neighbour_turns(lessons: int, settings: NightSettings) -> int:
+    """Of neighbours, in a night of so many lessons; no more than there are epochs, or some would never be heard."""
     of_so_many = settings.replay_turns * settings.replay_turns_lessons // max(1, lessons)
     return max(1, min(settings.replay_turns, settings.epochs, of_so_many))

@@ -252,18 +252,19 @@ def test_one_kind_alone(engine: LocalEngine, tmp_path: Path, kind: Any) -> None:
 def test_nobody_waits_for_a_turn_that_never_comes(
     engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a night of two epochs what is replayed takes two turns; of many lessons fewer."""
+    """Of a night of two epochs what is replayed takes two turns; the neighbours of many lessons fewer."""
     told = dict[str, Any]()
     monkeypatch.setattr("training.replay.replay", lambda *given, **named: told.update(named) or [])
 
-    def turns(*, epochs: int, lessons: int) -> int:
+    def turns(*, epochs: int, lessons: int) -> tuple[int, int]:
         settings = SETTINGS.model_copy(update={"epochs": epochs, "replay_turns": 3, "replay_turns_lessons": 5})
         teacher = LocalTeacher(engine, HashingEmbedder, settings, "", tmp_path / "base-answers.json")
         teacher.replay([lesson(str(n)) for n in range(lessons)], [], seed=0, progress=no_progress)
-        return int(told["turns"])
+        return told["turns"], told["neighbour_turns"]
 
-    assert [turns(epochs=epochs, lessons=0) for epochs in (2, 8)] == [2, 3]
-    assert [turns(epochs=8, lessons=lessons) for lessons in (1, 5, 6, 7, 8, 100)] == [3, 3, 2, 2, 1, 1]
+    assert [turns(epochs=epochs, lessons=0) for epochs in (2, 8)] == [(2, 2), (3, 3)]
+    lessons = (1, 5, 6, 7, 8, 100)
+    assert [turns(epochs=8, lessons=many) for many in lessons] == [(3, near) for near in (3, 3, 2, 2, 1, 1)]
 
 
 def test_a_budget_drops_epochs(engine: LocalEngine, tmp_path: Path) -> None:

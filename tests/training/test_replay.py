@@ -56,7 +56,7 @@ def lesson(question: str, unwanted: str | None = "wrong") -> Any:
 
 def played(engine: Engine, cache: Path, lessons: list[Any], stored: Sequence[str] = (), **rows: int) -> list[Any]:
     """The rows of a night."""
-    counts = {"rows": 4, "neighbour_rows": 4, "turns": 1} | rows
+    counts = {"rows": 4, "neighbour_rows": 4, "turns": 1, "neighbour_turns": 1} | rows
     made: Any = replay(
         engine,  # type: ignore[arg-type]
         AngleEmbedder(),
@@ -79,6 +79,15 @@ def test_half_are_the_nearest_and_none_may_ask_the_same() -> None:
     assert found[:2] == ["q 40", "q 50"]
     assert len(set(found)) == 4
     assert "q 20" not in found
+
+
+def test_what_is_near_a_control_is_not_held_either() -> None:
+    """Or the exam would measure what was held: 40° (cosine 0.77) from the exam's is too near, 50° (0.64) is not."""
+    pool = [f"q {angle}" for angle in (40, 50, 130)]
+    found = neighbours_first(
+        pool, ["lesson 180"], embedder=AngleEmbedder(), most=4, rng=random.Random(0), apart=["control 0"]
+    )
+    assert found == ["q 50", "q 130"]
 
 
 def test_stored_questions_that_reword_a_lesson_are_not_held_to_the_wrong_answer(tmp_path: Path) -> None:
@@ -105,7 +114,9 @@ def test_what_is_more_than_an_epoch_holds_takes_turns(
     monkeypatch.setattr(general, "replayed", list)
     lessons = [lesson("In year 0 what was the capital of Turkey?")]
     unrated = [f"other {60 + number}" for number in range(stored)]
-    rows = played(Engine(), tmp_path / "cache", lessons, unrated, rows=6, neighbour_rows=4, turns=turns)
+    rows = played(
+        Engine(), tmp_path / "cache", lessons, unrated, rows=6, neighbour_rows=4, turns=turns, neighbour_turns=turns
+    )
     assert len({row.prompt[-1]["content"] for row in rows}) == len(rows) == 4 * turns + 6 * others
     for epoch in range(6):
         heard = [row for row in rows if row.heard.in_epoch(epoch)]
