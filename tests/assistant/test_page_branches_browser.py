@@ -403,7 +403,7 @@ def test_a_new_chat_amid_the_first_answer_of_a_temporary_one_is_kept(site: Site)
 
 
 def test_a_new_chat_need_not_wait_for_an_answer_that_never_comes(site: Site) -> None:
-    """After messages that were refused it is there at once; after one that does not arrive, when it is pressed again."""
+    """After messages that were refused it is there at once, after one that does not arrive with another press."""
     site.told("hello")
     page = site.open(ready=".ns-tools")
     for _ in range(2):
