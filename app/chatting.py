@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from app.house import AsJson, Nightschool, build, house_of, now
 from assistant.terminal import (
     err,
     out,
     print_json,
+    print_warning,
 )
 from memory.errors import NotRemembered
 
@@ -40,7 +40,7 @@ def serve(
     house.engine = house.shared()
     _ = house.key, house.embedder
     if house.ledger.read_only:
-        err.print(escape(str(NotRemembered(house.ledger.read_only))), style="yellow", highlight=False)
+        print_warning(str(NotRemembered(house.ledger.read_only)))
     server = Server(house.assistant, house.engine, accounts)
     with _night_watch(house):
         address = url(house.settings.host, listener)
@@ -107,5 +107,5 @@ def ask(
                 for source in dict.fromkeys(r["source"] for r in event.exchange.recollections if r.get("source")):
                     err.print(f"from {source}", style="dim", markup=False, highlight=False)
             if event.warning:
-                err.print(escape(event.warning), style="yellow")
+                print_warning(event.warning)
     house.memory.save()

@@ -14,7 +14,7 @@ import typer
 
 from assistant.keys import keep_key, secret_key
 from assistant.settings import load
-from memory.errors import ModelUnavailable
+from memory.errors import ModelUnavailable, NightschoolError
 from memory.ledger import Ledger
 from training.settings import Settings
 
@@ -46,6 +46,13 @@ class Nightschool:
     @cached_property
     def ledger(self) -> Ledger:
         return Ledger.open(self.settings.home / "ledger.db")
+
+    @property
+    def records(self) -> Ledger:
+        """The ledger, to show what is in it. Raises: NightschoolError where it can't be opened."""
+        if self.ledger.stands_in:
+            raise NightschoolError(f"there is nothing to be read: {self.ledger.read_only} (choose another --home)")
+        return self.ledger
 
     @cached_property
     def key(self) -> bytes:

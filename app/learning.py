@@ -73,7 +73,7 @@ def nightly(
 @cli.command()
 def nights(context: typer.Context, as_json: AsJson = False) -> None:
     """The nights, newest first, and how each ended."""
-    ledger = house_of(context).ledger
+    ledger = house_of(context).records
     ledger.reap_nights(at=now())
     found = ledger.nights()
     if as_json:
@@ -88,7 +88,7 @@ def nights(context: typer.Context, as_json: AsJson = False) -> None:
 @cli.command()
 def adapters(context: typer.Context, as_json: AsJson = False) -> None:
     """The versions, newest first, and which one serves."""
-    found = house_of(context).ledger.adapters()
+    found = house_of(context).records.adapters()
     if as_json:
         print_json([wire.adapter(x) for x in found])
         return
@@ -99,7 +99,7 @@ def adapters(context: typer.Context, as_json: AsJson = False) -> None:
 @cli.command()
 def lessons(context: typer.Context, as_json: AsJson = False) -> None:
     """The lessons, newest first, and where each is on its way."""
-    found = house_of(context).ledger.lessons(newest_first=True)
+    found = house_of(context).records.lessons(newest_first=True)
     if as_json:
         print_json([wire.lesson(x) for x in found])
         return
@@ -120,7 +120,7 @@ def export(
     known = next((one for one in FORMATS if one == form), None)
     if known is None:
         raise BadInput(f"--format is {form!r}: it must be one of {', '.join(FORMATS)}")
-    lines = [f"{line}\n" for line in exported(fit(in_force(house_of(context).ledger)), known)]
+    lines = [f"{line}\n" for line in exported(fit(in_force(house_of(context).records)), known)]
     if to is None:
         sys.stdout.writelines(lines)
         return

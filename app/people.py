@@ -44,7 +44,7 @@ def users_add(
 @cli.command("list")
 def users_list(context: typer.Context, as_json: AsJson = False) -> None:
     """The accounts, oldest first."""
-    found = house_of(context).accounts().all()
+    found = house_of(context).records.accounts()
     if as_json:
         print_json(
             [{"id": a.id, "name": a.name, "role": a.role, "created_at": a.created_at.isoformat()} for a in found]

@@ -16,7 +16,9 @@ from assistant.terminal import (
     out,
     print_json,
     print_table,
+    print_warning,
 )
+from assistant.texts import counted
 from memory.errors import BadInput, NightschoolError
 from memory.records import Forgotten, Unfinished
 
@@ -82,7 +84,7 @@ def memory_list(
     context: typer.Context, most: Annotated[int, typer.Option("--limit", min=1)] = 20, as_json: AsJson = False
 ) -> None:
     """The newest exchanges; with --json also the conversations that they are of."""
-    ledger = house_of(context).ledger
+    ledger = house_of(context).records
     last = ledger.last_seq()
     found = [
         exchange
@@ -128,7 +130,7 @@ def memory_add(
                 if len(files) == 1:
                     raise
                 # One of many that can't be read must not keep out those that follow.
-                err.print(str(error), style="yellow", markup=False, highlight=False, soft_wrap=True)
+                print_warning(str(error))
                 continue
             rows.append({"id": document.id, "name": document.name, "passages": document.passages, "how": how})
         task = bars.add_task("taking in", total=None)
@@ -146,7 +148,7 @@ def memory_add(
 @memory_cli.command("documents")
 def memory_documents(context: typer.Context, as_json: AsJson = False) -> None:
     """The documents that are remembered; `memory forget --document ID` removes one."""
-    found = house_of(context).ledger.documents()
+    found = house_of(context).records.documents()
     if as_json:
         print_json([asdict(document) for document in found])
         return
@@ -196,8 +198,9 @@ def memory_forget(
         print_json(told | more | {"index_unfinished": bool(unfinished.places), "log_unfinished": unfinished.log})
         return
     for line in _still_to_say(gone, unfinished):
-        err.print(line, style="yellow", highlight=False)
-    out.print("forgotten: " + ", ".join(f"{count} {name}" for name, count in told.items()), highlight=False)
+        print_warning(line)
+    counts = ", ".join(counted(count, name.removesuffix("s")) for name, count in told.items())
+    out.print(f"forgotten: {counts}", highlight=False)
     if left:
         out.print(f"{left} of its lessons are still in the weights that serve: the next night trains without them")
 
@@ -226,4 +229,4 @@ def memory_rebuild(context: typer.Context) -> None:
     house.memory.save()
     if house.memory.not_saved:
         raise NightschoolError(f"the index can't be saved: {house.memory.not_saved}")
-    out.print(f"{house.ledger.count_exchanges()} exchanges are in the index")
+    out.print(f"in the index: {counted(house.ledger.count_exchanges(), 'exchange')}")

@@ -549,7 +549,7 @@ DETAILS = {
     "role changed": ("{name}: {role}", "{name}：{role}"),
     "API key made": ("{label}, for {name}", "{label}，用于 {name}"),
     "lesson reviewed": ("{id}: {why}", "{id}：{why}"),
-    "forgotten": ("{n} exchanges, {m} passages", "{n} 条问答，{m} 段文档"),
+    "forgotten": ("{n} {exchanges}, {m} {passages}", "{n} 条问答，{m} 段文档"),
 }
 """Deed → what the log says of it in words of ours. All else there is somebody's: an account may be called as a state
 is.
@@ -597,6 +597,10 @@ MACHINE = (
     ("none yet: it is made with the first start", "还没有：首次启动时创建"),
     ("none yet: it is made from the ledger when it is needed", "还没有：需要时由账本生成"),
     ("{n} exchanges, {m} lessons", "{n} 条问答，{m} 课"),
+    ("{n} exchange, {m} lessons", "{n} 条问答，{m} 课"),
+    ("{n} exchanges, {m} lesson", "{n} 条问答，{m} 课"),
+    ("{n} exchange, {m} lesson", "{n} 条问答，{m} 课"),
+    ("{path}, {n} numbers a text", "{path}，每段文本 {n} 个数"),
     ("the base model serves", "正在使用基础模型"),
     ("{version} serves, sha256 {sha} as published", "正在使用 {version}，sha256 {sha} 与发布时一致"),
 )

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from assistant.settings import Settings
+from assistant.texts import counted
 from memory.errors import NightschoolError
 
 PACKAGES = ("app", "assistant", "memory", "training")
@@ -46,6 +47,7 @@ def examine(settings: Settings) -> list[Finding]:
         "hardware": _hardware,
         "disk": _disk,
         "model": _model,
+        "embedder": _embedder,
         "engine": _engine,
         "ledger": _ledger,
         "adapter": _adapter,
@@ -102,11 +104,19 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _model(settings: Settings) -> Iterator[Finding]:
-    from assistant.models import embedder_path, resolve
+    from assistant.models import resolve
 
     files = resolve(settings.model, settings.models)
     yield Finding("model", True, f"{files.model_id} in {files.path}, sha256 {files.sha256[:12]}")
-    yield Finding("embedder", True, f"{embedder_path(settings.models)}")
+
+
+def _embedder(settings: Settings) -> Iterator[Finding]:
+    from assistant.models import embedder_of
+    from memory.embedder import SentenceEmbedder
+
+    embedder = SentenceEmbedder(embedder_of(settings))
+    # Of one that somebody set only loading it tells whether it can be used.
+    yield Finding("embedder", True, f"{embedder.path}, {embedder.dimensions} numbers a text")
 
 
 def _engine(settings: Settings) -> Iterator[Finding]:
@@ -134,7 +144,8 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     if ledger.read_only:
         yield Finding("ledger", False, f"{path} can't be written: {ledger.read_only}")
     else:
-        yield Finding("ledger", True, f"{ledger.count_exchanges()} exchanges, {len(ledger.lessons())} lessons")
+        held = f"{counted(ledger.count_exchanges(), 'exchange')}, {counted(len(ledger.lessons()), 'lesson')}"
+        yield Finding("ledger", True, held)
     ledger.close()
 
 

@@ -27,6 +27,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str))  # noqa: T201 - rich would wrap it
 
 
+def print_warning(text: str) -> None:
+    """One line beside what is printed, however long, whoever wrote what is in it."""
+    err.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, none: str, markup: bool = False) -> None:
     """A table, or the line `none` where there are no rows. With `markup` the values are rich's, and escaped already."""
     if not rows:

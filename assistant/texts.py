@@ -528,6 +528,11 @@ def language(accepted: str) -> Language:
     return "en"
 
 
+def counted(n: int, noun: str) -> str:
+    """In English, which is what is written down: one exchange, two exchanges."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def text(key: str, lang: Language, **values: Any) -> str:
     """What is said under `key`, with `{names}` filled in."""
     said = TEXTS[key][0 if lang == "en" else 1]

@@ -116,6 +116,11 @@ class Database:
                 return cls(_sqlite(_uri(path, options), wal=False), path=path, read_only=why, clock=clock)
         raise LedgerUnreadable(path, _why(failure) if failure else why) from failure
 
+    @property
+    def stands_in(self) -> bool:
+        """Whether it is an empty one, in the place of one that could neither be read nor made."""
+        return self.read_only is not None and not _has_content(self._path)
+
     @classmethod
     def in_memory(cls) -> Self:
         """An empty ledger that lives as long as this object, for tests."""

@@ -456,10 +456,20 @@ def test_what_a_run_signs_is_stored_no_earlier_than_its_key(tmp_path: Path) -> N
     assert secret_key(tmp_path / "home" / "secret.key") == key
 
 
-def test_a_home_that_can_not_be_made_has_nothing_in_it(nightschool: Run) -> None:
-    """Reading says so, writing is refused in one line."""
-    assert nightschool("lessons", home=NOWHERE).out.strip() == "no lesson yet: rate an answer"
-    assert nightschool("nights", "--json", home=NOWHERE).json == []
+@pytest.mark.parametrize(
+    "command", ["nights", "adapters", "lessons", "export", "memory list", "memory documents", "users list"]
+)
+def test_of_a_home_that_can_not_be_made_nothing_is_told(nightschool: Run, command: str) -> None:
+    """Not that there is nothing in it."""
+    told = nightschool(*command.split(), home=NOWHERE).refusal
+    assert (
+        told
+        == f"there is nothing to be read: {NOWHERE / 'ledger.db'}: No such file or directory (choose another --home)"
+    )
+
+
+def test_a_home_that_can_not_be_made_is_not_written(nightschool: Run) -> None:
+    """It is refused in one line."""
     assert nightschool("promote", "base", home=NOWHERE).refusal.startswith("nothing is being remembered: ")
 
 
@@ -533,7 +543,7 @@ def test_memory_is_searched_and_rebuilt(nightschool: Run, ledger: Ledger, home: 
     assert "Lyon [sic]." in nightschool("memory", "search", "capital of France").out
     assert nightschool("memory", "search", " ").refusal == "the query is empty"
     assert nightschool("memory", "search", "\udcff").code == 0
-    assert nightschool("memory", "rebuild").out == "1 exchanges are in the index\n"
+    assert nightschool("memory", "rebuild").out == "in the index: 1 exchange\n"
     for file in (home / "index").iterdir():
         file.write_bytes(b"x")
     searched = nightschool("memory", "search", "capital of France", "--json")
@@ -650,6 +660,17 @@ def test_the_server_serves_and_stops(home: Path, environment: dict[str, str]) ->
     with closing(Ledger.open(home / "ledger.db")) as ledger:
         exchange = ledger.exchange(reply["nightschool"]["exchange_id"])
     assert exchange.signed_by(secret_key(home / "secret.key"))
+
+
+@pytest.mark.model
+def test_what_the_server_warns_of_is_one_line(environment: dict[str, str]) -> None:
+    """However long, and however narrow the terminal is."""
+    with serving(NOWHERE, environment | {"COLUMNS": "80"}, until="/health") as (_, process):
+        process.send_signal(signal.SIGTERM)
+        _, printed = process.communicate(timeout=30)
+    why = f"{NOWHERE / 'ledger.db'}: No such file or directory"
+    told = f"nothing is being remembered: {why} (make room or make it writable, and it goes on by itself)"
+    assert printed.splitlines()[0] == told
 
 
 @pytest.mark.model

@@ -63,8 +63,7 @@ class Answers:
         if start != self._stage.start or (account and talk.user != account):
             # Of a page that another start of the server laid out nothing is known, nor of one whose line has been
             # broken for an hour, when Gradio forgets what it holds: not even that its chat is temporary.
-            gr.Warning(text("chat.older", lang(request)))
-            yield gr.skip()
+            yield self._refused("chat.older", request)
             return
         if talk.conversation_id is None:
             talk = replace(talk, use=use)
@@ -81,7 +80,7 @@ class Answers:
     def on_regenerate(self, talk: Talk, memory: bool, request: gr.Request) -> Iterator[Updates]:
         """The last question again: what comes is a sibling of the last answer, which stays in the ledger."""
         if not talk.said:
-            yield self.forgotten(request)
+            yield self._refused("chat.forgotten", request)
             return
         yield from self._again(talk, talk.said[-1], memory, None, request)
 
@@ -90,13 +89,14 @@ class Answers:
         sent = act._data
         said = talk.at(int(sent.get("at", -1)))
         if said is None:
-            yield self.forgotten(request)
+            yield self._refused("chat.forgotten", request)
             return
         how = sent.get("how")
         try:
             version = {"previous": self._previous, "base": lambda: BASE}.get(str(how), lambda: None)()
         except NightschoolError as error:
             warn(error, lang(request))
+            yield self._stage.untaken()
             return
         yield from self._again(talk, said, memory and how != "forget", version, request)
 
@@ -141,8 +141,7 @@ class Answers:
         """
         session = str(request.session_hash)
         if self._stops.setdefault(session, ask.stop) is not ask.stop:
-            gr.Warning(text("chat.one", lang(request)))
-            yield gr.skip()
+            yield self._refused("chat.one", request)
             return
         try:
             who = self._house.who(request)
@@ -155,8 +154,7 @@ class Answers:
                 attempt = (talk, None)
             if talk.user != who.id:
                 # Another account has logged in beside this page: what is on it is not for that one to go on with.
-                gr.Warning(text("chat.older", lang(request)))
-                yield gr.skip()
+                yield self._refused("chat.older", request)
                 return
             # What was forgotten since in another tab must not come back from this one.
             talk = talk.only(self._house.assistant.ledger.known([s.exchange_id for s in talk.said if s.exchange_id]))
@@ -208,6 +206,10 @@ class Answers:
     def _title(self, opening: Exchange) -> None:
         if self._house.titles:
             self._house.titles.want(opening.conversation_id, opening.question)
+
+    def _refused(self, why: str, request: gr.Request) -> Updates:
+        gr.Warning(text(why, lang(request)))
+        return self._stage.untaken()
 
     def forgotten(self, request: gr.Request) -> Any:
         """Nothing, for what was pressed is not on the page as the server knows it: that is told. Gradio forgets what it

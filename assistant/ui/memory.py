@@ -15,7 +15,7 @@ import gradio as gr
 from assistant import feedback
 from assistant.chinese import said
 from assistant.forgetting import forget, still_in_the_weights, sweep_uploads
-from assistant.texts import Language, text
+from assistant.texts import Language, counted, text
 from assistant.turn import MEMORY, clean
 from assistant.ui.markup import act_button, asked, both, dialog
 from assistant.ui.shell import (
@@ -334,7 +334,8 @@ class MemoryPage:
             return self._anew(query, kind, page, who, language)
         home, remove = made.settings.home, made.memory.forget
         gone = forget(made.ledger, remove, home, made.key, answers=along, **what)  # type: ignore[arg-type]
-        self._house.note(who, "forgotten", f"{len(gone.exchanges)} exchanges, {len(gone.passages)} passages")
+        counts = f"{counted(len(gone.exchanges), 'exchange')}, {counted(len(gone.passages), 'passage')}"
+        self._house.note(who, "forgotten", counts)
         done = text("memory.forgotten", language, exchanges=len(gone.exchanges), passages=len(gone.passages))
         gr.Info(done)
         if gone.answered_with:

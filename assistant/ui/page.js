@@ -245,6 +245,8 @@
   let laid = { answers: [] };
   let sending = null; // What was in the message box when it was sent, until the server has taken it.
   let asked = null; // The question that is being answered.
+  let pending = false; // Whether an answer was asked for of which the server has said nothing yet.
+  let anew = null; // The button for a new chat that was pressed before the answer had come to its end.
   let after = null; // The last exchange that was stored when that was sent.
   let aside = ""; // What was in the box before an earlier message was put there to be edited.
   let edited = null; // The exchange whose question that is.
@@ -264,6 +266,7 @@
     const items = ways.map(([how, label]) => button(label, label, () => {
       box.remove();
       sending = null;
+      asks();
       page.onAct("submit", { act: "again", at, how });
     }));
     const box = make("div", { className: "ns-menu" }, ...items);
@@ -501,9 +504,12 @@
     lay: (value) => {
       const before = laid;
       try { laid = JSON.parse(value); } catch { laid = { answers: [] }; }
+      // All is as it was.
+      if (laid.refused) { laid = before; pending = false; beginAnew(); return; }
       // The page's first layout, come after what was asked before it.
       if (laid.opening && before.answering) { laid = before; return; }
       if ("asked" in laid) settle(before);
+      beginAnew();
       soon();
     },
   };
@@ -556,7 +562,10 @@
     return laid.conversation ? `./?c=${encodeURIComponent(laid.conversation)}${branch}` : "./?new";
   };
   const lastStored = () => laid.answers.filter((answer) => answer.stored).at(-1)?.id ?? null;
+  // While one answer comes Gradio sends no other question.
+  const asks = () => { pending ||= !laid.answering; };
   const send = () => {
+    asks();
     sending = typed();
     after = lastStored();
     keep();
@@ -566,6 +575,7 @@
     if (draft) known.then(giveBack);
     // Of a question that is asked before the page is laid out nothing was laid before.
     const taken = laid.asked === (before.asked ?? 0) + 1;
+    if (taken || laid.failed) pending = false;
     if (taken) {
       asked = null;
       // The last question asked again, while another is on its way: that one has not been taken.
@@ -594,6 +604,23 @@
       keep();
     }
   };
+  // What the server says of an answer would lay its conversation out over a new chat that was begun meanwhile. So a new
+  // chat ends the answer first, as leaving the page does: what was said by then is kept where it was asked.
+  const beginAnew = () => {
+    if (!anew || pending || laid.answering) return;
+    const button = find(anew);
+    anew = null;
+    button?.click();
+  };
+  document.addEventListener("click", (event) => {
+    const button = event.target instanceof Element && event.target.closest("#new-chat, #temporary-chat");
+    if (!button || !(pending || laid.answering)) return;
+    // Pressed again while the server says nothing: what was asked may never have reached it.
+    if (anew && pending && event.detail < 2) { anew = null; pending = false; return; }
+    event.stopImmediatePropagation();
+    anew = `#${button.id}`;
+    find("#stop")?.click();
+  }, true);
   document.addEventListener("input", (event) => { if (event.target.matches("#message textarea")) keep(); });
   document.addEventListener("keydown", (event) => {
     const sends = event.key === "Enter" && !event.shiftKey && !event.isComposing;
@@ -601,7 +628,7 @@
   }, true);
   document.addEventListener("click", (event) => {
     if (event.target.closest("#send")) send();
-    if (event.target.closest("#regenerate")) sending = null;
+    if (event.target.closest("#regenerate")) { sending = null; asks(); }
     if (event.target.closest("#edit-cancel") || (find("#editing") && event.target.closest("#new-chat, #temporary-chat"))) {
       edited = null;
       const back = aside;
@@ -617,6 +644,7 @@
     new MutationObserver(() => {
       const now = find("#stop") !== null;
       if (now !== busy) soon();
+      if (now && !busy && anew) find("#stop").click();
       busy = now;
     }).observe(node, { childList: true, subtree: true });
   });

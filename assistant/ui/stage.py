@@ -169,7 +169,8 @@ class Stage:
         return {
             self.talk: talk,
             self.conversation: self._conversation(talk, language),
-            self.desk: self._tools(talk, failed=failed, opening=opening),
+            # Named, for the script hears of what is new: two in a row may fail alike.
+            self.desk: self._tools(talk, failed=failed and token_hex(4), opening=opening),
             self.where: gr.Accordion(visible=last is not None),
             self.where_text: talks.where_from(last, self._recollections(last, language), language) if last else "",
             self.regenerate: gr.Button(visible=bool(talk.said)),
@@ -195,8 +196,8 @@ class Stage:
             self.where_text: f"<p>{text('where.writing', language)}</p>",
             self.regenerate: gr.Button(visible=False),
             self.use: gr.Dropdown(interactive=False),
-            self.new_chat: gr.Button(interactive=False),
-            self.temporary: gr.Button(interactive=False),
+            self.new_chat: gr.Button(interactive=True),
+            self.temporary: gr.Button(interactive=True),
             **self.not_editing(),
             **self.duel.closed(),
         }
@@ -226,8 +227,6 @@ class Stage:
             self.talk: talk,
             self.desk: self._tools(asked),
             self.where: gr.Accordion(visible=False),
-            self.new_chat: gr.Button(interactive=True),
-            self.temporary: gr.Button(interactive=True),
         }
 
     def failed(self, attempt: Attempt, language: Language) -> Updates:
@@ -235,6 +234,10 @@ class Stage:
         talk, editing = attempt
         still = {} if editing is None else {self.editing: editing, self.edit_row: gr.Row(visible=True)}
         return {**self.view(talk, language, failed=True), **still, **self.idle(), **self.duel.closed()}
+
+    def untaken(self) -> Updates:
+        """As it was: the script hears that nothing comes of what was asked."""
+        return {self.desk: json.dumps({"refused": token_hex(4)})}
 
     def idle(self) -> Updates:
         """Ready for the next message."""
@@ -272,7 +275,7 @@ class Stage:
             placeholder=text("chat.welcome", language),
         )
 
-    def _tools(self, talk: Talk, **now: bool) -> str:
+    def _tools(self, talk: Talk, **now: bool | str) -> str:
         """For the script: what to put beneath each answer, and what happens `now` to what was sent."""
         active = self._house.assistant.ledger.active_adapter()
         before = previous_version(self._house.assistant.ledger.adapters()) if active else None

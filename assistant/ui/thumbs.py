@@ -69,7 +69,8 @@ class Thumbs:
         conversation.like(self.on_thumb, talk, thumbed, trigger_mode="multiple", **rating)
         self.refused.change(self.on_refused, talk, conversation, **rating)
         desk.edit(self.on_again, talk, self.widgets, **rating)
-        self.save.click(self.on_save, [self.rated, self.reasons, self.correction, self.comment], self.widgets, **rating)
+        form = [self.rated, talk, self.reasons, self.correction, self.comment]
+        self.save.click(self.on_save, form, self.widgets, **rating)
         self.cancel.click(self.closed, None, [self.form, self.rated], **rating)
 
     @told
@@ -77,6 +78,9 @@ class Thumbs:
         who, language = self._house.who(request), lang(request)
         value: Literal[1, -1, 0] = 1 if thumb.liked is True else -1 if thumb.liked is False else 0
         said = talk.rated_at(int(thumb.index))
+        if talk.user != who.id:
+            gr.Warning(text("chat.forgotten", language))
+            return self._unrated(talk)
         if said is None or said.exchange_id is None:
             gr.Warning(text("thumb.temporary" if talk.temporary else "thumb.unstored", language))
             return self._unrated(talk)
@@ -102,14 +106,23 @@ class Thumbs:
     def on_again(self, talk: Talk, act: gr.EventData, request: gr.Request) -> Any:
         """The form of an answer that was rated before."""
         who, said = self._house.who(request), talk.at(int(act._data.get("at", -1)))
-        if talk.user != who.id or said is None or said.exchange_id is None:
+        if talk.user != who.id:
+            gr.Warning(text("chat.forgotten", lang(request)))
+            return gr.skip()
+        if said is None or said.exchange_id is None:
             return gr.skip()
         rating = self._house.assistant.ledger.rating(said.exchange_id)
         return gr.skip() if rating is None else self._open(said, rating, lang(request))
 
     @told
-    def on_save(self, rated: Rated, reasons: list[str], correction: str, comment: str, request: gr.Request) -> Updates:
+    def on_save(
+        self, rated: Rated, talk: Talk, reasons: list[str], correction: str, comment: str, request: gr.Request
+    ) -> Updates:
         who = self._house.who(request)
+        if talk.user != who.id:
+            # The form stays, with what was typed.
+            gr.Warning(text("chat.forgotten", lang(request)))
+            return {self.form: gr.Column(visible=True)}
         if rated is None:
             return self.closed()
         exchange_id, value = rated

@@ -274,6 +274,7 @@ def test_an_account_is_called_what_it_is_called() -> None:
         ("log-in refused", "from owls.txt, page 3", "来自 owls.txt, page 3"),
         ("lesson reviewed", "l1: approved by admin", "l1：由 admin 批准"),
         ("forgotten", "3 exchanges, 0 passages", "3 条问答，0 段文档"),
+        ("forgotten", "1 exchange, 1 passage", "1 条问答，1 段文档"),
         ("settings changed", "top_p = '0.5'", "top_p = '0.5'"),
     ):
         assert detail(action, told_, "zh") == chinese

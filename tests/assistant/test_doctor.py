@@ -26,8 +26,8 @@ def test_a_home_without_models_says_how_to_get_them(tmp_path: Path) -> None:
     """Nothing else is wrong with it."""
     findings = found(tmp_path)
     bad = {what: finding.told for what, finding in findings.items() if not finding.ok}
-    assert set(bad) == {"model"}
-    assert "run `nightschool fetch`" in bad["model"]
+    assert set(bad) == {"model", "embedder"}
+    assert all("run `nightschool fetch`" in told for told in bad.values())
     assert findings["ledger"].told == "none yet: it is made with the first start"
     assert not (tmp_path / "ledger.db").exists()
 
@@ -86,6 +86,16 @@ def test_larger_cards_fit_larger_models() -> None:
     assert [least for least, _ in FITS] == sorted((least for least, _ in FITS), reverse=True)
 
 
+def test_the_embedder_that_is_set_is_looked_at(tmp_path: Path) -> None:
+    """And not the one that comes along."""
+    settings = Settings(home=tmp_path, models_dir=tmp_path, recall_embedder=str(tmp_path / "mine"))
+    (told,) = [finding for finding in examine(settings) if finding.what == "embedder"]
+    assert (told.ok, told.told) == (
+        False,
+        f"{tmp_path / 'mine'} holds no sentence-transformers model (modules.json is missing)",
+    )
+
+
 @pytest.mark.model
 def test_a_whole_home_is_well(tmp_path: Path, models_dir: Path) -> None:
     """With models, ledger and a damaged index, which alone is told."""
@@ -94,8 +104,9 @@ def test_a_whole_home_is_well(tmp_path: Path, models_dir: Path) -> None:
     ledger.close()
     findings = found(tmp_path, models_dir)
     assert all(finding.ok for finding in findings.values()), findings
-    assert findings["ledger"].told == "1 exchanges, 0 lessons"
+    assert findings["ledger"].told == "1 exchange, 0 lessons"
     assert findings["model"].told.startswith("embedded in ")
+    assert findings["embedder"].told.endswith(", 384 numbers a text")
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "meta.json").write_text("{")
     assert [what for what, finding in found(tmp_path, models_dir).items() if not finding.ok] == ["index"]

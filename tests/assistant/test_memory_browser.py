@@ -72,6 +72,7 @@ def test_memory_is_searched_edited_and_forgotten(site: Site) -> None:
     page.locator("#forget-dialog").get_by_role("button", name="Forget this").click()
     site.wait_for(lambda: site.assistant.ledger.count_exchanges() == 1)
     page.locator("#memory-found").get_by_text("Cerne.").wait_for(state="detached")
+    assert [deed.detail for deed in site.assistant.ledger.deeds(limit=1)] == ["1 exchange, 0 passages"]
 
 
 def test_each_row_is_looked_at_and_forgotten_by_its_own_buttons(site: Site) -> None:

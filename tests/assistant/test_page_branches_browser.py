@@ -358,6 +358,73 @@ def test_a_reload_amid_the_first_answer_of_a_chat_shows_that_chat(site: Site) ->
     site.box_says(page, "")
 
 
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("button", ["#new-chat", "#temporary-chat"])
+def test_a_new_chat_amid_the_first_answer_is_one(site: Site, button: str, begun: bool) -> None:
+    """Also before the server has `begun` it: the answer ends and is kept, with what was said by then, in a conversation
+    of its own, and what is said next is not of it.
+    """
+    from playwright.sync_api import expect
+
+    site.engine.go_on.clear()
+    page = site.open()
+    page.wait_for_selector("#new-chat:enabled")
+    site.say(page, "one two three")
+    if begun:
+        page.get_by_test_id("bot").filter(has_text="You").wait_for()
+    page.evaluate(f"document.querySelector('{button}').click()")
+    expect(page.locator(ANSWERS)).to_have_count(0)
+    page.wait_for_selector("#send")
+    site.engine.go_on.set()
+    site.ask(page, "four", "You asked: four")
+    assert page.get_by_test_id("user").all_inner_texts() == ["four"]
+    assert "one two three" not in str(site.engine.calls[-1][0])
+    kept = [exchange for exchange, _ in site.assistant.ledger.newest_exchanges(user="local", limit=5)]
+    assert [e.question for e in kept] == ["one two three"] if "temporary" in button else ["four", "one two three"]
+    assert kept[-1].finish_reason == "stopped"
+    assert len({e.conversation_id for e in kept}) == len(kept)
+
+
+def test_a_new_chat_amid_the_first_answer_of_a_temporary_one_is_kept(site: Site) -> None:
+    """And nothing of the temporary one."""
+    page = site.open()
+    page.click("#temporary-chat")
+    page.wait_for_selector("#passing")
+    site.engine.go_on.clear()
+    site.say(page, "one two three")
+    page.get_by_test_id("bot").filter(has_text="You").wait_for()
+    page.keyboard.press("Control+Shift+KeyO")
+    page.wait_for_selector("#passing", state="detached")
+    site.engine.go_on.set()
+    site.ask(page, "four", "You asked: four")
+    assert page.get_by_test_id("user").all_inner_texts() == ["four"]
+    assert [e.question for e in conversation(site)] == ["four"]
+    assert site.assistant.ledger.count_exchanges() == 1
+
+
+def test_a_new_chat_need_not_wait_for_an_answer_that_never_comes(site: Site) -> None:
+    """After messages that were refused it is there at once, after one that does not arrive with another press."""
+    site.told("hello")
+    page = site.open(ready=".ns-tools")
+    for _ in range(2):
+        site.say(page, "  ")
+        page.get_by_text("the message is empty").wait_for()
+        page.get_by_test_id("toast-close").click()
+        page.get_by_text("the message is empty").wait_for(state="detached")
+    page.click("#new-chat")
+    page.wait_for_selector(ANSWERS, state="detached")
+    page.goto(site.url)
+    page.wait_for_selector(".ns-tools")
+    held: list[Any] = []
+    page.route("**/queue/join*", lambda route: route.continue_() if held else held.append(route))
+    site.say(page, "good day")
+    while not held:
+        page.wait_for_timeout(20)
+    page.click("#new-chat")
+    page.click("#new-chat")
+    page.wait_for_selector(ANSWERS, state="detached")
+
+
 def test_what_is_asked_before_the_page_is_laid_out_stays_on_it(site: Site) -> None:
     """The box is emptied when the server has taken it, and the layout that comes late leaves it alone."""
     site.told("hello")

@@ -96,10 +96,13 @@ def test_a_page_of_which_the_server_has_forgotten_all_stores_nothing(site: Site)
     page._born += f" {people['Bob'].id}"
     assert "knows nothing of this page" in page.say("my secret")
     pressed = {"regenerate": "click", "earlier": "click", "use": "input", "choose-left": "click"}
-    for widget, event in (*pressed.items(), ("desk", "submit"), ("desk", "select")):
+    pressed |= {"conversation": "like", "feedback-save": "click"}
+    for widget, event in (*pressed.items(), ("desk", "submit"), ("desk", "select"), ("desk", "edit")):
         data = {"use": ["neither", None], "desk": [None, True] if event == "submit" else [None]}
         data |= {"regenerate": [None, True], "earlier": [None], "choose-left": [None, None]}
-        assert "knows nothing of this page" in page.press(widget, event, data[widget], {"at": 0, "act": "edit"}), widget
+        data |= {"conversation": [None], "feedback-save": [None, None, [], "better", ""]}
+        sent = {"at": 0, "act": "edit", "index": 1, "value": "", "liked": False}
+        assert "knows nothing of this page" in page.press(widget, event, data[widget], sent), widget
     assert site.assistant.ledger.newest_exchanges(user=None, limit=10) == []
 
 
