@@ -95,7 +95,7 @@ class Recalled:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Other people are answered first: so many answers come before this one."""
+    """Other people are answered first: so many answers come before this one. Who has waited is told of the 0, too."""
 
     before: int
 
@@ -197,8 +197,12 @@ def _turn(assistant: Assistant, ask: Ask, measured: Measured) -> Iterator[TurnEv
     broke: Exception | None = None
     try:
         with _within(patience, ask.stop) as late, assistant.places.place(ask.user) as place:
+            before = 0
             for before in place.wait(ask.stop, lambda: assistant.engine.capabilities.at_once):
                 yield Waiting(before)
+            measured.begun()
+            if before and not ask.stop.is_set():
+                yield Waiting(0)
             pieces = assistant.engine.generate(ready.prompt.messages, ready.sampling, adapter=adapter, stop=ask.stop)
             for piece in until(pieces, ready.sampling.stop, ask.stop):
                 said.take(piece)
