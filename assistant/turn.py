@@ -386,7 +386,7 @@ def serving(assistant: Assistant, version: str | None) -> AdapterFiles | None:
     """
     if version == BASE:
         return None
-    adapter = assistant.ledger.adapter(version) if version else assistant.ledger.active_adapter()
+    adapter = assistant.ledger.adapter(version) if version is not None else assistant.ledger.active_adapter()
     if adapter is None:
         return None
     if adapter.model_id != assistant.engine.model_id:
