@@ -112,6 +112,8 @@ def _bad_request(_request: Request, raised: Exception) -> JSONResponse:
     where = ".".join(map(str, _place(first, raised.body)))
     if first["type"] == "extra_forbidden":
         return refusal(400, f"{where!r} is not supported", "unsupported_parameter", param=where)
+    if not where and first["type"] == "string_unicode":
+        return refusal(400, "the name of a field has half of a surrogate pair", "unsupported_parameter")
     if not where:
         return refusal(400, "the request must be a JSON object, sent as application/json", "bad_json")
     what = first["msg"].removeprefix("Value error, ")
