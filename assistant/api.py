@@ -72,7 +72,7 @@ def close_off(api: FastAPI) -> None:
         told = f"{path!r} takes {allowed}, not {request.method}"
         return refusal(405, told, "method_not_allowed", headers={"Allow": allowed})
 
-    for path in ("/v1", "/v1/{rest:path}", "/health", "/ready"):
+    for path in ("/v1", "/v1/{rest:path}", "/health", "/ready", "/metrics"):
         api.add_route(path, refused, methods=METHODS, include_in_schema=False)
 
 

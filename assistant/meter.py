@@ -18,15 +18,17 @@ TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 
 """Of one token after the first."""
 
 
+STATES = ("recalling", "queued", "reading", "answering")
+"""Of a turn under way, in this order: until its prompt is made, its place free, its first word said, its last."""
+
+
 class Meter:
     """Counts the turns of one process."""
 
     def __init__(self) -> None:
         self.registry = made = CollectorRegistry()
-        self._under_way = Gauge(
-            "nightschool_turns_under_way", "Turns that wait for a first word, or have had it", ["state"], registry=made
-        )
-        for state in ("waiting", "answering"):
+        self._under_way = Gauge("nightschool_turns_under_way", "Turns by what they are at", ["state"], registry=made)
+        for state in STATES:
             self._under_way.labels(state)
         self._recall = Histogram("nightschool_recall_seconds", "Recall of a turn", registry=made, buckets=SECONDS)
         self._first = Histogram(
@@ -56,7 +58,7 @@ class Meter:
     def turn(self) -> Iterator[Measured]:
         """One turn, from its question to its last event, however it ends."""
         measured = Measured(self)
-        self._under_way.labels("waiting").inc()
+        self._under_way.labels(measured.state).inc()
         try:
             yield measured
         except GeneratorExit:
@@ -66,7 +68,7 @@ class Meter:
             self.failed(error)
             raise
         finally:
-            self._under_way.labels("waiting" if measured.first_at is None else "answering").dec()
+            self._under_way.labels(measured.state).dec()
             self._whole.observe(perf_counter() - measured.began)
 
     def failed(self, error: Exception) -> None:
@@ -87,17 +89,28 @@ class Measured:
         self._meter = meter
         self.began = perf_counter()
         self.first_at: float | None = None
+        self.state = STATES[0]
 
     def recalled(self, seconds: float) -> None:
+        """The prompt is made."""
         self._meter._recall.observe(seconds)
+        self._is("queued")
+
+    def begun(self) -> None:
+        """It has its place: the engine reads the prompt."""
+        self._is("reading")
 
     def said(self, asked_at: float) -> None:
         """A word came."""
         if self.first_at is None:
             self.first_at = perf_counter()
             self._meter._first.observe(self.first_at - asked_at)
-            self._meter._under_way.labels("waiting").dec()
-            self._meter._under_way.labels("answering").inc()
+            self._is("answering")
+
+    def _is(self, state: str) -> None:
+        self._meter._under_way.labels(self.state).dec()
+        self.state = state
+        self._meter._under_way.labels(state).inc()
 
     def answered(self, finish: str, prompt_tokens: int, answer_tokens: int, broke: Exception | None = None) -> None:
         """The last word has come."""

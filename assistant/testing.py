@@ -137,6 +137,8 @@ class ScriptedServer:
     Args:
         script: (model, messages) → answer; by default the model's name and the question.
         models: names of the base, under which it is listed.
+        loads_adapters: whether it has vLLM's routes for that.
+        unknown_route: status and JSON of the answer on a route that it has not.
         max_rank: an adapter whose config has a larger `r` is refused, as vLLM does.
         fault: what goes wrong with every answer from now on; None: nothing.
         pause: seconds before each word.
@@ -150,6 +152,7 @@ class ScriptedServer:
     models: list[str] = field(default_factory=lambda: ["base"])
     max_rank: int = 32
     loads_adapters: bool = True
+    unknown_route: tuple[int, Any] = (404, {"detail": "Not Found"})
     fault: Fault | None = None
     pause: float = 0.0
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -204,7 +207,7 @@ class _OpenAIHandler(BaseHTTPRequestHandler):
             self.said.requests.append(body)
             self._chat(body)
         else:
-            self._json(404, {"detail": "Not Found"})
+            self._json(*self.said.unknown_route)
 
     def _load(self, body: Mapping[str, Any]) -> None:
         name, config = body["lora_name"], Path(body["lora_path"], "adapter_config.json")

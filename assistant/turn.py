@@ -95,7 +95,7 @@ class Recalled:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Other people are answered first: so many answers come before this one."""
+    """Other people are answered first: so many answers come before this one. Who has waited is told of the 0, too."""
 
     before: int
 
@@ -197,8 +197,12 @@ def _turn(assistant: Assistant, ask: Ask, measured: Measured) -> Iterator[TurnEv
     broke: Exception | None = None
     try:
         with _within(patience, ask.stop) as late, assistant.places.place(ask.user) as place:
+            before = 0
             for before in place.wait(ask.stop, lambda: assistant.engine.capabilities.at_once):
                 yield Waiting(before)
+            measured.begun()
+            if before and not ask.stop.is_set():
+                yield Waiting(0)
             pieces = assistant.engine.generate(ready.prompt.messages, ready.sampling, adapter=adapter, stop=ask.stop)
             for piece in until(pieces, ready.sampling.stop, ask.stop):
                 said.take(piece)
@@ -382,7 +386,7 @@ def serving(assistant: Assistant, version: str | None) -> AdapterFiles | None:
     """
     if version == BASE:
         return None
-    adapter = assistant.ledger.adapter(version) if version else assistant.ledger.active_adapter()
+    adapter = assistant.ledger.adapter(version) if version is not None else assistant.ledger.active_adapter()
     if adapter is None:
         return None
     if adapter.model_id != assistant.engine.model_id:

@@ -19,6 +19,9 @@ from memory.errors import BadInput, ModelUnavailable
 CONNECT_WITHIN = 5.0
 """Seconds in which a server that is up takes a connection."""
 
+LOADS = "load_lora_adapter"
+"""vLLM's route, which other servers lack."""
+
 TOLD = 200
 """Characters of somebody else's message that are passed on."""
 
@@ -98,16 +101,18 @@ class Upstream:
     async def load_adapter(self, name: str, path: str) -> None:
         """Have vLLM load a PEFT folder under `name`. One that is there already stays. Raises: ModelUnavailable."""
         async with self._told():
-            reply = await self._client.post("load_lora_adapter", json={"lora_name": name, "lora_path": path})
-        if reply.status_code == 200:
+            reply = await self._client.post(LOADS, json={"lora_name": name, "lora_path": path})
+        # LM Studio answers with 200 and an error where it knows no such route; vLLM with a line of text.
+        if reply.status_code == 200 and not reply.text.startswith("{"):
             return
         why = _message(reply)
         if "already" in why and "load" in why:
             return
-        if reply.status_code in (404, 405, 501) and "adapter" not in why.lower():
+        # Of a route that is not there some servers tell the name, which is no word on the adapter.
+        if reply.status_code in (200, 404, 405, 501) and "adapter" not in why.lower().replace(LOADS, ""):
             raise ModelUnavailable(
                 f"{self._it} can't load adapters while it runs: start vLLM with --enable-lora and"
-                " VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, or let the base serve"
+                " VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, or let the base serve (nightschool promote base)"
             )
         raise ModelUnavailable(f"{self._it} refuses the adapter {name} ({why}): let another version serve")
 

@@ -33,9 +33,10 @@ from assistant import api, testing
 from assistant.doctor import Finding
 from assistant.keys import secret_key
 from assistant.local import WEIGHTS_FILE
+from assistant.turn import adapter_files
 from memory import testing as nouns
 from memory.accounts import Account, Deed, Role
-from memory.errors import BadInput
+from memory.errors import BadInput, ModelUnavailable
 from memory.ledger import Ledger
 from memory.records import AdapterState, LessonState, NightStatus
 from training import public_sets
@@ -802,6 +803,23 @@ def test_a_version_that_the_server_refuses_is_not_promoted(
     assert nightschool("rollback").out == "v1 serves\n"
     (name,) = upstream.adapters
     assert name == f"v1-{ledger.adapter('v1').sha256[:12]}"
+
+
+def test_a_version_for_a_server_that_loads_none_never_serves(
+    nightschool: Run, ledger: Ledger, home: Path, upstream: testing.ScriptedServer
+) -> None:
+    """Neither by hand nor by a night; where one serves already, the base is put back without the server."""
+    publish(ledger, home, model_id="owner/not-here")
+    publish(ledger, home, model_id="owner/not-here")
+    upstream.loads_adapters = False
+    refused = nightschool("promote", "v1").refusal
+    assert refused.endswith("or let the base serve (nightschool promote base)")
+    assert ledger.active_adapter() == ledger.adapter("v2")
+    made: Any = testing.ScriptedEngine()
+    school = app.build(home=home).school(lambda *_: None, engine=made)
+    with pytest.raises(ModelUnavailable, match=r"\(nightschool promote base\)$"):
+        school.admit(adapter_files(home, ledger.adapter("v1")))
+    assert nightschool("promote", "base").out == "base serves\n"
 
 
 @pytest.mark.model

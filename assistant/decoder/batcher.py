@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from assistant.decoder.blocks import Blocks, Held
+from assistant.decoder.blocks import TOKENS, Blocks, Held
 from assistant.decoder.rows import Pick, Row, Runs
 from assistant.engine import Sampling
 
@@ -92,8 +92,9 @@ class Batcher:
         most: answers under way at once; more wait.
     """
 
-    def __init__(self, runner: Runs, blocks: Blocks, *, most: int) -> None:
-        self._runner, self._blocks, self._most = runner, blocks, most
+    def __init__(self, runner: Runs, *, most: int) -> None:
+        self._runner, self._most = runner, most
+        self._blocks = Blocks(runner.reserve(0))
         self._changed = threading.Condition()
         self._come: deque[Request] = deque()
         self._waiting: deque[Request] = deque()
@@ -105,7 +106,7 @@ class Batcher:
 
     def fits(self, tokens: int) -> bool:
         """Whether a conversation of so many can be computed here at all."""
-        return tokens <= self._runner.model.positions and -(-tokens // 16) <= self._blocks.count
+        return tokens <= self._runner.model.positions and -(-tokens // TOKENS) <= self._runner.blocks
 
     def submit(self, request: Request) -> None:
         """Answer it as soon as there is room."""
@@ -154,11 +155,14 @@ class Batcher:
                 for request in self._running:
                     self._end(request, error)
                 self._running.clear()
+                # What it left in the blocks, or whether there are any still, nobody knows.
+                with self._changed:
+                    self._forgets = True
         for request in [*self._running, *self._waiting]:
             self._end(request)
 
     def _forget(self) -> None:
-        self._blocks = Blocks(self._blocks.count)
+        self._blocks = Blocks(0)
         try:
             self._runner.forget()
         finally:
@@ -197,19 +201,31 @@ class Batcher:
         """In the order in which they came: nobody overtakes one who waits for more room."""
         while self._waiting and len(self._running) < self._most:
             request = self._waiting[0]
-            request.held = self._blocks.hold(request.read, request.root, request.longest)
-            if request.held is None:
-                if self._running:
-                    return
+            try:
+                request.held = self._hold(request)
+            except Exception as error:
+                # Out of memory, of whatever class: whoever needs less is answered.
                 self._waiting.popleft()
-                self._end(request, RuntimeError("there is no room for the conversation's keys and values"))
+                self._end(request, error)
                 continue
+            if request.held is None:
+                return
             request.computed = request.held.named * 16
             self._joined += 1
             request.number = self._joined
             self._waiting.popleft()
             with self._changed:
                 self._running.append(request)
+
+    def _hold(self, request: Request) -> Held | None:
+        """Its blocks, or None: there will be as soon as others are through. Raises: RuntimeError: out of memory."""
+        held = self._blocks.hold(request.read, request.root, request.longest)
+        if held is None and not self._running:
+            # All are free and too few: what was read is forgotten, or memory was scarce when they were made.
+            self._blocks = Blocks(0)
+            self._blocks = Blocks(self._runner.reserve(-(-request.longest // TOKENS)))
+            held = self._blocks.hold(request.read, request.root, request.longest)
+        return held
 
     def _schedule(self) -> list[tuple[Request, Row]]:
         """One row for each answer, the rest for prompts; sorted so that adapters stand together."""

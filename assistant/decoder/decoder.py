@@ -14,7 +14,7 @@ import numpy as np
 
 from assistant.adapters import check_adapter
 from assistant.decoder.batcher import Batcher, Request
-from assistant.decoder.blocks import TOKENS, Blocks
+from assistant.decoder.blocks import TOKENS
 from assistant.decoder.compiled import one_process
 from assistant.decoder.packing import pack
 from assistant.decoder.rows import Row, Runs
@@ -63,7 +63,7 @@ class Decoder:
     def __init__(self, model: Any, ends: Sequence[int], *, at_once: int, alone: Alone) -> None:
         self._runner = (_on_a_card if model.device.type == "cuda" else _on_a_cpu)(model, alone)
         self._model = self._runner.model
-        self._batcher = Batcher(self._runner, Blocks(self._runner.blocks), most=at_once)
+        self._batcher = Batcher(self._runner, most=at_once)
         self._ends = frozenset(ends)
         self._adapters: OrderedDict[str, Any] = OrderedDict()
         self._lock = threading.Lock()
@@ -148,14 +148,11 @@ def _on_a_cpu(model: Any, alone: Alone) -> Runs:
 
 
 def _on_a_card(model: Any, alone: Alone) -> Runs:
-    import torch
-
     from assistant.decoder.cuda.runner import CudaRunner
     from assistant.decoder.cuda.weights import read
 
     packed = read(model)
-    free, _ = torch.cuda.mem_get_info(model.device)
-    blocks = max(2, min(KEPT_BYTES_OF_A_CARD, free // 2) // CudaRunner.block_bytes(packed))
+    blocks = max(2, KEPT_BYTES_OF_A_CARD // CudaRunner.block_bytes(packed))
     runner = CudaRunner(packed, blocks=blocks, alone=partial(alone, None))
     _compare(runner, lambda rows: runner.logits(rows).cpu().numpy(), alone, np.linalg.norm, LOGITS_OFF_ON_A_CARD)
     return runner

@@ -39,7 +39,7 @@ class Runs(Protocol):
 
     Attributes:
         rows: most rows of a pass.
-        blocks: of sixteen tokens' keys and values, that there are.
+        blocks: of sixteen tokens' keys and values, that there are at most.
         ahead: passes that it can begin before the tokens of those before them are known.
     """
 
@@ -64,6 +64,14 @@ class Runs(Protocol):
 
     def adapter(self, folder: Path) -> Any:
         """Read an adapter. From any thread. Raises: NotPacked."""
+        ...
+
+    def reserve(self, at_least: int) -> int:
+        """Take memory for blocks, `at_least` so many of at most `blocks`: how many there are now.
+
+        Where there are as many already, nothing changes; else those that there are are forgotten. Not while a pass is
+        under way; before the first one that comes after `forget`. Raises: RuntimeError: so much memory can't be had.
+        """
         ...
 
     def copy(self, block: int, to: int) -> None:

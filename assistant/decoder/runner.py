@@ -115,6 +115,10 @@ class Runner:
         self._keys = np.zeros((*each, m.head_size, TOKENS), np.float32)
         self._values = np.zeros((*each, m.head_size // LANES, TOKENS, LANES), np.float32)
 
+    def reserve(self, at_least: int) -> int:
+        """See `Runs.reserve`: all blocks always are, for the system gives memory where it is written to."""
+        return self.blocks
+
     def copy(self, block: int, to: int) -> None:
         """Let block `to` hold what `block` does."""
         self._keys[to] = self._keys[block]

@@ -110,7 +110,7 @@ class ChatRequest(BaseModel):
     max_completion_tokens: int | None = Field(None, ge=1, le=LONGEST)
     stop: Stop | Annotated[list[Stop], Field(max_length=STOPS)] | None = None
     seed: int | None = Field(None, ge=0, lt=2**32)
-    n: Literal[1] | None = 1
+    n: int | None = Field(1, ge=1, le=1)
     user: str | None = None
     metadata: dict[str, Any] | None = None
     safety_identifier: str | None = None

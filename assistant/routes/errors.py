@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -81,18 +82,38 @@ def _raised(_request: Request, raised: Exception) -> JSONResponse:
 
 def _plain(_request: Request, raised: Exception) -> JSONResponse:
     assert isinstance(raised, HTTPException)  # noqa: S101 - what it is registered for
-    return refusal(raised.status_code, str(raised.detail), None)
+    if raised.status_code == 400 and isinstance(raised.__cause__, ValueError | RecursionError):
+        # What JSON's own reader stumbles over before it could say where: bytes, depth, digits.
+        return refusal(400, f"the request is no JSON: {one_line(raised.__cause__)}", "bad_json")
+    return refusal(raised.status_code, str(raised.detail), None, headers=dict(raised.headers or {}))
+
+
+def _place(found: Any, body: Any) -> Iterator[str | int]:
+    """Where it is, as the client wrote it: without pydantic's names for the kinds that a field may have."""
+    kind, *parts = found["loc"]
+    for part in parts:
+        if kind != "body" or (isinstance(body, dict) and part in body):
+            body = body[part] if kind == "body" else None
+            yield part
+        elif isinstance(body, list) and isinstance(part, int):
+            body = body[part]
+            yield part
+        elif found["type"] == "missing":
+            yield part
 
 
 def _bad_request(_request: Request, raised: Exception) -> JSONResponse:
     assert isinstance(raised, RequestValidationError)  # noqa: S101 - what it is registered for
-    # Of the kinds that a content may have, what goes deepest is what the client meant.
-    first: Any = max(raised.errors(), key=lambda found: len(found["loc"]))
+    # Of the kinds that a content may have, what goes deepest is what the client meant, and of those what is not amiss
+    # with the kind itself.
+    first: Any = max(raised.errors(), key=lambda found: (len(found["loc"]), not found["type"].endswith("_type")))
     if first["type"] == "json_invalid":
         return refusal(400, f"the request is no JSON: {first['ctx']['error']}", "bad_json")
-    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+    where = ".".join(map(str, _place(first, raised.body)))
     if first["type"] == "extra_forbidden":
         return refusal(400, f"{where!r} is not supported", "unsupported_parameter", param=where)
+    if not where and first["type"] == "string_unicode":
+        return refusal(400, "the name of a field has half of a surrogate pair", "unsupported_parameter")
     if not where:
         return refusal(400, "the request must be a JSON object, sent as application/json", "bad_json")
     what = first["msg"].removeprefix("Value error, ")

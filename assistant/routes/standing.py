@@ -23,11 +23,14 @@ def routes(ready: Callable[[], str | None], registry: CollectorRegistry) -> APIR
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     # These two need no thread: they answer, whatever the others wait for.
+    # Whoever only looks whether a server lives asks without wanting a body.
     @router.get("/health")
+    @router.head("/health", include_in_schema=False)
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @router.get("/ready")
+    @router.head("/ready", include_in_schema=False)
     async def is_ready() -> dict[str, str]:
         why_not = ready()
         if why_not:

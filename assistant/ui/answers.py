@@ -190,7 +190,8 @@ class Answers:
         answer, shown_at, end = "", 0.0, Updates()
         for event in turn(self._house.now, ask):
             if isinstance(event, Waiting):
-                told = text("chat.before", language, before=event.before)
+                # Whose turn it is sees what others see while their question is read.
+                told = text("chat.before", language, before=event.before) if event.before else ""
                 yield self._stage.written(talk.plus(Said(ask.question, told)))
             elif isinstance(event, Words):
                 answer += event.text

@@ -276,14 +276,14 @@ def test_the_version_that_answers_is_told(client: TestClient, assistant: Assista
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("model", ["gpt-9", "nightschool@v9", "v9"])
+@pytest.mark.parametrize("model", ["gpt-9", "nightschool@v9", "v9", "", "nightschool@"])
 def test_an_unknown_model_is_refused(client: TestClient, model: str, stream: bool) -> None:
     """With a status, in a stream too: nothing has been sent yet. The line says which names there are."""
     response = client.post(CHAT, json=hello(model=model, stream=stream))
     assert response.status_code == 404
     assert (response.json()["error"]["code"], response.json()["error"]["param"]) == ("model_not_found", "model")
     assert refusal(response) == (
-        f"there is no model '{model}': name 'nightschool' (the version that serves), 'nightschool@vN' or 'vN'"
+        f"there is no model {model!r}: name 'nightschool' (the version that serves), 'nightschool@vN' or 'vN'"
         " (that one), or 'base' (none); GET /v1/models lists them"
     )
 
@@ -360,11 +360,20 @@ def test_what_asks_for_nothing_is_taken(client: TestClient) -> None:
         ({"messages": "hello"}, "messages: "),
         ({"messages": [{"role": "user"}]}, "messages.0.content: "),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role: "),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages.0.content."),
+        ({"messages": [{"role": "user", "content": None}]}, "messages.0.content: Input should be a valid string"),
+        ({"messages": [{"role": "user", "content": ["hi"]}]}, "messages.0.content.0: "),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": None}]}]}, "messages.0.content.0.text: "),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content.0.type: "),
         ({"temperature": 3}, "temperature: "),
         ({"temperature": "0.5"}, "temperature: "),
         ({"temperature": float("1e999")}, "temperature: "),
-        ({"n": 2}, "n: Input should be 1"),
+        ({"n": 2}, "n: Input should be less than or equal to 1"),
+        ({"n": 0}, "n: Input should be greater than or equal to 1"),
+        ({"n": True}, "n: Input should be a valid integer"),
+        ({"temperature": -1}, "temperature: "),
+        ({"temperature": float("nan")}, "temperature: "),
+        ({"top_p": 0}, "top_p: Input should be greater than 0"),
+        ({"top_p": float("nan")}, "top_p: "),
         ({"max_tokens": 0}, "max_tokens: Input should be greater than or equal to 1"),
         ({"max_tokens": -1}, "max_tokens: Input should be greater than or equal to 1"),
         ({"max_tokens": 10**9}, "max_tokens: Input should be less than or equal to 8192"),
@@ -372,9 +381,11 @@ def test_what_asks_for_nothing_is_taken(client: TestClient) -> None:
         ({"max_tokens": 1.5}, "max_tokens: "),
         ({"max_tokens": True}, "max_tokens: "),
         ({"seed": -1}, "seed: "),
-        ({"stop": ""}, "stop."),
-        ({"stop": 7}, "stop."),
-        ({"stop": ["x"] * 17}, "stop."),
+        ({"seed": 2**70}, "seed: Input should be less than 4294967296"),
+        ({"stop": ""}, "stop: String should have at least 1 character"),
+        ({"stop": 7}, "stop: "),
+        ({"stop": ["x"] * 17}, "stop: List should have at most 16 items"),
+        ({"stop": ["x", 7]}, "stop.1: Input should be a valid string"),
         ({"stream": "yes"}, "stream: "),
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage: "),
         ({"model": 7}, "model: "),
@@ -386,14 +397,15 @@ def test_what_is_ill_typed_is_refused_by_name(client: TestClient, fields: dict[s
     response = client.post(CHAT, content=json.dumps(hello() | fields), headers={"content-type": "application/json"})
     assert response.status_code == 400
     assert refusal(response).startswith(named)
-    assert response.json()["error"]["param"]
+    error = response.json()["error"]
+    assert (error["param"], error["code"]) == (refusal(response).partition(": ")[0], "invalid_value")
 
 
 def test_another_kind_of_part_is_named(client: TestClient) -> None:
     """A picture is refused for being none of text, not for being no string."""
     parts = [{"type": "image_url", "image_url": {"url": "data:"}}]
     response = client.post(CHAT, json={"messages": [{"role": "user", "content": parts}]})
-    assert refusal(response).endswith("type: Input should be 'text'")
+    assert refusal(response) == "messages.0.content.0.type: Input should be 'text'"
 
 
 @pytest.mark.parametrize("role", ["assistant", "system"])
@@ -403,12 +415,27 @@ def test_the_last_message_must_be_the_users(client: TestClient, role: str) -> No
     assert (response.status_code, refusal(response)) == (400, "the last message must be the user's")
 
 
-@pytest.mark.parametrize("body", [b"{", b"", b"hello", b"[1]", b'"x"', b"\xff", b'{"messages": "\\ud800"}'])
-def test_a_body_that_is_no_request_is_refused(client: TestClient, body: bytes) -> None:
-    """Whatever the bytes are."""
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"{", "the request is no JSON: Expecting property name enclosed in double quotes"),
+        (b"hello", "the request is no JSON: Expecting value"),
+        (b"\xff", "the request is no JSON: UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff in position 0"),
+        (b'{"messages": ' + b"[" * 100_000, "the request is no JSON: RecursionError: maximum recursion depth exceeded"),
+        (b'{"seed": ' + b"9" * 5000 + b"}", "the request is no JSON: ValueError: Exceeds the limit (4300 digits)"),
+        (b"", "the request must be a JSON object, sent as application/json"),
+        (b"[1]", "the request must be a JSON object, sent as application/json"),
+        (b'"x"', "the request must be a JSON object, sent as application/json"),
+        (b'{"messages": "\\ud800"}', "messages: Input should be a valid list"),
+        (b'{"messages": [], "\\ud800": 1}', "the name of a field has half of a surrogate pair"),
+    ],
+)
+def test_a_body_that_is_no_request_is_refused(client: TestClient, body: bytes, told: str) -> None:
+    """Whatever the bytes are, with what is amiss."""
     response = client.post(CHAT, content=body, headers={"content-type": "application/json"})
     assert response.status_code == 400
-    assert refusal(response)
+    assert refusal(response).startswith(told)
+    assert response.json()["error"]["code"]
 
 
 @pytest.mark.parametrize(
@@ -508,7 +535,9 @@ def test_names_that_no_text_can_hold_name_nothing(client: TestClient) -> None:
         ("GET", CHAT, 405, "'/v1/chat/completions' takes POST, not GET"),
         ("DELETE", "/v1/nights", 405, "'/v1/nights' takes GET, POST, not DELETE"),
         ("PUT", "/v1/nights/n1", 405, "'/v1/nights/n1' takes GET, not PUT"),
-        ("POST", "/health", 405, "'/health' takes GET, not POST"),
+        ("POST", "/health", 405, "'/health' takes GET, HEAD, not POST"),
+        ("OPTIONS", CHAT, 405, "'/v1/chat/completions' takes POST, not OPTIONS"),
+        ("POST", "/metrics", 405, "'/metrics' takes GET, not POST"),
     ],
 )
 def test_what_no_route_takes_is_refused_before_the_page(
@@ -523,7 +552,16 @@ def test_what_no_route_takes_is_refused_before_the_page(
     assert (response.status_code, refusal(response)) == (status, told)
     assert ("allow" in response.headers) is (status == 405)
     assert client.get("/elsewhere").text == "the page"
+    assert client.head(CHAT).status_code == 405
     assert client.get("/health").json() == {"status": "ok"}
+
+
+def test_whether_it_lives_is_told_without_a_body(client: TestClient) -> None:
+    """To what only looks (HEAD); another method is told which there are, also where no page is mounted."""
+    for path in ("/health", "/ready"):
+        response = client.head(path)
+        assert (response.status_code, response.content) == (200, b"")
+    assert client.post("/metrics").headers["allow"] == "GET"
 
 
 def test_feedback_on_what_was_never_said_is_refused(client: TestClient) -> None:
@@ -776,7 +814,7 @@ def test_the_client_of_openai_gets_on_with_it(address: str, assistant: Assistant
         assert refused.value.type == "invalid_request_error"
         with pytest.raises(openai.BadRequestError, match="'logprobs' is not supported"):
             client.chat.completions.create(model="nightschool", messages=messages, logprobs=True)
-        with pytest.raises(openai.BadRequestError, match="n: Input should be 1"):
+        with pytest.raises(openai.BadRequestError, match="n: Input should be less than or equal to 1"):
             client.chat.completions.create(model="nightschool", messages=messages, n=2)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 from fastapi.testclient import TestClient
@@ -15,8 +17,9 @@ from assistant import api, testing
 from assistant.turn import Ask, Assistant, turn
 from memory.errors import BadInput
 from memory.ledger import Ledger
-from memory.records import LessonState, NightStatus
+from memory.records import LessonState, Message, NightStatus
 from memory.testing import NOON, adapter, exchange, lesson, night, rating
+from tests.assistant.test_places import until
 
 HOST = "http://127.0.0.1"
 Scrape = Callable[[], dict[str, float]]
@@ -29,9 +32,15 @@ def ledger() -> Ledger:
 
 
 @pytest.fixture
-def assistant(tmp_path: Path, ledger: Ledger) -> Assistant:
+def engine() -> testing.ScriptedEngine:
+    """It repeats the question."""
+    return testing.ScriptedEngine()
+
+
+@pytest.fixture
+def assistant(tmp_path: Path, engine: testing.ScriptedEngine, ledger: Ledger) -> Assistant:
     """The assistant behind the routes."""
-    return testing.assistant(tmp_path, engine=testing.ScriptedEngine(), ledger=ledger)
+    return testing.assistant(tmp_path, engine=engine, ledger=ledger)
 
 
 @pytest.fixture
@@ -53,6 +62,14 @@ def scraped(client: TestClient) -> dict[str, float]:
             labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
             found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
     return found
+
+
+def under_way(scrape: Scrape) -> dict[str, float]:
+    """State → turns, as far as there are any. All states are told, always."""
+    head, found = 'nightschool_turns_under_way{state="', scrape()
+    states = {name.removeprefix(head).removesuffix('"}'): n for name, n in found.items() if name.startswith(head)}
+    assert list(states) == ["recalling", "queued", "reading", "answering"]
+    return {state: n for state, n in states.items() if n}
 
 
 def sleeps(ledger: Ledger, number: int, status: NightStatus = NightStatus.PROMOTED, **more: object) -> None:
@@ -141,17 +158,15 @@ def test_a_registry_of_ones_own(assistant: Assistant) -> None:
 
 def test_turns_are_measured(scrape: Scrape, assistant: Assistant) -> None:
     """First words, tokens, recall, how answers ended, and what is under way: of this process, as it happens."""
-    assert scrape()['nightschool_turns_under_way{state="waiting"}'] == 0
+    assert under_way(scrape) == {}
     events = turn(assistant, Ask("hello there", memory=False))
     next(events)
-    assert scrape()['nightschool_turns_under_way{state="waiting"}'] == 1
+    assert under_way(scrape) == {"queued": 1}
     next(events)
-    found = scrape()
-    assert found['nightschool_turns_under_way{state="waiting"}'] == 0
-    assert found['nightschool_turns_under_way{state="answering"}'] == 1
+    assert under_way(scrape) == {"answering": 1}
     list(events)
+    assert under_way(scrape) == {}
     found = scrape()
-    assert found['nightschool_turns_under_way{state="answering"}'] == 0
     assert found["nightschool_time_to_first_token_seconds_count"] == 1
     assert found["nightschool_time_per_output_token_seconds_count"] == 1
     assert found["nightschool_recall_seconds_count"] == found["nightschool_turn_seconds_count"] == 1
@@ -176,5 +191,31 @@ def test_what_fails_is_counted(scrape: Scrape, assistant: Assistant) -> None:
     assert [name for name in found if name.startswith("nightschool_errors_total")] == [
         'nightschool_errors_total{kind="BadInput"}'
     ]
-    assert found['nightschool_turns_under_way{state="waiting"}'] == 0
-    assert found['nightschool_turns_under_way{state="answering"}'] == 0
+    assert under_way(scrape) == {}
+
+
+def test_a_queue_is_told_from_a_prompt_that_is_read(
+    scrape: Scrape, assistant: Assistant, engine: testing.ScriptedEngine
+) -> None:
+    """Of an engine that answers one at a time: who waits for a place, who has one and no word yet, who is answered."""
+    engine.capabilities = replace(testing.CAPABLE, at_once=1)
+    reads, read = Event(), Event()
+
+    def script(prompt: Sequence[Message]) -> str:
+        reads.set()
+        assert read.wait(10)
+        return "one two three"
+
+    engine.script = script
+    engine.go_on.clear()
+    asked = [Thread(target=lambda: list(turn(assistant, Ask("hello", memory=False))), daemon=True) for _ in range(2)]
+    for one in asked:
+        one.start()
+        assert reads.wait(10)
+    until(lambda: under_way(scrape) == {"reading": 1, "queued": 1})
+    read.set()
+    until(lambda: under_way(scrape) == {"answering": 1, "queued": 1})
+    engine.go_on.set()
+    for one in asked:
+        one.join(10)
+    assert under_way(scrape) == {}

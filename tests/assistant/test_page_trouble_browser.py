@@ -9,9 +9,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -178,7 +180,14 @@ def test_twenty_users_at_once_get_only_their_own(site: Site) -> None:
 
 
 def test_who_waits_sees_how_many_come_before(site: Site) -> None:
-    """Beneath their question, until the words come."""
+    """Beneath their question, until it is read: then nobody comes before it, and the words come."""
+    script, read = site.engine.script, Event()
+
+    def slowly(prompt: Sequence[Message]) -> str:
+        assert "moss" not in prompt[-1]["content"] or read.wait(30)
+        return script(prompt)
+
+    site.engine.script = slowly
     site.engine.capabilities = replace(site.engine.capabilities, at_once=1)
     site.engine.go_on.clear()
     first, second = site.open(), site.open()
@@ -187,6 +196,9 @@ def test_who_waits_sees_how_many_come_before(site: Site) -> None:
     site.say(second, "what is moss")
     second.locator(ANSWERS, has_text="1 before you").wait_for()
     site.engine.go_on.set()
+    second.locator(ANSWERS, has_text="before you").wait_for(state="detached")
+    assert len(site.engine.calls) == 2, "it is being read"
+    read.set()
     second.locator(ANSWERS, has_text="You asked: what is moss").wait_for()
 
 

@@ -80,6 +80,8 @@ def test_who_waits_is_told_how_many_come_before(crowd: Crowd) -> None:
     crowd.ask("bob 0")
     until(lambda: third[1:] == [Waiting(2), Waiting(3)])
     crowd.end()
+    assert third[-6] == Waiting(0), "who waited is told that the question is being read"
+    assert Waiting(0) not in crowd.events["ann 0"]
     assert [type(event) for event in third if not isinstance(event, Waiting)] == [
         Recalled,
         Words,
@@ -102,6 +104,7 @@ def test_who_gives_up_while_waiting_is_not_in_the_way(crowd: Crowd) -> None:
     ended = given_up[-1]
     assert isinstance(ended, Answered)
     assert (ended.exchange.finish_reason, ended.exchange.answer) == ("stopped", "")
+    assert Waiting(0) not in given_up
 
 
 def test_an_engine_that_has_warmed_up_answers_who_waits(crowd: Crowd) -> None:

@@ -261,13 +261,28 @@ def test_a_version_of_too_high_a_rank_is_refused(engine: RemoteEngine, tmp_path:
     assert engine.ready
 
 
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        (404, {"detail": "Not Found"}),
+        (404, {"error": {"message": "Invalid URL (POST /v1/load_lora_adapter)", "type": "invalid_request_error"}}),
+        (404, "404 page not found"),
+        (405, {"detail": "Method Not Allowed"}),
+        (200, {"error": "Unexpected endpoint or method. (POST /v1/load_lora_adapter). Returning 200 anyway"}),
+    ],
+    ids=["vLLM without LoRA", "OpenAI", "Ollama", "a proxy", "LM Studio"],
+)
 def test_a_server_that_loads_no_adapters_is_told_as_such(
-    engine: RemoteEngine, server: testing.ScriptedServer, tmp_path: Path
+    engine: RemoteEngine, server: testing.ScriptedServer, tmp_path: Path, unknown: tuple[int, Any]
 ) -> None:
-    """With what to do about it."""
-    server.loads_adapters = False
-    with pytest.raises(ModelUnavailable, match="start vLLM with --enable-lora"):
-        said(engine, adapter(tmp_path))
+    """With what to do about it, before it serves and with each answer; the base answers."""
+    server.loads_adapters, server.unknown_route = False, unknown
+    files = adapter(tmp_path)
+    for asked in (lambda: engine.admit(files), lambda: said(engine, files)):
+        with pytest.raises(ModelUnavailable, match=r"start vLLM with --enable-lora .*\(nightschool promote base\)$"):
+            asked()
+    assert not server.requests
+    assert said(engine)[0] == "base heard hello there"
 
 
 # ---------------------------------------------------------------------- trouble

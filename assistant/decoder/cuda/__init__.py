@@ -4,6 +4,7 @@ kernels.py    products, attention and what stands between them, in Triton
 weights.py    a transformers model → its weights as the kernels read them, without a second copy
 adapters.py   adapters in slots, side by side
 forward.py    tokens of any conversations → the likeliest next ones: one pass of kernels
+memory.py     how many blocks of keys and values there is memory for
 drawing.py    logits → a token, where one is drawn
 runner.py     passes recorded as CUDA graphs, with what they work on
 """

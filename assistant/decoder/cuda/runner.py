@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.decoder.blocks import TOKENS
 from assistant.decoder.cuda import forward as passes
-from assistant.decoder.cuda import kernels
+from assistant.decoder.cuda import kernels, memory
 from assistant.decoder.cuda.adapters import LANES, SLOTS, CudaAdapter, Slots, read
 from assistant.decoder.cuda.drawing import draw
 from assistant.decoder.cuda.forward import SHARES, WANTED, Room, forward, slices_of, splits_of
@@ -37,11 +37,12 @@ class CudaRunner:
     """Computes rows on the model's device.
 
     Args:
-        blocks: how many blocks of keys and values there are.
+        blocks: how many blocks of keys and values there are at most.
         sizes: rows of the passes, ascending.
         records: whether passes are recorded; where not (on a CPU, in tests), each is computed as it is written.
         alone: while it lasts nobody else computes on the card: what others draw would break the first recording. (Of
             later ones nobody is beside it: all who can be are answered by it.)
+        card: whose memory is taken; None: the device's own.
     """
 
     ahead = 4
@@ -54,12 +55,14 @@ class CudaRunner:
         sizes: Sequence[int] = SIZES,
         records: bool = True,
         alone: Alone = nullcontext,
+        card: memory.Memory | None = None,
     ) -> None:
         import torch
 
         self.model, self.blocks, self.rows, self._sizes = model, blocks, sizes[-1], tuple(sizes)
         self._records = records
         self._device = model.head.device
+        self._memory = card or memory.Memory(self._device)
         cuda: Any = torch.cuda
         self._stream: Any = cuda.Stream(self._device) if records else None
         self._beside: Any = cuda.Stream(self._device) if records else None
@@ -67,13 +70,12 @@ class CudaRunner:
         self._graphs: dict[int, Any] = {}
         self._room: Room | None = None
         self._held: tuple[torch.Tensor, torch.Tensor] | None = None
-        """Keys and values, (layers, blocks, kv heads, 16, head size) each; they outlive a room."""
+        """Keys and values, (layers, blocks and one, kv heads, 16, head size) each; they outlive a room."""
         self._copied: Any = cuda.Event() if records else None
         self._told: dict[int, tuple[int, list[int]]] = {}
         if self._stream:
             self._stream.wait_stream(cuda.current_stream(self._device))
-        with self._on_stream():
-            self._prepare(alone)
+        self._reserve(2, alone)
 
     @staticmethod
     def block_bytes(model: CudaModel) -> int:
@@ -104,6 +106,28 @@ class CudaRunner:
             self._stream.synchronize()
         return found
 
+    def reserve(self, at_least: int) -> int:
+        """See `Runs.reserve`."""
+        if self._reserved < at_least or not self._reserved:
+            self._reserve(at_least, nullcontext)
+        return self._reserved
+
+    def _reserve(self, at_least: int, alone: Alone) -> None:
+        """By what is free once all that was made before is given back."""
+
+        def make(blocks: int) -> None:
+            with self._on_stream():
+                self._prepare(blocks, alone)
+
+        self.forget()
+        block = self.block_bytes(self.model)
+        memory.reserve(make, self._memory.free(), block, at_least=at_least, at_most=self.blocks)
+
+    @property
+    def _reserved(self) -> int:
+        """Blocks that there are: one more is nobody's."""
+        return self._held[0].shape[1] - 1 if self._held else 0
+
     def copy(self, block: int, to: int) -> None:
         """Let block `to` hold what `block` does."""
         if self._held:
@@ -112,7 +136,7 @@ class CudaRunner:
                     held[:, to].copy_(held[:, block])
 
     def forget(self) -> None:
-        """Give the memory back, of what was read and of the passes. The next pass records them anew."""
+        """Give the memory back, of what was read and of the passes."""
         import torch
 
         self._drop()
@@ -167,7 +191,7 @@ class CudaRunner:
         adapters = list({id(row.adapter): row.adapter for row in rows if row.adapter is not None}.values())
         self._fit([adapter.rank for adapter in adapters])
         if self._room is None:
-            self._prepare()
+            self._prepare(self._reserved)
         slots = self._slots.hold(adapters)
         of = {id(adapter): slot for adapter, slot in zip(adapters, slots, strict=True)}
         places = self._tell({id(row.blocks): row.blocks for row in rows})
@@ -226,10 +250,12 @@ class CudaRunner:
             self._drop()
             self._slots = Slots(self.model, max(ranks))
 
-    def _prepare(self, alone: Alone = nullcontext) -> None:
-        """Make the room, and record the passes: the largest first, whose memory the others share. All, or nothing."""
+    def _prepare(self, blocks: int, alone: Alone = nullcontext) -> None:
+        """Make the room, with so many blocks where there are none yet, and record the passes: the largest first, whose
+        memory the others share. All, or nothing.
+        """
         try:
-            self._room = room = self._make_room()
+            self._room = room = self._make_room(blocks)
             if not self._records:
                 return
             for size in reversed(self._sizes):
@@ -253,14 +279,14 @@ class CudaRunner:
             self._graphs[size] = graph
             pool = pool or graph.pool()
 
-    def _make_room(self) -> Room:
+    def _make_room(self, blocks: int) -> Room:
         import torch
 
         m, rows = self.model, self.rows
         device = self._device
 
         def room(*sizes: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-            return torch.zeros(sizes, dtype=dtype, device=device)
+            return self._memory.zeros(*sizes, dtype=dtype)
 
         processors = torch.cuda.get_device_properties(device).multi_processor_count if self._records else 4
         heads = m.heads * m.head_size
@@ -274,7 +300,7 @@ class CudaRunner:
         )
         splits = max(size * splits_of(m, size, processors) for size in self._sizes)
         ranks = max(len(matrix.parts) for matrix in matrices) * self._slots.rank
-        held = (m.depth, self.blocks + 1, m.kv_heads, TOKENS, m.head_size)
+        held = (m.depth, blocks + 1, m.kv_heads, TOKENS, m.head_size)
         if self._held is None:
             self._held = room(*held, dtype=torch.bfloat16), room(*held, dtype=torch.bfloat16)
         keys, values = self._held
@@ -283,7 +309,7 @@ class CudaRunner:
         self._given_host = torch.zeros_like(self._given, device="cpu", pin_memory=self._records)
         self._told_numpy = self._given_host.numpy()
         tables = room(CONVERSATIONS + 1, -(-m.positions // TOKENS), dtype=torch.int32)
-        tables[CONVERSATIONS] = self.blocks
+        tables[CONVERSATIONS] = blocks
         bfloat16 = torch.bfloat16
         tokens, positions, places, slots, wanted, used = self._given
         return Room(

@@ -8,10 +8,11 @@ alone.
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 
+from assistant.decoder.cuda.memory import Memory
 from assistant.engine import AdapterFiles, Sampling
 from assistant.local import LocalEngine
 from tests.assistant.decoder.test_decoder import build
@@ -96,6 +98,22 @@ def interpreted() -> Iterator[None]:
     interpreter._patch_lang_tensor = before
 
 
+class Card(Memory):
+    """Says that `left` bytes are free, and gives no more to one tensor than `gives`, which others have left of it."""
+
+    def __init__(self, left: int, gives: int | None = None) -> None:
+        super().__init__(torch.device("cuda" if ON_A_CARD else "cpu"))
+        self.left, self.gives = left, left if gives is None else gives
+
+    def free(self) -> int:
+        return self.left
+
+    def zeros(self, *sizes: int, dtype: torch.dtype) -> torch.Tensor:
+        if math.prod(sizes) * dtype.itemsize > self.gives:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super().zeros(*sizes, dtype=dtype)
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """One of KINDS. Its weights are read before it computes: a product on some CPUs packs them anew."""
@@ -111,7 +129,8 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     adapters = [save_adapter(files.path, folder / f"v{seed}", seed) for seed in (1, 2)]
     engine = LocalEngine(files, weights="unpacked")
     model = quantised(files, "cuda" if ON_A_CARD else "cpu")
-    runner = CudaRunner(weights.read(model), blocks=12, sizes=SIZES, records=ON_A_CARD)
+    card = None if ON_A_CARD else Card(2**30)
+    runner = CudaRunner(weights.read(model), blocks=12, sizes=SIZES, records=ON_A_CARD, card=card)
     ids = [(11 * i * i + 5) % 120 for i in range(24)]
     exact = unpacked(model)
     expected = {None: _logits(exact, ids)}
@@ -170,6 +189,12 @@ def found_in_pieces(case: Case, version: int | None, of: int) -> Any:
     return np.concatenate(pieces)
 
 
+def forget(case: Case) -> None:
+    """All that was read, and what passes work on."""
+    case.runner.forget()
+    case.runner.reserve(12)
+
+
 def test_logits_are_those_of_transformers(case: Case) -> None:
     """With an adapter, by the digits: a prompt that is cut inside a block and read on from there."""
     assert off(found_in_pieces(case, 0, 7), case.expected[0]) <= OFF
@@ -181,9 +206,9 @@ def test_many_rows_give_the_same(case: Case, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(case.runner, "_sizes", (128,))
     else:
         monkeypatch.setattr("assistant.decoder.cuda.forward.FEW", 8)
-        case.runner.forget()
+        forget(case)
     assert off(found_in_pieces(case, 0, 12), case.expected[0]) <= OFF
-    case.runner.forget()
+    forget(case)
 
 
 def test_versions_in_one_pass_are_kept_apart(case: Case) -> None:
@@ -270,6 +295,7 @@ def test_what_was_read_is_forgotten_and_read_anew(case: Case) -> None:
     before = case.runner.logits(rows(case, None, 0, 4, [5, 2])).cpu().numpy().copy()
     case.runner.forget()
     assert case.runner._room is None
+    assert case.runner.reserve(12) == 12
     assert np.array_equal(case.runner.logits(rows(case, None, 0, 4, [5, 2])).cpu().numpy(), before)
 
 
@@ -310,5 +336,33 @@ def test_a_room_that_finds_no_memory_is_made_anew(case: Case, monkeypatch: pytes
     with monkeypatch.context() as broken:
         broken.setattr(runner, "Room", lambda **_: [][0])
         with pytest.raises(IndexError):
-            case.runner.logits(rows(case, None, 0, 4, [5, 2]))
+            case.runner.reserve(12)
+    assert case.runner.reserve(12) == 12
     assert np.array_equal(case.runner.logits(rows(case, None, 0, 4, [5, 2])).cpu().numpy(), before)
+
+
+def test_blocks_are_as_many_as_the_card_gives(case: Case) -> None:
+    """After each time that they were forgotten, by what is free then; and the same is computed by few of them."""
+    from assistant.decoder.cuda.runner import CudaRunner
+
+    model = case.runner.model
+    block = CudaRunner.block_bytes(model)
+    card = Card(2**30)
+    runner = CudaRunner(model, blocks=4000, sizes=SIZES[:1], records=ON_A_CARD, card=card)
+    few = replace(case, runner=runner)
+    assert runner.reserve(2) == 4000
+    expected = runner.logits(rows(few, 0, 0, 1, [5, 2])).cpu().numpy().copy()
+    runner.forget()
+    card.left = 3000 * 2 * block
+    assert runner.reserve(2) == 3000
+    runner.forget()
+    card.gives = 800 * block // 2
+    assert runner.reserve(2) == 750, "a tensor of 751, and so is none of 1,501"
+    assert runner.reserve(700) == 750, "they are there: nothing is made anew"
+    assert np.array_equal(runner.logits(rows(few, 0, 0, 1, [5, 2])).cpu().numpy(), expected)
+    card.gives = 0
+    with pytest.raises(torch.OutOfMemoryError, match="which one prompt needs, can't be had"):
+        runner.reserve(751)
+    card.gives = 2**30
+    assert runner.reserve(751) == 3000
+    assert np.array_equal(runner.logits(rows(few, 0, 0, 1, [5, 2])).cpu().numpy(), expected)

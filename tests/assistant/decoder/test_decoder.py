@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -694,6 +694,121 @@ def test_training_gets_the_memory_of_what_was_read(warm: LocalEngine) -> None:
     with warm.base():
         assert dict(warm.complete(asked, max_tokens=9, adapter=None)) == before
     assert decoder_of(warm)._runner._keys is not keys
+
+
+class Scarce:
+    """A runner whose memory others have, too: of `there` blocks it takes `free`, or what one prompt needs."""
+
+    ahead = 1
+
+    def __init__(self, runner: Any, *, free: int, there: int) -> None:
+        self._runner, self.free, self.there, self.taken = runner, free, there, list[int]()
+        self.model, self.rows, self.blocks = runner.model, runner.rows, runner.blocks
+        self._kept = 0
+        self.breaks = False
+
+    def reserve(self, at_least: int) -> int:
+        if not self._kept or self._kept < at_least:
+            self._kept = 0
+            if at_least > self.there:
+                raise RuntimeError("CUDA out of memory: one prompt needs more")
+            self._kept = max(at_least, self.free)
+            self.taken.append(self._kept)
+        return self._kept
+
+    def next_tokens(self, rows: Sequence[Any], picks: Sequence[Any], passes: int = 1) -> list[list[int]]:
+        assert all(block < self._kept for row in rows for block in row.blocks)
+        if self.breaks:
+            self.breaks = False
+            self.forget()
+            raise RuntimeError("CUDA out of memory")
+        found: list[list[int]] = self._runner.next_tokens(rows, picks, passes)
+        return found
+
+    def adapter(self, folder: Path) -> Any:
+        return self._runner.adapter(folder)
+
+    def copy(self, block: int, to: int) -> None:
+        assert max(block, to) < self._kept
+        self._runner.copy(block, to)
+
+    def forget(self) -> None:
+        self._kept = 0
+        self._runner.forget()
+
+    def close(self) -> None:
+        self._runner.close()
+
+
+@pytest.fixture
+def scarce(warm: LocalEngine) -> Iterator[tuple[Scarce, Any]]:
+    """A runner of seven blocks, 64 at most, and the batcher over it."""
+    from assistant.decoder.batcher import Batcher
+    from assistant.decoder.runner import Runner
+
+    runner = Scarce(Runner(decoder_of(warm)._model, blocks=64, rows=32, threads=1), free=7, there=20)
+    with closing(Batcher(runner, most=8)) as batcher:
+        yield runner, batcher
+
+
+def ask(batcher: Any, engine: LocalEngine, prompt: Sequence[Message], tokens: int = 9) -> Any:
+    """A request that is submitted, if it fits."""
+    from assistant.decoder.batcher import Request
+
+    request = Request(engine.tokens(prompt), Sampling(tokens), None, None, frozenset(engine.end_ids), Event())
+    assert batcher.fits(request.longest)
+    batcher.submit(request)
+    return request
+
+
+def said(engine: LocalEngine, request: Any) -> str:
+    """What it comes to. Raises: what went wrong."""
+    return engine.tokenizer.decode(list(request), skip_special_tokens=True).strip()
+
+
+def test_few_blocks_give_the_same_answers(warm: LocalEngine, scarce: tuple[Scarce, Any]) -> None:
+    """Nobody waits for what never comes: one who needs more than there are has them made, once nobody else is there."""
+    runner, batcher = scarce
+    asked = [dialogue(*range(i, i + n)) for i, n in enumerate((40, 3, 200, 50, 9, 40, 201, 12))]
+    requests = [ask(batcher, warm, prompt) for prompt in asked]
+    assert [said(warm, request) for request in requests] == [answer(warm, prompt, tokens=9) for prompt in asked]
+    assert runner.taken == [7, 14]
+
+
+def test_after_a_training_blocks_are_those_that_there_is_room_for(
+    warm: LocalEngine, scarce: tuple[Scarce, Any]
+) -> None:
+    """Fewer, where the card has filled up meanwhile; more, where it has emptied."""
+    runner, batcher = scarce
+    expected = answer(warm, PROMPTS[0], tokens=9)
+    for free in (7, 4, 12):
+        runner.free = free
+        batcher.forget()
+        assert said(warm, ask(batcher, warm, PROMPTS[0])) == expected
+    assert runner.taken == [7, 7, 4, 12]
+
+
+def test_who_needs_more_than_there_is_is_told_and_the_next_is_answered(
+    warm: LocalEngine, scarce: tuple[Scarce, Any]
+) -> None:
+    """At once, and not for ever."""
+    _, batcher = scarce
+    requests = [ask(batcher, warm, prompt) for prompt in (dialogue(*range(400)), PROMPTS[0])]
+    with pytest.raises(RuntimeError, match="out of memory: one prompt needs more"):
+        list(requests[0])
+    assert said(warm, requests[1]) == answer(warm, PROMPTS[0], tokens=9)
+
+
+def test_what_was_read_before_a_pass_failed_is_not_gone_on_from(warm: LocalEngine, scarce: tuple[Scarce, Any]) -> None:
+    """A card that was out of memory has given it back: what lay in it is read anew."""
+    runner, batcher = scarce
+    asked = dialogue(*range(60))
+    expected = answer(warm, asked, tokens=9)
+    assert said(warm, ask(batcher, warm, asked)) == expected
+    runner.breaks = True
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(ask(batcher, warm, asked))
+    assert said(warm, ask(batcher, warm, asked)) == expected
 
 
 # ---------------------------------------------------------------------- several threads, other machines
