@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 
 def recalled(assistant: Assistant, file: Path, *, progress: Progress = lambda done, of: None) -> dict[str, Any]:
     """The figures of one stream, lived through by an assistant in a home of its own. Raises: BadInput."""
-    items = read(file)
+    items = read(file, longest=assistant.settings.message_chars)
     taught = [item for item in items if item.split == "teach"]
     wordings = [(item, wording) for item in taught for wording in item.paraphrases]
     wordings += [(item, item.question) for item in items if item.split == "probe"]

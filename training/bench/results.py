@@ -119,8 +119,16 @@ def claim(out: Path, wanted: Mapping[str, Any]) -> None:
 
 @contextmanager
 def held(out: Path) -> Iterator[None]:
-    """Keep `out` to this process. Raises: NightschoolError when another one benches there."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Keep `out` to this process, and make it where it is not there.
+
+    Raises:
+        BadInput: it can't be made.
+        NightschoolError: another process benches there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{out} can't be a folder ({error.strerror}): choose another --out") from error
     lock = FileLock(out / ".lock")
     try:
         lock.acquire(timeout=0)

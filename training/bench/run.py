@@ -90,7 +90,7 @@ def compare(
         KeyboardInterrupt: stopped by hand; what is finished stays.
     """
     chosen, numbers = arms_module.chosen(arms), arms_module.seeds(seeds)
-    bench = Bench(make_plan(read_all(streams), nights), settings.night, build)
+    bench = Bench(make_plan(read_all(streams, longest=settings.message_chars), nights), settings.night, build)
     runs = [(arm, seed) for arm in chosen for seed in (numbers if arm.nights else numbers[:1])]
     with _full_disks_told(out), results.held(out):
         results.claim(out, results.manifest(bench.plan, streams, settings, model_id, model_sha256))

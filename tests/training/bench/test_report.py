@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,3 +88,11 @@ def test_without_nights_no_loss_is_drawn(drawing: World, tmp_path: Path) -> None
     """Only what there is data for."""
     drawing.bench(tmp_path / "out", arms="base")
     assert sorted(path.name for path in (tmp_path / "out" / "plots").iterdir()) == ["r-matrix.png", "scores.png"]
+
+
+def test_a_name_is_no_formula(drawing: World, tmp_path: Path) -> None:
+    """A stream may be called as it likes: matplotlib would typeset what stands between dollar signs, or fail at it."""
+    star = json.loads(drawing.streams[1].read_text("utf-8"))
+    named = drawing.stream("named", [star | {"stream": "price $x_$"}])
+    drawing.bench(tmp_path / "out", arms="base", streams=[named])
+    assert (tmp_path / "out" / "plots" / "scores.png").is_file()

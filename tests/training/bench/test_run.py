@@ -408,6 +408,22 @@ def test_a_folder_of_something_else(world: World, tmp_path: Path) -> None:
     assert "holds something that is no bench" in refused(world, tmp_path / "out")
 
 
+def test_a_folder_that_can_not_be_made(world: World, tmp_path: Path) -> None:
+    """Another one is asked for: the same command would not go on there."""
+    (tmp_path / "out").write_text("…")
+    for out in (tmp_path / "out", tmp_path / "out" / "in"):
+        with pytest.raises(BadInput, match=r"out.* can't be a folder \(.+\): choose another --out$"):
+            world.bench(out)
+
+
+def test_a_line_that_nobody_could_send(world: World, tmp_path: Path) -> None:
+    """Is refused before anything is asked, with its number."""
+    settings = Settings(message_chars=25)
+    with pytest.raises(BadInput, match=r"trees\.jsonl, line 2, .*question has 26 characters: the most is 25$"):
+        world.bench(tmp_path / "out", settings=settings)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_second_bench_in_the_same_folder(world: World, tmp_path: Path) -> None:
     """Is refused while the first one runs."""
     told: list[str] = []
