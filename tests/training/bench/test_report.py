@@ -36,6 +36,7 @@ def test_report_and_plots(drawing: World, tmp_path: Path) -> None:
             [f"| {arm}", column] for arm in ("memory", "joint") for column in ("weights", "memory")
         ]
     assert "| joint | 1 | 3 | 3 promoted |  | 0 |" in text
+    assert "| joint | 1 | 3 | flips | 0.00 | 0.00 | 0.00 to 0.25 | yes |" in text
     assert "trees (2 days), then stars (1 day)" in text
     # One stream has probes; without nights every seed is the same.
     gains = text.split("## Probes, before the first night and after the last\n\n")[1].split("\n\n")[0]

@@ -374,6 +374,9 @@ def test_a_folder_of_another_bench(world: World, tmp_path: Path) -> None:
     settings = Settings(night=NightSettings(epochs=9))
     assert "other settings (night.epochs 8; now 9)" in refused(world, out, nights=2, settings=settings)
     assert "other settings (recall_k 3; now 1)" in refused(world, out, nights=2, settings=Settings(recall_k=1))
+    for name in ("recall_embedder", "recall_reranker"):
+        settings = Settings(**{name: "mine"})
+        assert f"other settings ({name} ; now mine)" in refused(world, out, nights=2, settings=settings)
 
 
 def test_what_does_not_matter_may_differ(world: World, tmp_path: Path) -> None:
@@ -389,7 +392,7 @@ def test_a_bench_goes_on_under_a_later_version(world: World, tmp_path: Path) -> 
     out = tmp_path / "out"
     first = world.bench(out, arms="base")
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
-    del manifest["settings"]["night"]["candidates"]
+    del manifest["settings"]["night"]["candidates"], manifest["settings"]["recall_embedder"]
     (out / "manifest.json").write_text(json.dumps(manifest))
     assert world.bench(out, arms="base")["summary"] == first["summary"]
     settings = Settings(night=NightSettings(candidates=2))
