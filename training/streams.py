@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from importlib import resources
@@ -38,6 +39,13 @@ class StreamItem:
 
     def right(self, answer: str) -> bool:
         return checks.passes(self.check, answer)
+
+    def has_nothing_better(self, answer: str) -> bool:
+        """Whether the user would write what `answer` says already, as it is seen: that is no correction, though the
+        check is too narrow for it.
+        """
+        wanted, said = (unicodedata.normalize("NFC", text.strip()) for text in (self.answer, answer))
+        return wanted == said
 
 
 def read(path: Path, *, longest: float = math.inf) -> list[StreamItem]:

@@ -156,8 +156,7 @@ def ask_and_rate(
     for item in taught:
         exchange = said[item.id][0]
         right = item.right(exchange.answer)
-        # What it says is what the user would have written, though the check is too narrow for it: nothing to correct.
-        liked = right or exchange.answer == item.answer.strip()
+        liked = right or item.has_nothing_better(exchange.answer)
         better = None if liked else item.answer
         feedback.rate(assistant, exchange.id, 1 if liked else -1, correction=better, user=who[item.id])
         told.append({"id": item.id, "answer": exchange.answer, "right": right})

@@ -98,18 +98,29 @@ def test_a_day_is_asked_and_rated_as_a_user_would(world: World, tmp_path: Path) 
 
 
 def test_right_answers_are_liked(world: World, tmp_path: Path) -> None:
-    """What the check passes gets a thumb up and no correction; so does the user's own answer, where the check errs."""
+    """What the check passes gets a thumb up and no correction; so does the user's own answer, where the check errs,
+    whichever way its letters are written in.
+    """
     narrow = {"kind": "contains", "any": ["oaks"]}
+    world.engine.knows["Where?"] = "In the caf\u00e9."
     lines = [
         {"id": "a", "stream": "s", "session": 1, "split": "teach", "question": "Are leaves green?", "answer": "green"},
         {"id": "b", "stream": "s", "session": 1, "split": "teach", "question": "An oak?", "answer": "I do not know."},
+        {
+            "id": "c",
+            "stream": "s",
+            "session": 1,
+            "split": "teach",
+            "question": "Where?",
+            "answer": "In the cafe\u0301.",
+        },
     ]
-    checks = [{"kind": "contains", "any": ["green"]}, narrow]
+    checks = [{"kind": "contains", "any": ["green"]}, narrow, narrow]
     stream = world.stream("s", [line | {"check": check} for line, check in zip(lines, checks, strict=True)])
     world.bench(tmp_path / "out", streams=[stream])
     ledger = ledger_of(tmp_path / "out")
-    ratings = ledger.ratings([ledger.conversation(f"bench-{name}-day-1")[0].id for name in "ab"]).values()
-    assert [(rating.value, rating.correction) for rating in ratings] == [(1, None)] * 2
+    ratings = ledger.ratings([ledger.conversation(f"bench-{name}-day-1")[0].id for name in "abc"]).values()
+    assert [(rating.value, rating.correction) for rating in ratings] == [(1, None)] * 3
 
 
 def test_seeds(world: World, tmp_path: Path) -> None:
