@@ -7,6 +7,8 @@ must not find out then.
 from __future__ import annotations
 
 import json
+import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from importlib import resources
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from memory.errors import BadInput
+from memory.scrubbing import is_blank
 from training import checks
 
 SPLITS = ("teach", "probe", "control")
@@ -37,19 +40,29 @@ class StreamItem:
     def right(self, answer: str) -> bool:
         return checks.passes(self.check, answer)
 
+    def has_nothing_better(self, answer: str) -> bool:
+        """Whether the user would write what `answer` says already, as it is seen: that is no correction, though the
+        check is too narrow for it.
+        """
+        wanted, said = (unicodedata.normalize("NFC", text.strip()) for text in (self.answer, answer))
+        return wanted == said
 
-def read(path: Path) -> list[StreamItem]:
+
+def read(path: Path, *, longest: float = math.inf) -> list[StreamItem]:
     """The items of a stream's file.
+
+    Args:
+        longest: characters of a question, a wording or an answer; longer ones a user could not send.
 
     Raises: BadInput naming the file, and the line that can't be used with the reason.
     """
-    return read_all([path])
+    return read_all([path], longest=longest)
 
 
-def read_all(paths: Sequence[Path]) -> list[StreamItem]:
+def read_all(paths: Sequence[Path], *, longest: float = math.inf) -> list[StreamItem]:
     """The items of several files, one after another; an id may stand in only one of them.
 
-    Raises: BadInput, as `read`.
+    Args and raises as `read`.
     """
     items: list[StreamItem] = []
     found: dict[str, str] = {}
@@ -59,7 +72,7 @@ def read_all(paths: Sequence[Path]) -> list[StreamItem]:
             if not line.strip():
                 continue
             try:
-                item = _item(line)
+                item = _item(line, longest)
                 if item.id in found:
                     raise ValueError(f"the id {item.id!r} stands in {found[item.id]} already")
             except (ValueError, RecursionError) as error:
@@ -85,11 +98,9 @@ def _lines(path: Path) -> list[str]:
         raise BadInput(f"the stream {path} can't be read: {error}") from error
 
 
-def _item(line: str) -> StreamItem:
+def _item(line: str, longest: float) -> StreamItem:
     """Raises: ValueError with the reason."""
-    row = json.loads(line)
-    if not isinstance(row, dict):
-        raise ValueError("an item is a JSON object")
+    row = _row(line)
     known = {field.name: field.default is MISSING for field in fields(StreamItem)}
     for name in row:
         if name not in known:
@@ -97,9 +108,7 @@ def _item(line: str) -> StreamItem:
     missing = [name for name, needed in known.items() if needed and name not in row]
     if missing:
         raise ValueError(f"it lacks {', '.join(missing)}")
-    for name in ("id", "stream", "question", "answer"):
-        if not isinstance(row[name], str) or not row[name].strip():
-            raise ValueError(f"{name} is {repr(row[name])[:60]}: it must be a text")
+    _check_texts(row, longest)
     if row["split"] not in SPLITS:
         raise ValueError(f"split is {repr(row['split'])[:60]}: it must be one of {', '.join(SPLITS)}")
     first = 1 if row["split"] == "teach" else 0
@@ -107,10 +116,33 @@ def _item(line: str) -> StreamItem:
         raise ValueError(
             f"session is {repr(row['session'])[:60]}: the day of a {row['split']} item is a whole number from {first}"
         )
-    wordings = row.get("paraphrases", [])
-    if not isinstance(wordings, list) or not all(isinstance(w, str) and w.strip() for w in wordings):
-        raise ValueError(f"paraphrases is {repr(wordings)[:60]}: it must be a list of texts")
     checks.validate(row["check"])
+    return StreamItem(**row | {"paraphrases": tuple(row.get("paraphrases", ()))})
+
+
+def _row(line: str) -> dict[str, Any]:
+    """Raises: ValueError."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        # Its own words count lines, too, of which there is only this one.
+        raise ValueError(f"{error.msg} at character {error.colno}") from error
+    if not isinstance(row, dict):
+        raise ValueError("an item is a JSON object")
     # Halves of surrogate pairs, which JSON can spell and no file can hold.
     json.dumps(row, ensure_ascii=False).encode()
-    return StreamItem(**row | {"paraphrases": tuple(wordings)})
+    return row
+
+
+def _check_texts(row: Mapping[str, Any], longest: float) -> None:
+    """What is asked and answered must be what a user can send. Raises: ValueError."""
+    for name in ("id", "stream", "question", "answer"):
+        if not isinstance(row[name], str) or is_blank(row[name]):
+            raise ValueError(f"{name} is {repr(row[name])[:60]}: it must be a text")
+    wordings = row.get("paraphrases", [])
+    if not isinstance(wordings, list) or not all(isinstance(w, str) and not is_blank(w) for w in wordings):
+        raise ValueError(f"paraphrases is {repr(wordings)[:60]}: it must be a list of texts")
+    said = [("question", row["question"]), ("answer", row["answer"]), *(("a paraphrase", w) for w in wordings)]
+    for name, text in said:
+        if len(text) > longest:
+            raise ValueError(f"{name} has {len(text):,} characters: the most is {longest:,}")

@@ -155,9 +155,10 @@ class Batcher:
                 for request in self._running:
                     self._end(request, error)
                 self._running.clear()
-                # What it left in the blocks, or whether there are any still, nobody knows.
+                # What it left in the blocks, or whether there are any still, nobody knows. Where there are none it was
+                # forgetting that failed: tried again and again, it would keep the others from being told.
                 with self._changed:
-                    self._forgets = True
+                    self._forgets |= self._blocks.count > 0
         for request in [*self._running, *self._waiting]:
             self._end(request)
 

@@ -91,14 +91,14 @@ def _plain(_request: Request, raised: Exception) -> JSONResponse:
 def _place(found: Any, body: Any) -> Iterator[str | int]:
     """Where it is, as the client wrote it: without pydantic's names for the kinds that a field may have."""
     kind, *parts = found["loc"]
-    for part in parts:
+    for number, part in enumerate(parts, start=1):
         if kind != "body" or (isinstance(body, dict) and part in body):
             body = body[part] if kind == "body" else None
             yield part
         elif isinstance(body, list) and isinstance(part, int):
             body = body[part]
             yield part
-        elif found["type"] == "missing":
+        elif found["type"] == "missing" and number == len(parts):
             yield part
 
 

@@ -364,6 +364,8 @@ def test_what_asks_for_nothing_is_taken(client: TestClient) -> None:
         ({"messages": [{"role": "user", "content": ["hi"]}]}, "messages.0.content.0: "),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": None}]}]}, "messages.0.content.0.text: "),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content.0.type: "),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content.0.text: Field required"),
+        ({"messages": [{"content": "hi"}]}, "messages.0.role: Field required"),
         ({"temperature": 3}, "temperature: "),
         ({"temperature": "0.5"}, "temperature: "),
         ({"temperature": float("1e999")}, "temperature: "),

@@ -179,7 +179,7 @@ def test_who_likes_an_answer_wants_it() -> None:
 def test_what_counts_as_the_same_answer(one: str, other: str, agree: bool, unwanted: str | None) -> None:
     """The same in more words agrees; another name, and the same name denied, does not."""
     dropped = drop(say("l1", "ann", one, unwanted), say("l2", "bob", other, unwanted))
-    assert [state for state, _ in dropped.values()] == [LessonState.REJECTED] if agree else [LessonState.HELD] * 2
+    assert [state for state, _ in dropped.values()] == ([LessonState.REJECTED] if agree else [LessonState.HELD] * 2)
 
 
 def test_a_user_has_one_vote_and_it_is_the_newest() -> None:

@@ -56,6 +56,9 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
         ({"id": 7}, "id is 7: it must be a text"),
         ({"stream": " "}, "stream is ' ': it must be a text"),
         ({"question": ""}, "question is '': it must be a text"),
+        ({"question": "\u200b"}, "question is '\\u200b': it must be a text"),
+        ({"id": "b", "answer": "\u200b \u2060"}, "it must be a text"),
+        ({"id": "b", "paraphrases": ["\u200b"]}, "it must be a list of texts"),
         ({"answer": None}, "answer is None: it must be a text"),
         ({"split": "train"}, "split is 'train': it must be one of teach, probe, control"),
         ({"split": ["teach"]}, "split is ['teach']"),
@@ -79,6 +82,22 @@ def test_a_bad_field_is_named(tmp_path: Path, change: dict[str, Any], why: str) 
     found = refused(tmp_path, json.dumps(GOOD | change))
     assert found.startswith("mine.jsonl, line 3, is no item of a stream: ")
     assert why in found
+
+
+def test_where_a_line_is_no_json(tmp_path: Path) -> None:
+    """By the character: the line is named already."""
+    found = refused(tmp_path, '{"id": nothing}')
+    assert found == "mine.jsonl, line 3, is no item of a stream: Expecting value at character 8"
+
+
+@pytest.mark.parametrize("name", ["question", "answer", "paraphrases"])
+def test_what_nobody_could_send(tmp_path: Path, name: str) -> None:
+    """A text longer than a message may be is refused at once, not on the day on which it would be sent."""
+    change = {name: ["?" * 21] if name == "paraphrases" else "?" * 21}
+    (tmp_path / "s.jsonl").write_text(json.dumps(GOOD | change))
+    with pytest.raises(BadInput, match=r"s\.jsonl, line 1, .* has 21 characters: the most is 20$"):
+        read(tmp_path / "s.jsonl", longest=20)
+    assert len(read(tmp_path / "s.jsonl", longest=21)) == 1
 
 
 @pytest.mark.parametrize("field", GOOD)

@@ -169,7 +169,8 @@ def _score_lines(ax: Axes, runs: Mapping[str, Any], manifest: Mapping[str, Any],
     if not ax.lines:
         ax.set_axis_off()
         return
-    ax.set_title(f"{stream}: {measure}", fontsize=10)
+    # The name is somebody's: a dollar sign in it begins no formula.
+    ax.set_title(f"{stream}: {measure}", fontsize=10, parse_math=False)
     ax.set_ylim(-0.03, 1.03)
     ax.set_xlabel("after night")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

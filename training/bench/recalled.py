@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 
 def recalled(assistant: Assistant, file: Path, *, progress: Progress = lambda done, of: None) -> dict[str, Any]:
     """The figures of one stream, lived through by an assistant in a home of its own. Raises: BadInput."""
-    items = read(file)
+    items = read(file, longest=assistant.settings.message_chars)
     taught = [item for item in items if item.split == "teach"]
     wordings = [(item, wording) for item in taught for wording in item.paraphrases]
     wordings += [(item, item.question) for item in items if item.split == "probe"]
@@ -29,7 +29,7 @@ def recalled(assistant: Assistant, file: Path, *, progress: Progress = lambda do
     said = ask_many(assistant, [Ask(item.question, memory=False) for item in taught], store=True, progress=progress)
     for item, answered in zip(taught, said, strict=True):
         wrong = not item.right(answered.exchange.answer)
-        correction = item.answer if wrong and answered.exchange.answer.strip() != item.answer.strip() else None
+        correction = item.answer if wrong and not item.has_nothing_better(answered.exchange.answer) else None
         feedback.rate(assistant, answered.exchange.id, -1 if correction else 1, correction=correction)
     known = {answered.exchange.id: item.answer for item, answered in zip(taught, said, strict=True)}
     asked = ask_many(assistant, [Ask(question) for _, question in wordings], store=False, progress=progress)

@@ -59,6 +59,10 @@ def as_markdown(results: Mapping[str, Any], plots: Sequence[str] = ()) -> str:
     if ended:
         head = ["arm", "seed", "nights", "how they ended", "why not, the last time", "items that were replayed"]
         parts += ["## The nights", _table(head, ended)]
+    canaries = _canaries(runs)
+    if canaries:
+        head = ["arm", "seed", "night", "canary", "before it", "after it", "bound", "within it"]
+        parts += ["## Canaries, of the last night whose version served", _table(head, canaries)]
     pushed = _poison(runs)
     if pushed:
         head = ["arm", "seed", "kind", "pushed", "to", "its lesson in the end", "why", "learned"]
@@ -122,6 +126,19 @@ def _ended(runs: Mapping[str, Any]) -> list[list[str]]:
                 replayed = {item_id for night in nights for item_id in night.get("replayed", ())}
                 why = against[-1] if against else ""
                 rows.append([arm, seed, str(len(nights)), how, why, str(len(replayed))])
+    return rows
+
+
+def _canaries(runs: Mapping[str, Any]) -> list[list[str]]:
+    rows = []
+    for arm, seeds in runs.items():
+        for seed, run in seeds.items():
+            nights = [(str(number), record["outcome"]) for number, record in enumerate(run["nights"])]
+            served = [(number, night) for number, night in nights if night and night["status"] == "promoted"]
+            for number, night in served[-1:]:
+                for name, one in ((night.get("verdict") or {}).get("canaries") or {}).items():
+                    said = [f"{one['before']:.2f}", f"{one['after']:.2f}", f"{one['least']:.2f} to {one['most']:.2f}"]
+                    rows.append([arm, seed, number, name, *said, "yes" if one["holds"] else "no"])
     return rows
 
 

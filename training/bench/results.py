@@ -38,6 +38,8 @@ ANSWERING = (
     "recall_min_score",
     "recall_min_score_corrected",
     "recall_min_score_told",
+    "recall_embedder",
+    "recall_reranker",
     "graduation",
     "recall_share",
 )
@@ -119,8 +121,16 @@ def claim(out: Path, wanted: Mapping[str, Any]) -> None:
 
 @contextmanager
 def held(out: Path) -> Iterator[None]:
-    """Keep `out` to this process. Raises: NightschoolError when another one benches there."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Keep `out` to this process, and make it where it is not there.
+
+    Raises:
+        BadInput: it can't be made.
+        NightschoolError: another process benches there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{out} can't be a folder ({error.strerror}): choose another --out") from error
     lock = FileLock(out / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -183,7 +193,8 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | No
         return f"another model ({found['model']['id']}; now {wanted['model']['id']})"
     old, new = (_flat(manifest["settings"]) for manifest in (found, wanted))
     # A bench goes on under a later version: a setting that the earlier one did not know yet counts as its default.
-    known = _flat({"night": as_json(NightSettings())})
+    day = {name: Settings.model_fields[name].default for name in ANSWERING}
+    known = _flat({**day, "night": as_json(NightSettings())})
     changed = [name for name in {**old, **new} if old.get(name, known.get(name)) != new.get(name)]
     if changed:
         name = changed[0]

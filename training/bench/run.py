@@ -90,7 +90,7 @@ def compare(
         KeyboardInterrupt: stopped by hand; what is finished stays.
     """
     chosen, numbers = arms_module.chosen(arms), arms_module.seeds(seeds)
-    bench = Bench(make_plan(read_all(streams), nights), settings.night, build)
+    bench = Bench(make_plan(read_all(streams, longest=settings.message_chars), nights), settings.night, build)
     runs = [(arm, seed) for arm in chosen for seed in (numbers if arm.nights else numbers[:1])]
     with _full_disks_told(out), results.held(out):
         results.claim(out, results.manifest(bench.plan, streams, settings, model_id, model_sha256))
@@ -156,8 +156,7 @@ def ask_and_rate(
     for item in taught:
         exchange = said[item.id][0]
         right = item.right(exchange.answer)
-        # What it says is what the user would have written, though the check is too narrow for it: nothing to correct.
-        liked = right or exchange.answer == item.answer.strip()
+        liked = right or item.has_nothing_better(exchange.answer)
         better = None if liked else item.answer
         feedback.rate(assistant, exchange.id, 1 if liked else -1, correction=better, user=who[item.id])
         told.append({"id": item.id, "answer": exchange.answer, "right": right})

@@ -811,6 +811,30 @@ def test_what_was_read_before_a_pass_failed_is_not_gone_on_from(warm: LocalEngin
     assert said(warm, ask(batcher, warm, asked)) == expected
 
 
+def test_a_card_that_can_not_even_be_given_back_is_told_of_by_each_question(
+    warm: LocalEngine, scarce: tuple[Scarce, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an illegal access CUDA refuses whatever comes: nobody waits for ever, and nothing is tried in circles."""
+    runner, batcher = scarce
+    tries: list[str] = []
+
+    def refuse(*_: Any) -> Any:
+        tries.append("")
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    assert said(warm, ask(batcher, warm, PROMPTS[0])) == answer(warm, PROMPTS[0], tokens=9)
+    with monkeypatch.context() as broken:
+        for name in ("next_tokens", "forget", "reserve"):
+            broken.setattr(runner, name, refuse)
+        for prompt in PROMPTS[:2]:
+            request = ask(batcher, warm, prompt)
+            told = request.tokens.get(timeout=10)
+            assert "illegal" in str(told)
+        time.sleep(0.2)
+        assert len(tries) < 9
+    assert said(warm, ask(batcher, warm, PROMPTS[0])) == answer(warm, PROMPTS[0], tokens=9)
+
+
 # ---------------------------------------------------------------------- several threads, other machines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ def test_report_and_plots(drawing: World, tmp_path: Path) -> None:
             [f"| {arm}", column] for arm in ("memory", "joint") for column in ("weights", "memory")
         ]
     assert "| joint | 1 | 3 | 3 promoted |  | 0 |" in text
+    assert "| joint | 1 | 3 | flips | 0.00 | 0.00 | 0.00 to 0.25 | yes |" in text
     assert "trees (2 days), then stars (1 day)" in text
     # One stream has probes; without nights every seed is the same.
     gains = text.split("## Probes, before the first night and after the last\n\n")[1].split("\n\n")[0]
@@ -87,3 +89,11 @@ def test_without_nights_no_loss_is_drawn(drawing: World, tmp_path: Path) -> None
     """Only what there is data for."""
     drawing.bench(tmp_path / "out", arms="base")
     assert sorted(path.name for path in (tmp_path / "out" / "plots").iterdir()) == ["r-matrix.png", "scores.png"]
+
+
+def test_a_name_is_no_formula(drawing: World, tmp_path: Path) -> None:
+    """A stream may be called as it likes: matplotlib would typeset what stands between dollar signs, or fail at it."""
+    star = json.loads(drawing.streams[1].read_text("utf-8"))
+    named = drawing.stream("named", [star | {"stream": "price $x_$"}])
+    drawing.bench(tmp_path / "out", arms="base", streams=[named])
+    assert (tmp_path / "out" / "plots" / "scores.png").is_file()

@@ -98,18 +98,29 @@ def test_a_day_is_asked_and_rated_as_a_user_would(world: World, tmp_path: Path) 
 
 
 def test_right_answers_are_liked(world: World, tmp_path: Path) -> None:
-    """What the check passes gets a thumb up and no correction; so does the user's own answer, where the check errs."""
+    """What the check passes gets a thumb up and no correction; so does the user's own answer, where the check errs,
+    whichever way its letters are written in.
+    """
     narrow = {"kind": "contains", "any": ["oaks"]}
+    world.engine.knows["Where?"] = "In the caf\u00e9."
     lines = [
         {"id": "a", "stream": "s", "session": 1, "split": "teach", "question": "Are leaves green?", "answer": "green"},
         {"id": "b", "stream": "s", "session": 1, "split": "teach", "question": "An oak?", "answer": "I do not know."},
+        {
+            "id": "c",
+            "stream": "s",
+            "session": 1,
+            "split": "teach",
+            "question": "Where?",
+            "answer": "In the cafe\u0301.",
+        },
     ]
-    checks = [{"kind": "contains", "any": ["green"]}, narrow]
+    checks = [{"kind": "contains", "any": ["green"]}, narrow, narrow]
     stream = world.stream("s", [line | {"check": check} for line, check in zip(lines, checks, strict=True)])
     world.bench(tmp_path / "out", streams=[stream])
     ledger = ledger_of(tmp_path / "out")
-    ratings = ledger.ratings([ledger.conversation(f"bench-{name}-day-1")[0].id for name in "ab"]).values()
-    assert [(rating.value, rating.correction) for rating in ratings] == [(1, None)] * 2
+    ratings = ledger.ratings([ledger.conversation(f"bench-{name}-day-1")[0].id for name in "abc"]).values()
+    assert [(rating.value, rating.correction) for rating in ratings] == [(1, None)] * 3
 
 
 def test_seeds(world: World, tmp_path: Path) -> None:
@@ -374,6 +385,9 @@ def test_a_folder_of_another_bench(world: World, tmp_path: Path) -> None:
     settings = Settings(night=NightSettings(epochs=9))
     assert "other settings (night.epochs 8; now 9)" in refused(world, out, nights=2, settings=settings)
     assert "other settings (recall_k 3; now 1)" in refused(world, out, nights=2, settings=Settings(recall_k=1))
+    for name in ("recall_embedder", "recall_reranker"):
+        settings = Settings(**{name: "mine"})
+        assert f"other settings ({name} ; now mine)" in refused(world, out, nights=2, settings=settings)
 
 
 def test_what_does_not_matter_may_differ(world: World, tmp_path: Path) -> None:
@@ -389,7 +403,7 @@ def test_a_bench_goes_on_under_a_later_version(world: World, tmp_path: Path) -> 
     out = tmp_path / "out"
     first = world.bench(out, arms="base")
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
-    del manifest["settings"]["night"]["candidates"]
+    del manifest["settings"]["night"]["candidates"], manifest["settings"]["recall_embedder"]
     (out / "manifest.json").write_text(json.dumps(manifest))
     assert world.bench(out, arms="base")["summary"] == first["summary"]
     settings = Settings(night=NightSettings(candidates=2))
@@ -406,6 +420,22 @@ def test_a_folder_of_something_else(world: World, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("…")
     assert "holds something that is no bench" in refused(world, tmp_path / "out")
+
+
+def test_a_folder_that_can_not_be_made(world: World, tmp_path: Path) -> None:
+    """Another one is asked for: the same command would not go on there."""
+    (tmp_path / "out").write_text("…")
+    for out in (tmp_path / "out", tmp_path / "out" / "in"):
+        with pytest.raises(BadInput, match=r"out.* can't be a folder \(.+\): choose another --out$"):
+            world.bench(out)
+
+
+def test_a_line_that_nobody_could_send(world: World, tmp_path: Path) -> None:
+    """Is refused before anything is asked, with its number."""
+    settings = Settings(message_chars=25)
+    with pytest.raises(BadInput, match=r"trees\.jsonl, line 2, .*question has 26 characters: the most is 25$"):
+        world.bench(tmp_path / "out", settings=settings)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_second_bench_in_the_same_folder(world: World, tmp_path: Path) -> None:
