@@ -27,6 +27,9 @@ from memory.records import Night
 
 cli = typer.Typer()
 
+OF_STREAMS = {"arms": "arms", "seeds": "seeds", "nights": "nights", "out_dir": "out", "public_sets": "public-sets"}
+"""What `bench` is told of streams alone: parameter → option."""
+
 
 @cli.command()
 def bench(
@@ -45,6 +48,9 @@ def bench(
 ) -> None:
     """A simulated user asks, rates, and lets nights run; without a stream, five facts once, and the time of a start."""
     if not streams:
+        given = [option for name, option in OF_STREAMS.items() if _is_given(context, name)]
+        if given:
+            raise BadInput(f"--{given[0]} is said of streams, and none is named: name a file of one")
         _bench_loop(context, as_json=as_json)
         return
     from training import public_sets as sets
@@ -81,6 +87,11 @@ def bench(
         print_json(json.loads((out_dir / "results.json").read_text("utf-8"))["summary"])
     else:
         print_markdown((out_dir / "report.md").read_text("utf-8"))
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _bench_loop(context: typer.Context, *, as_json: bool) -> None:

@@ -103,7 +103,7 @@ class Upstream:
         async with self._told():
             reply = await self._client.post(LOADS, json={"lora_name": name, "lora_path": path})
         # LM Studio answers with 200 and an error where it knows no such route; vLLM with a line of text.
-        if reply.status_code == 200 and not reply.text.startswith("{"):
+        if reply.status_code == 200 and not _is_error(reply):
             return
         why = _message(reply)
         if "already" in why and "load" in why:
@@ -182,6 +182,15 @@ async def _lines(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         *whole, rest = (rest + part).split(b"\n")
         for line in whole:
             yield line.rstrip(b"\r")
+
+
+def _is_error(reply: httpx2.Response) -> bool:
+    """Whether it says so in JSON, be its status what it is."""
+    try:
+        content = reply.json()
+    except ValueError:
+        return False
+    return isinstance(content, dict) and "error" in content
 
 
 def _message(reply: httpx2.Response) -> str:

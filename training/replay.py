@@ -51,11 +51,11 @@ def neighbours_first(
         apart: questions of exams; what is near one of them is left out, too, so that they measure what was not held.
     """
     pool = list(dict.fromkeys(questions))
-    asked_for = embedder.embed(pool)
-    nearness = (asked_for @ embedder.embed(list(lessons)).T).max(axis=1)
+    vectors = embedder.embed(pool)
+    nearness = (vectors @ embedder.embed(list(lessons)).T).max(axis=1)
     fits = nearness < SAME
     if apart:
-        fits &= (asked_for @ embedder.embed(list(apart)).T).max(axis=1) < NEAR
+        fits &= (vectors @ embedder.embed(list(apart)).T).max(axis=1) < NEAR
     kept = np.flatnonzero(fits)
     pool, nearness = [pool[i] for i in kept], nearness[kept]
     if len(pool) <= most:
@@ -100,11 +100,14 @@ def replay(
     corrected = [lesson.question for lesson in lessons if lesson.unwanted is not None]
     # The exam's controls stay out, so that they go on measuring what was not held; so do liked answers, which may be
     # others than the base's.
-    without, most = [*taught, *controls], neighbour_turns * neighbour_rows
-    near = _in_turns(neighbours(corrected, most=most, rng=rng, without=without, reword=reword), neighbour_rows)
-    most = rows + max(0, neighbour_rows - len(near))
-    chosen = neighbours_first(pool, taught, embedder=embedder, most=turns * most, rng=rng, apart=controls)
-    others = _in_turns(chosen, most)
+    swapped = neighbours(
+        corrected, most=neighbour_turns * neighbour_rows, rng=rng, without=[*taught, *controls], reword=reword
+    )
+    near = _in_turns(swapped, neighbour_rows)
+    free = rows + max(0, neighbour_rows - len(near))
+    others = _in_turns(
+        neighbours_first(pool, taught, embedder=embedder, most=turns * free, rng=rng, apart=controls), free
+    )
     questions = near | others
     prompts = [asked(question, (), system) for question in questions]
     answers = base_answers(engine, prompts, answer_tokens, cache=cache, writing=writing, progress=progress)

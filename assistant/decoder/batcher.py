@@ -211,7 +211,7 @@ class Batcher:
                 continue
             if request.held is None:
                 return
-            request.computed = request.held.named * 16
+            request.computed = request.held.named * TOKENS
             self._joined += 1
             request.number = self._joined
             self._waiting.popleft()
@@ -258,7 +258,7 @@ class Batcher:
         readers: dict[object, Request] = {}
         for request in self._running:
             assert request.held is not None  # noqa: S101 - all that run hold blocks
-            if request.computed == request.held.named * 16:
+            if request.computed == request.held.named * TOKENS:
                 self._take_over(request, request.held)
             key = self._blocks.next_key(request.held, request.read) or request
             other = readers.setdefault(key, request)
@@ -272,7 +272,7 @@ class Batcher:
         block, tokens = self._blocks.alike(held, request.read)
         if tokens:
             self._runner.copy(block, held.blocks[held.named])
-        request.computed = held.named * 16 + tokens
+        request.computed = held.named * TOKENS + tokens
 
     def _absorb(self, requests: Sequence[Request], rows: Sequence[Row], tokens: Sequence[Sequence[int]]) -> None:
         chosen = iter(tokens)

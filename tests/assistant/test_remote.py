@@ -285,6 +285,14 @@ def test_a_server_that_loads_no_adapters_is_told_as_such(
     assert said(engine)[0] == "base heard hello there"
 
 
+def test_a_version_that_is_loaded_with_a_word_in_json_serves(
+    engine: RemoteEngine, server: testing.ScriptedServer, tmp_path: Path
+) -> None:
+    """As a proxy may say it; vLLM itself says it in plain text."""
+    server.loads_adapters, server.unknown_route = False, (200, {"status": "loaded"})
+    engine.admit(adapter(tmp_path))
+
+
 # ---------------------------------------------------------------------- trouble
 
 

@@ -21,13 +21,17 @@ from training.replay import neighbours_first, replay
 
 
 class AngleEmbedder:
-    """Texts as points on a circle: the number in a text is its angle in degrees, so that a test sets each cosine."""
+    """Texts as points on a circle: the number in a text is its angle in degrees, so that a test sets each cosine. The
+    package's controls are far from all that tests name.
+    """
 
     name, dimensions, path = "angles", 2, None
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Cos and sin of each text's number; 90 where it has none."""
-        angles = np.radians([float(next((w for w in t.split() if w.isdigit()), 90)) for t in texts])
+        controls = {control.question for control in general.controls()}
+        numbers = [270 if t in controls else next((w for w in t.split() if w.isdigit()), 90) for t in texts]
+        angles = np.radians([float(number) for number in numbers])
         return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 

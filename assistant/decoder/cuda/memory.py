@@ -36,7 +36,7 @@ def reserve(make: Callable[[int], None], free: int, block_bytes: int, *, at_leas
     """Make as many blocks as half of what is free holds, and half as many each time that it is not given after all.
 
     Args:
-        make: makes so many, or nothing. Raises: torch.OutOfMemoryError.
+        make: makes so many, or nothing. Raises: torch.OutOfMemoryError, or RuntimeError where CUDA itself says so.
         free: bytes.
         at_least, at_most: blocks.
 
@@ -49,7 +49,10 @@ def reserve(make: Callable[[int], None], free: int, block_bytes: int, *, at_leas
         try:
             make(blocks)
             return blocks
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            # Of the allocator's class, or, where a recording wanted it, of none of its own.
+            if "out of memory" not in str(error):
+                raise
             if blocks <= at_least:
                 needs = f"{at_least * block_bytes / 1e6:,.0f} MB of keys and values, which one prompt needs,"
                 told = f"CUDA out of memory: {needs} can't be had beside what else is on the card"
