@@ -34,7 +34,15 @@ if TYPE_CHECKING:
 SEARCHED = ("learning_rate", "rank", "epochs", "kl_weight", "preference")
 """Settings in which candidates differ; where from, `study.SPACE` says."""
 
-FIXED = ("alpha", "layers", "replay_rows", "replay_turns", "replay_turns_lessons", "neighbour_rows")
+FIXED = (
+    "alpha",
+    "layers",
+    "replay_rows",
+    "replay_turns",
+    "neighbour_rows",
+    "neighbour_turns",
+    "neighbour_turns_lessons",
+)
 """Settings under which they were found good: what won under others says nothing here."""
 
 SUFFIX = "candidate-"

@@ -8,15 +8,11 @@ package; a question that holds none of them has no neighbours of this sort.
 
 from __future__ import annotations
 
-import json
 import random
-import re
-from collections.abc import Collection, Iterator, Sequence
-from functools import cache
-from importlib import resources
+from collections.abc import Collection, Sequence
 from itertools import zip_longest
-from typing import NamedTuple
 
+from training.entities import Frame, bare, mentioned, mentions, names
 from training.rewordings import Reword, reword
 
 _WORDINGS = 6
@@ -39,8 +35,7 @@ def neighbours(
         rng: draws names and wordings; the same seed gives the same neighbours.
         reword: what rewords the corrected questions, too.
     """
-    apart = [*questions, *without]
-    taken = {_bare(question[start:end]) for question in apart for start, end, _ in _mentions(question)}
+    taken = mentioned([*questions, *without])
     frames: dict[Frame, str] = {}
     for question in questions:
         found = _frame(question)
@@ -48,9 +43,9 @@ def neighbours(
             frames.setdefault(found, question)
     shares = []
     for frame in sorted(frames):
-        names = [name for name in _names()[frame.kind] if _bare(name) not in taken]
-        rng.shuffle(names)
-        shares.append([(frame, name) for name in names])
+        others = [name for name in names()[frame.kind] if bare(name) not in taken]
+        rng.shuffle(others)
+        shares.append([(frame, name) for name in others])
     dealt = [pair for row in zip_longest(*shares) for pair in row if pair is not None]
     unique = list({frame.ask(name): (frame, name) for frame, name in dealt}.values())[:most]
     # One question of a frame speaks for all: its wordings, with another name in them, are theirs.
@@ -58,26 +53,10 @@ def neighbours(
     return [(rng.choice(turned[frame]) if place % 2 else frame).ask(name) for place, (frame, name) in enumerate(unique)]
 
 
-class Frame(NamedTuple):
-    """A question without one name: what stands before and after it, and its kind."""
-
-    before: str
-    after: str
-    kind: str
-
-    def ask(self, name: str) -> str:
-        """The question about `name`."""
-        before = self.before
-        if before.endswith((" a ", " an ")):
-            article = "an" if name[0].lower() in "aeiou" else "a"
-            before = f"{before.rstrip().rpartition(' ')[0]} {article} "
-        return f"{before}{name}{self.after}"
-
-
 def _frame(question: str) -> Frame | None:
     """The question without the longest name that is known."""
     best: tuple[int, int, str] | None = None
-    for start, end, kind in _mentions(question):
+    for start, end, kind in mentions(question):
         if best is None or end - start > best[1] - best[0]:
             best = (start, end, kind)
     return Frame(question[: best[0]], question[best[1] :], best[2]) if best else None
@@ -87,31 +66,3 @@ def _reworded(frame: Frame, question: str, reword: Reword) -> list[Frame]:
     """The frames of other wordings of `question` that hold a name of its kind."""
     found = (_frame(wording) for wording in reword(question, most=_WORDINGS))
     return [wording for wording in found if wording is not None and wording.kind == frame.kind]
-
-
-def _mentions(question: str) -> Iterator[tuple[int, int, str]]:
-    for kind, pattern in _patterns().items():
-        for match in pattern.finditer(question):
-            yield match.start(), match.end(), kind
-
-
-@cache
-def _names() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = json.loads(
-        resources.files("training").joinpath("data/entities.json").read_text("utf-8")
-    )
-    return found
-
-
-@cache
-def _patterns() -> dict[str, re.Pattern[str]]:
-    """One pattern a kind: its names, with their article where the question has one, as whole words."""
-    patterns = {}
-    for kind, names in _names().items():
-        longest_first = sorted(map(_bare, names), key=len, reverse=True)
-        patterns[kind] = re.compile(rf"(?<!\w)(?:the )?(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
-    return patterns
-
-
-def _bare(name: str) -> str:
-    return name.removeprefix("the ")

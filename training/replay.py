@@ -1,8 +1,8 @@
 """What is replayed beside tonight's lessons, so that they don't push out what the model could already do.
 
-The base model's own answers to neighbours of the lessons (see `training.neighbours`), to general questions, and to
-questions of stored dialogues that nobody rated, to which the KL term holds the model. What is near a lesson comes
-first: that is where damage falls.
+The base model's own answers to neighbours of the lessons (see `training.neighbours`), to general questions and those
+of stored dialogues that nobody rated, and to as many about names (see `training.entities`), to which the KL term holds
+the model. What is near a lesson comes first: that is where damage falls.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from assistant.local import LocalEngine
 from memory.embedder import Embedder
 from memory.records import Lesson, Message
-from training import general
+from training import entities, general
 from training.examples import Dialogue, Heard, asked
 from training.neighbours import neighbours
 from training.progress import Progress
@@ -95,19 +96,18 @@ def replay(
         writing: the context in which it is written; it may refuse that.
     """
     taught, rng = [lesson.question for lesson in lessons], random.Random(seed)
-    pool = [item.question for item in general.replayed()] + list(stored)
     controls = [item.question for item in general.controls()]
     corrected = [lesson.question for lesson in lessons if lesson.unwanted is not None]
     # The exam's controls stay out, so that they go on measuring what was not held; so do liked answers, which may be
     # others than the base's.
-    swapped = neighbours(
-        corrected, most=neighbour_turns * neighbour_rows, rng=rng, without=[*taught, *controls], reword=reword
-    )
+    without = [*taught, *controls]
+    swapped = neighbours(corrected, most=neighbour_turns * neighbour_rows, rng=rng, without=without, reword=reword)
     near = _in_turns(swapped, neighbour_rows)
     free = rows + max(0, neighbour_rows - len(near))
-    others = _in_turns(
-        neighbours_first(pool, taught, embedder=embedder, most=turns * free, rng=rng, apart=controls), free
-    )
+    draw = partial(neighbours_first, lessons=taught, embedder=embedder, rng=rng, apart=controls)
+    said = draw([*(item.question for item in general.replayed()), *stored], most=turns * free // 2)
+    named = draw(entities.questions(without=without), most=turns * free - len(said))
+    others = _in_turns([*said, *named], free)
     questions = near | others
     prompts = [asked(question, (), system) for question in questions]
     answers = base_answers(engine, prompts, answer_tokens, cache=cache, writing=writing, progress=progress)

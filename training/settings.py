@@ -110,20 +110,23 @@ class NightSettings(BaseModel):
         " come on top (60: in turns, many different questions hold more than few, docs/LOG.md)",
     )
     replay_turns: int = Field(
-        3,
+        8,
         ge=1,
         le=100,
-        description="epochs until the same rows are replayed again, where there are enough: so much more is held"
-        " (docs/LOG.md)",
+        description="epochs until the same general questions are replayed again, where there are enough (8: in none"
+        " twice, which holds most, docs/LOG.md)",
     )
-    replay_turns_lessons: int = Field(
+    neighbour_rows: int = Field(
+        60, ge=0, description="rows of replayed neighbours of the corrections an epoch: the same question, another name"
+    )
+    neighbour_turns: int = Field(
+        3, ge=1, le=100, description="the same of neighbours: so much more is held (docs/LOG.md)"
+    )
+    neighbour_turns_lessons: int = Field(
         5,
         ge=1,
         description="lessons up to which neighbours take so many turns; for more, in proportion fewer: what is held"
         " against many must come again each epoch (docs/LOG.md)",
-    )
-    neighbour_rows: int = Field(
-        60, ge=0, description="rows of replayed neighbours of the corrections an epoch: the same question, another name"
     )
     replay_tokens: int = Field(20, ge=1, description="length of the base's own answers in the replay")
 

@@ -196,5 +196,5 @@ class LocalTeacher:
 
 def _neighbour_turns(lessons: int, settings: NightSettings) -> int:
     """Of neighbours, in a night of so many lessons; no more than there are epochs, or some would never be heard."""
-    of_so_many = settings.replay_turns * settings.replay_turns_lessons // max(1, lessons)
-    return max(1, min(settings.replay_turns, settings.epochs, of_so_many))
+    of_so_many = settings.neighbour_turns * settings.neighbour_turns_lessons // max(1, lessons)
+    return max(1, min(settings.neighbour_turns, settings.epochs, of_so_many))

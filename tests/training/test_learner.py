@@ -257,14 +257,14 @@ def test_nobody_waits_for_a_turn_that_never_comes(
     monkeypatch.setattr("training.replay.replay", lambda *given, **named: told.update(named) or [])
 
     def turns(*, epochs: int, lessons: int) -> tuple[int, int]:
-        settings = SETTINGS.model_copy(update={"epochs": epochs, "replay_turns": 3, "replay_turns_lessons": 5})
+        settings = SETTINGS.model_copy(update={"epochs": epochs, "neighbour_turns": 3, "neighbour_turns_lessons": 5})
         teacher = LocalTeacher(engine, HashingEmbedder, settings, "", tmp_path / "base-answers.json")
         teacher.replay([lesson(str(n)) for n in range(lessons)], [], seed=0, progress=no_progress)
         return told["turns"], told["neighbour_turns"]
 
-    assert [turns(epochs=epochs, lessons=0) for epochs in (2, 8)] == [(2, 2), (3, 3)]
+    assert [turns(epochs=epochs, lessons=0) for epochs in (2, 8)] == [(2, 2), (8, 3)]
     lessons = (1, 5, 6, 7, 8, 100)
-    assert [turns(epochs=8, lessons=many) for many in lessons] == [(3, near) for near in (3, 3, 2, 2, 1, 1)]
+    assert [turns(epochs=8, lessons=many) for many in lessons] == [(8, near) for near in (3, 3, 2, 2, 1, 1)]
 
 
 def test_a_budget_drops_epochs(engine: LocalEngine, tmp_path: Path) -> None:

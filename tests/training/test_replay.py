@@ -15,7 +15,7 @@ import pytest
 
 from memory.embedder import Vectors
 from memory.records import Message
-from training import general
+from training import entities, general
 from training.examples import Heard
 from training.replay import neighbours_first, replay
 
@@ -114,10 +114,14 @@ def test_neighbours_are_those_of_corrections_and_never_controls(tmp_path: Path) 
 def test_what_is_more_than_an_epoch_holds_takes_turns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: int, turns: int, others: int
 ) -> None:
-    """Neighbours among themselves, and general questions: each epoch has as many as there is room for, never more."""
+    """Neighbours among themselves, and general questions: each epoch has as many as there is room for, never more. Half
+    of the general ones are about names.
+    """
+    named = [f"other {60 + number}" for number in range(stored // 2, stored)]
     monkeypatch.setattr(general, "replayed", list)
+    monkeypatch.setattr(entities, "questions", lambda without: named)
     lessons = [lesson("In year 0 what was the capital of Turkey?")]
-    unrated = [f"other {60 + number}" for number in range(stored)]
+    unrated = [f"other {60 + number}" for number in range(stored // 2)]
     rows = played(
         Engine(), tmp_path / "cache", lessons, unrated, rows=6, neighbour_rows=4, turns=turns, neighbour_turns=turns
     )
@@ -130,6 +134,7 @@ def test_what_is_more_than_an_epoch_holds_takes_turns(
 def test_of_fewer_than_an_epoch_holds_all_are_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In every epoch."""
     monkeypatch.setattr(general, "replayed", list)
+    monkeypatch.setattr(entities, "questions", lambda without: [])
     rows = played(Engine(), tmp_path / "cache", [lesson("lesson 0")], ["other 60"], rows=100, neighbour_rows=0, turns=3)
     assert [row.heard for row in rows] == [Heard()]
 
