@@ -31,8 +31,7 @@ SAME = 0.85
 """Cosine from which two questions may ask the same: those after two different capitals reach 0.84 (docs/LOG.md)."""
 
 NEAR = 0.7
-"""Cosine from which a replayed question may settle what a control asks: "What is HTML?", held, tells what it stands
-for, and the sides of a square turn those of a triangle (docs/LOG.md)."""
+"""Cosine from which a replayed question may tell what a control asks, as "What is HTML?" does what it stands for."""
 
 
 def neighbours_first(
