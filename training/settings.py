@@ -120,7 +120,11 @@ class NightSettings(BaseModel):
         60, ge=0, description="rows of replayed neighbours of the corrections an epoch: the same question, another name"
     )
     neighbour_turns: int = Field(
-        3, ge=1, le=100, description="the same of neighbours: so much more is held (docs/LOG.md)"
+        3,
+        ge=1,
+        le=100,
+        description="epochs until the same neighbours are replayed again, where there are enough: so much more is held"
+        " (docs/LOG.md)",
     )
     neighbour_turns_lessons: int = Field(
         5,

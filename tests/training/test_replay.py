@@ -22,15 +22,15 @@ from training.replay import neighbours_first, replay
 
 class AngleEmbedder:
     """Texts as points on a circle: the number in a text is its angle in degrees, so that a test sets each cosine. The
-    package's controls are far from all that tests name.
+    controls that ship, questions all, are far from what tests name.
     """
 
     name, dimensions, path = "angles", 2, None
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Cos and sin of each text's number; 90 where it has none."""
-        controls = {control.question for control in general.controls()}
-        numbers = [270 if t in controls else next((w for w in t.split() if w.isdigit()), 90) for t in texts]
+        far = {control.question for control in general.controls() if control.question.endswith("?")}
+        numbers = [270 if t in far else next((w for w in t.split() if w.isdigit()), 90) for t in texts]
         angles = np.radians([float(number) for number in numbers])
         return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
@@ -92,6 +92,24 @@ def test_what_is_near_a_control_is_not_held_either() -> None:
         pool, ["lesson 180"], embedder=AngleEmbedder(), most=4, rng=random.Random(0), apart=["control 0"]
     )
     assert found == ["q 50", "q 130"]
+
+
+def test_a_night_holds_nothing_near_its_own_exam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever it comes from: a stored dialogue, the package's questions, those about names."""
+    monkeypatch.setattr(general, "controls", lambda: [general.General("c", "science", "control 0", {})])
+    monkeypatch.setattr(general, "replayed", lambda: [general.General("g", "science", "shipped 30", None)])
+    monkeypatch.setattr(entities, "questions", lambda without: ["named 35", "named 60"])
+    rows = played(Engine(), tmp_path / "cache", [lesson("lesson 180")], ["stored 40", "stored 50"], rows=20)
+    assert {row.prompt[-1]["content"] for row in rows} == {"stored 50", "named 60"}
+
+
+def test_no_question_is_about_a_name_of_a_lesson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the base says of it may be what is corrected."""
+    monkeypatch.setattr(general, "replayed", list)
+    rows = played(Engine(), tmp_path / "cache", [lesson("In year 0 what was the capital of Turkey?")], rows=2000)
+    asked = [row.prompt[-1]["content"] for row in rows]
+    assert len(asked) > 800
+    assert not [question for question in asked if "Turkey" in question]
 
 
 def test_stored_questions_that_reword_a_lesson_are_not_held_to_the_wrong_answer(tmp_path: Path) -> None:
