@@ -103,6 +103,15 @@ def test_a_night_holds_nothing_near_its_own_exam(tmp_path: Path, monkeypatch: py
     assert {row.prompt[-1]["content"] for row in rows} == {"stored 50", "named 60"}
 
 
+def test_half_are_about_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much was said by day."""
+    monkeypatch.setattr(general, "replayed", list)
+    monkeypatch.setattr(entities, "questions", lambda without: [f"named {60 + number}" for number in range(20)])
+    stored = [f"stored {60 + number}" for number in range(20)]
+    rows = played(Engine(), tmp_path / "cache", [lesson("lesson 0")], stored, rows=6, neighbour_rows=0)
+    assert sum("named" in row.prompt[-1]["content"] for row in rows) == len(rows) / 2 == 3
+
+
 def test_no_question_is_about_a_name_of_a_lesson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the base says of it may be what is corrected."""
     monkeypatch.setattr(general, "replayed", list)
