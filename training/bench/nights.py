@@ -1,4 +1,4 @@
-"""What a record keeps of a night: how it ended, what it cost, and how the exam went at each strength."""
+"""What a record keeps of a night: how it ended, what it cost, and how exam and canaries went at each strength."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from memory.records import Night
+from training.canaries import canaries
+from training.paper import Exam, Item, Kind
+from training.settings import NightSettings
 from training.streams import StreamItem
 
 KEPT = ("adapter_sha256", "seconds", "strength", "perplexity", "verdict", "training", "candidates")
@@ -50,7 +53,8 @@ def _replayed(questions: Sequence[str], items: Sequence[StreamItem]) -> list[str
 
 
 def _strengths(folder: Path, attempt: Path) -> list[dict[str, Any]]:
-    """For each strength that was examined: right answers by kind of question, and perplexity over that before.
+    """For each strength that was examined: right answers by kind of question, perplexity over that before, and canary
+    by name, as `training.canaries` measures them.
 
     Args:
         attempt: folder of the attempt that the night decided on.
@@ -58,23 +62,34 @@ def _strengths(folder: Path, attempt: Path) -> list[dict[str, Any]]:
     before, after = folder / "before.json", attempt / "after.json"
     if not after.is_file():
         return []
-    old = json.loads(before.read_text("utf-8"))
-    return [
-        {
-            "strength": sitting["scale"],
-            "perplexity_ratio": round(sitting["exam"]["perplexity"] / old["perplexity"], 4),
-            "kinds": _kinds(old["right"], sitting["exam"]["right"]),
-        }
-        for sitting in json.loads(after.read_text("utf-8"))
-    ]
+    old = Exam.from_json(json.loads(before.read_text("utf-8")))
+    # Of an item canaries ask no more than its kind, which its id tells.
+    paper = [Item(item_id, kind, ()) for item_id in old.answers if (kind := _kind(item_id)) in ("control", "pushback")]
+    found = []
+    for sitting in json.loads(after.read_text("utf-8")):
+        exam = Exam.from_json(sitting["exam"])
+        found.append(
+            {
+                "strength": sitting["scale"],
+                "perplexity_ratio": round(exam.perplexity / old.perplexity, 4),
+                "kinds": _kinds(old.right, exam.right),
+                "canaries": {canary.name: canary.after for canary in canaries(paper, old, exam, NightSettings())},
+            }
+        )
+    return found
+
+
+def _kind(item_id: str) -> Kind:
+    """Of an item; its id begins with it, but for controls, whose ids are their own."""
+    kind, marked, _ = item_id.partition(":")
+    return cast(Kind, kind) if marked else "control"
 
 
 def _kinds(before: Mapping[str, bool], after: Mapping[str, bool]) -> dict[str, dict[str, int]]:
-    """Kind of question → how many, right before, right after, and lost. An item's id begins with its kind."""
+    """Kind of question → how many, right before, right after, and lost."""
     kinds: dict[str, Counter[str]] = {}
     for item_id, right in after.items():
-        kind = item_id.partition(":")[0] if ":" in item_id else "control"
-        kinds.setdefault(kind, Counter(total=0, before=0, after=0, lost=0)).update(
+        kinds.setdefault(_kind(item_id), Counter(total=0, before=0, after=0, lost=0)).update(
             total=1, before=before[item_id], after=right, lost=before[item_id] and not right
         )
     return {kind: dict(counts) for kind, counts in kinds.items()}

@@ -5,7 +5,8 @@ Made of the results alone. No window is opened: figures are drawn by matplotlib'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +30,15 @@ MEASURES: dict[str, tuple[Split, bool]] = {
 
 TERMS = {"nll": "NLL of wanted tokens", "kl": "KL to the base", "preference": "preference"}
 """Term of a step's loss → what it is called."""
+
+CANARIES = {
+    "length": "words a general answer",
+    "repetition": "word triples repeated",
+    "refusals": "general answers refused",
+    "flattery": "answers that open with praise",
+    "flips": "right answers taken back",
+}
+"""Canary → what it measures, in the plot of strengths: shares but for the first."""
 
 NUMBERED = 8
 """Days up to which the cells of a matrix bear their numbers."""
@@ -127,7 +137,7 @@ def losses(results: Mapping[str, Any]) -> Figure | None:
 
 
 def strengths(results: Mapping[str, Any]) -> Figure | None:
-    """What the nights' exams found at each strength λ: gain on the lessons, controls kept, perplexity."""
+    """What the nights' exams found at each strength λ: gain on the lessons, controls kept, and the canaries."""
     sittings = {
         arm: [s for run in seeds.values() for night in _nights(run) for s in night.get("strengths", ())]
         for arm, seeds in results["runs"].items()
@@ -135,9 +145,14 @@ def strengths(results: Mapping[str, Any]) -> Figure | None:
     sittings = {arm: found for arm, found in sittings.items() if found}
     if not sittings:
         return None
-    figure, axes = _grid(1, 3, width=4.2, height=3.2)
-    panels = {"gain on tonight's lessons": _gain, "controls kept": _kept, "perplexity, after / before": _perplexity}
-    for ax, (title, value) in zip(axes[0], panels.items(), strict=True):
+    panels: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
+        "gain on tonight's lessons": _gain,
+        "controls kept": _kept,
+        "perplexity, after / before": _perplexity,
+        **{title: partial(_canary, name) for name, title in CANARIES.items()},
+    }
+    figure, axes = _grid(2, len(panels) // 2, width=3.6, height=3.0)
+    for ax, (title, value) in zip(axes.flat, panels.items(), strict=True):
         for arm, found in sittings.items():
             points = [(s["strength"], y) for s in found if (y := value(s)) is not None]
             at = sorted({x for x, _ in points})
@@ -188,6 +203,12 @@ def _kept(sitting: Mapping[str, Any]) -> float | None:
 
 def _perplexity(sitting: Mapping[str, Any]) -> float | None:
     return float(sitting["perplexity_ratio"])
+
+
+def _canary(name: str, sitting: Mapping[str, Any]) -> float | None:
+    """None in what was recorded before canaries were kept."""
+    found: Mapping[str, float] = sitting.get("canaries", {})
+    return found.get(name)
 
 
 def _transposed(rows: Sequence[Sequence[float | None]]) -> Iterator[list[float | None]]:
