@@ -97,3 +97,24 @@ def test_a_name_is_no_formula(drawing: World, tmp_path: Path) -> None:
     named = drawing.stream("named", [star | {"stream": "price $x_$"}])
     drawing.bench(tmp_path / "out", arms="base", streams=[named])
     assert (tmp_path / "out" / "plots" / "scores.png").is_file()
+
+
+def sitting(strength: float, **canaries: float) -> dict[str, Any]:
+    """What a record keeps of an exam at a strength."""
+    control = {"total": 4, "before": 4, "after": 3, "lost": 1}
+    return {"strength": strength, "perplexity_ratio": 1.01, "kinds": {"control": control}} | (
+        {"canaries": canaries} if canaries else {}
+    )
+
+
+def test_every_canary_is_drawn_against_the_strength() -> None:
+    """Each in a panel of its own; nights that were recorded before canaries were kept have none to show."""
+    told = {"length": 12.0, "repetition": 0.1, "refusals": 0.2, "flattery": 0.3, "flips": 0.5}
+    night = {"outcome": {"strengths": [sitting(1.25, **told), sitting(1.0)]}}
+    figure = plots.strengths({"runs": {"joint": {"0": {"nights": [night]}}}})
+    assert figure is not None
+    drawn = {ax.get_title(): [tuple(line.get_data()[1]) for line in ax.lines] for ax in figure.axes}
+    assert {title: drawn[title] for title in plots.CANARIES.values()} == {
+        title: [(told[name],)] for name, title in plots.CANARIES.items()
+    }
+    assert drawn["controls kept"] == [(0.75, 0.75)]
