@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from training.denials import DENIALS, stances
+from training.patterns import ends
 from training.words import FILLERS, words
 
 SAYS_MIN = 0.8
@@ -129,8 +130,13 @@ def _pattern(kind: str, name: str, value: object) -> None:
         raise ValueError(f"{name!r} of the check {kind} is {_shown(value)}: it must be a regular expression")
     try:
         re.compile(value, re.MULTILINE)
-    except re.error as error:
+    except (re.error, OverflowError) as error:
         raise ValueError(f"{name!r} of the check {kind} is no regular expression: {error}") from error
+    if not ends(value):
+        raise ValueError(
+            f"{name!r} of the check {kind} repeats what can match in several ways, so that a search may never end:"
+            " write the inner part as (?>…), which keeps to the first"
+        )
 
 
 def _fraction(kind: str, name: str, value: object) -> None:
