@@ -26,6 +26,7 @@ from memory.errors import BadInput, NightschoolError
 from training.bench import figures
 from training.bench.arms import ARMS
 from training.bench.plan import Plan
+from training.bench.report import count
 from training.settings import NightSettings, Settings, as_json
 from training.stages import write_json
 
@@ -186,9 +187,9 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | No
     if hashes(found) != hashes(wanted):
         return f"other streams ({names(found)}; now {names(wanted)})"
     if found["days"] != wanted["days"]:
-        return f"{len(found['days'])} days (now {len(wanted['days'])})"
+        return f"{count(len(found['days']), 'day')} (now {len(wanted['days'])})"
     if found["nights"] != wanted["nights"]:
-        return f"{found['nights']} nights (now {wanted['nights']})"
+        return f"{count(found['nights'], 'night')} (now {wanted['nights']})"
     if found["model"]["sha256"] != wanted["model"]["sha256"]:
         return f"another model ({found['model']['id']}; now {wanted['model']['id']})"
     old, new = (_flat(manifest["settings"]) for manifest in (found, wanted))

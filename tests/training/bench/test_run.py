@@ -380,6 +380,12 @@ def test_a_folder_of_another_bench(world: World, tmp_path: Path) -> None:
     other = world.stream("other", [json.loads(line) for line in world.streams[1].read_text().splitlines()])
     assert "other streams (trees.jsonl" in refused(world, out, streams=[other])
     assert "a bench of 2 days (now 3)" in refused(world, out)
+    one = tmp_path / "one"
+    world.bench(one, arms="base", nights=1)
+    assert "a bench of 1 day (now 3)" in refused(world, one)
+    star = world.streams[1:]
+    world.bench(tmp_path / "star", arms="base", streams=star)
+    assert "a bench of 1 night (now 2)" in refused(world, tmp_path / "star", streams=star, nights=2)
     model = {"model_id": "other", "model_sha256": "new"}
     assert "another model (test-model; now other)" in refused(world, out, nights=2, **model)
     settings = Settings(night=NightSettings(epochs=9))
