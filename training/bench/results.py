@@ -4,10 +4,12 @@ OUT/manifest.json                     what is benched; a later run over the same
 OUT/runs/ARM/seed-N/home/             a data directory: the ledger and the adapters, from which a cut-off day goes on
 OUT/runs/ARM/seed-N/nights/NN.json    every answer after that night (00: before the first), and how the night ended
 OUT/runs/ARM/seed-N/public-sets.json  public sets after the last night, beside the base, with every answer
+OUT/answers.jsonl                     answers so far, by what was asked of which weights: none is computed twice
 OUT/public-sets/                      how likely each version found each choice of them, asked once a version
 OUT/results.json, report.md, plots/   made of them: the results after each run, the others in the end
 
-Files appear whole or not at all, so that whatever ends a bench takes no more than the night under way.
+Files appear whole or not at all, and of answers all lines but the last, so that whatever ends a bench takes no more
+than the night under way.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ ANSWERING = (
 )
 """Settings of the day on which answers depend."""
 
-PUBLIC_SETS = "public-sets"
+ANSWERS, PUBLIC_SETS = "answers.jsonl", "public-sets"
 
 
 @dataclass(frozen=True)

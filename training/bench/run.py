@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from training import nightly
 from training.bench import arms as arms_module
 from training.bench import plots, poison, report, results
 from training.bench.arms import Arm
-from training.bench.cache import CachedEngine
+from training.bench.cache import CachedEngine, KeptAnswers
 from training.bench.figures import COLUMNS
 from training.bench.nights import forget_peak, outcome_of
 from training.bench.plan import Plan
@@ -56,7 +56,7 @@ class Bench:
     plan: Plan
     settings: NightSettings
     build: Build
-    known: MutableMapping[str, str] = field(default_factory=dict)
+    known: MutableMapping[str, str]
 
 
 def compare(
@@ -90,10 +90,11 @@ def compare(
         KeyboardInterrupt: stopped by hand; what is finished stays.
     """
     chosen, numbers = arms_module.chosen(arms), arms_module.seeds(seeds)
-    bench = Bench(make_plan(read_all(streams, longest=settings.message_chars), nights), settings.night, build)
+    plan = make_plan(read_all(streams, longest=settings.message_chars), nights)
     runs = [(arm, seed) for arm in chosen for seed in (numbers if arm.nights else numbers[:1])]
     with _full_disks_told(out), results.held(out):
-        results.claim(out, results.manifest(bench.plan, streams, settings, model_id, model_sha256))
+        results.claim(out, results.manifest(plan, streams, settings, model_id, model_sha256))
+        bench = Bench(plan, settings.night, build, KeptAnswers(out / results.ANSWERS))
         try:
             for done, (arm, seed) in enumerate(runs):
                 part = _part(progress, done, len(runs), f"{arm.name}, seed {seed}, ")

@@ -206,6 +206,31 @@ def test_no_answer_is_computed_twice(world: World, tmp_path: Path) -> None:
     assert len(base) == len({json.dumps(prompt) for prompt in base})
 
 
+def test_no_answer_is_computed_twice_after_a_stop(world: World, tmp_path: Path) -> None:
+    """What was answered before Ctrl-C is on the disk, but for a line that was cut off; and no figure differs."""
+    world.bench(tmp_path / "whole", arms="base")
+    every = [prompt for prompt, _, _ in world.engine.calls]
+    world.engine.calls.clear()
+
+    def stop(share: float, told: str) -> None:
+        if "weights, answer 5" in told:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        world.bench(out, arms="base", progress=stop)
+    with (out / "answers.jsonl").open("a") as file:
+        file.write('\n["half')
+    first = [prompt for prompt, _, _ in world.engine.calls]
+    assert 5 <= len(first) < len(every)
+    world.engine.calls.clear()
+    world.bench(out, arms="base")
+    then = [prompt for prompt, _, _ in world.engine.calls]
+    assert [prompt for prompt in then if prompt in first] == []
+    assert len(first) + len(then) == len(every)
+    assert (out / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
+
+
 # ---------------------------------------------------------------------- cut off, and going on
 
 
