@@ -50,6 +50,9 @@ ANSWERING = (
 
 ANSWERS, PUBLIC_SETS = "answers.jsonl", "public-sets"
 
+BENCH, NIGHT = ("streams", "days", "nights", "model", "settings", "items"), ("asked", "outcome", "answers")
+"""Fields of the manifest, and of a night's record."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -63,11 +66,14 @@ class Run:
 
     def records(self) -> list[dict[str, Any]]:
         """Of the finished nights, the first being what was before any. Raises: BadInput when one is missing."""
-        files = sorted((self.folder / "nights").glob("[0-9]*.json"), key=lambda file: int(file.stem))
+        nights = (file for file in (self.folder / "nights").glob("*.json") if file.stem.isdecimal())
+        files = sorted(nights, key=lambda file: int(file.stem))
+        # The home goes with the nights: it is past those that would be lived again without it.
+        anew = f"delete {self.folder}, and it is run again"
         for number, file in enumerate(files):
             if file != self._file(number):
-                raise BadInput(f"{self._file(number)} is missing: delete {self.folder}, and it is run again")
-        return [_read(file) for file in files]
+                raise BadInput(f"{self._file(number)} is missing: {anew}")
+        return [_read(file, NIGHT, anew) for file in files]
 
     def add(self, number: int, record: Mapping[str, Any]) -> None:
         write_json(self._file(number), record)
@@ -78,10 +84,10 @@ class Run:
     def public_sets(self) -> dict[str, Any] | None:
         """See `bench.public.PublicSets.examine`; None where they were not asked, or the file is damaged."""
         try:
-            found: dict[str, Any] = json.loads((self.folder / f"{PUBLIC_SETS}.json").read_text("utf-8"))
+            found = json.loads((self.folder / f"{PUBLIC_SETS}.json").read_text("utf-8"))
         except (OSError, ValueError):
             return None
-        return found
+        return found if isinstance(found, dict) and "sets" in found else None
 
     def _file(self, number: int) -> Path:
         return self.folder / "nights" / f"{number:02d}.json"
@@ -117,7 +123,7 @@ def claim(out: Path, wanted: Mapping[str, Any]) -> None:
             raise BadInput(f"{out} holds something that is no bench: choose another --out")
         write_json(file, wanted)
         return
-    difference = _difference(_read(file), wanted)
+    difference = _difference(_manifest(out), wanted)
     if difference:
         raise BadInput(f"{out} holds a bench of {difference}: choose another --out")
 
@@ -148,19 +154,18 @@ def held(out: Path) -> Iterator[None]:
 def summarise(out: Path) -> dict[str, Any]:
     """Make `results.json` from the manifest and the nights' files, and return what is in it.
 
-    Raises: BadInput when `out` holds no bench, or a night's file is missing.
+    Raises: BadInput when `out` holds no bench, or a night's file is missing, damaged or another bench's.
     """
     if not (out / "manifest.json").is_file():
         raise BadInput(f"{out} holds no bench: run one with --out {out}")
-    known = _read(out / "manifest.json")
+    known = _manifest(out)
     runs: dict[str, dict[str, Any]] = {}
     for arm in ARMS.values():
-        of = {int(f.name.removeprefix("seed-")): f for f in (out / "runs" / arm.name).glob("seed-*")}
+        names = [folder.name.removeprefix("seed-") for folder in (out / "runs" / arm.name).glob("seed-*")]
         nights = 1 if arm.at_once else known["nights"]
-        found = [Run(of[seed]) for seed in sorted(of)]
         lived = {
-            str(seed): figures.lived(run.records(), known, nights) | {"public_sets": run.public_sets()}
-            for seed, run in zip(sorted(of), found, strict=True)
+            str(seed): _lived(run_of(out, arm.name, seed), known, nights)
+            for seed in sorted(int(name) for name in names if name.isdecimal())
         }
         lived = {seed: run for seed, run in lived.items() if run["nights"]}
         if lived:
@@ -170,11 +175,31 @@ def summarise(out: Path) -> dict[str, Any]:
     return results
 
 
-def _read(file: Path) -> Any:
+def _lived(run: Run, known: Mapping[str, Any], nights: int) -> dict[str, Any]:
+    """A run in `results.json`. Raises: BadInput when a night's file is missing, damaged or another bench's."""
+    records = run.records()
+    for number, record in enumerate(records):
+        if any(known["items"].keys() - record["answers"].get(column, {}).keys() for column in figures.COLUMNS):
+            raise BadInput(
+                f"night {number} of {run.folder} is another bench's: delete that folder, and it is run again"
+            )
+    return figures.lived(records, known, nights) | {"public_sets": run.public_sets()}
+
+
+def _manifest(out: Path) -> Any:
+    return _read(out / "manifest.json", BENCH, "choose another --out")
+
+
+def _read(file: Path, fields: Sequence[str], instead: str) -> Any:
+    """Raises: BadInput for a file without its `fields`, with what can be done `instead`."""
     try:
-        return json.loads(file.read_text("utf-8"))
+        found = json.loads(file.read_text("utf-8"))
+        missing = [name for name in fields if not isinstance(found, dict) or name not in found]
+        if missing:
+            raise ValueError(f"it lacks {missing[0]}")
     except ValueError as error:
-        raise BadInput(f"{file} is damaged ({error}): delete the folder it lies in, and it is made again") from error
+        raise BadInput(f"{file} is damaged ({error}): {instead}") from error
+    return found
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:

@@ -90,6 +90,9 @@ def compare(
         KeyboardInterrupt: stopped by hand; what is finished stays.
     """
     chosen, numbers = arms_module.chosen(arms), arms_module.seeds(seeds)
+    pipes = [path for path in streams if path.exists() and not path.is_file()]
+    if pipes:
+        raise BadInput(f"the stream {pipes[0]} can't be read: it is no file, to which a bench could come back")
     plan = make_plan(read_all(streams, longest=settings.message_chars), nights)
     runs = [(arm, seed) for arm in chosen for seed in (numbers if arm.nights else numbers[:1])]
     with _full_disks_told(out), results.held(out):
@@ -119,7 +122,7 @@ def live(bench: Bench, arm: Arm, seed: int, run: results.Run, progress: Progress
     assistant = replace(product.assistant, engine=CachedEngine(product.assistant.engine, bench.known))
     try:
         if arm.asks:
-            _check_home(assistant, schedule[:past])
+            _check_home(assistant, schedule, past)
         for number in range(past, len(schedule)):
             part = _part(progress, number, len(schedule), f"day {number} of {len(schedule) - 1}: ")
             taught = schedule[number]
@@ -248,11 +251,19 @@ def publish(out: Path) -> dict[str, Any]:
     return found
 
 
-def _check_home(assistant: Assistant, past: Sequence[Sequence[StreamItem]]) -> None:
-    """Raises: BadInput when the home no longer holds what was asked in it on the days that are on file."""
-    brought = [(item, day) for day, items in enumerate(past) for item in items]
-    if brought and not assistant.ledger.conversation(_conversation(*brought[-1])):
-        raise BadInput(f"{assistant.settings.home} lacks its days so far: delete the folder above it to run it anew")
+def _check_home(assistant: Assistant, schedule: Sequence[Sequence[StreamItem]], past: int) -> None:
+    """Raises: BadInput when the home does not hold what was asked in it on the days that are on file, or more than
+    could be asked since: what would be examined then is not what there was.
+    """
+
+    def asked(day: int) -> bool:
+        return any(assistant.ledger.conversation(_conversation(item, day)) for item in schedule[day])
+
+    home, anew = assistant.settings.home, "delete the folder above it to run it anew"
+    if past > 1 and not asked(past - 1):
+        raise BadInput(f"{home} lacks its days so far: {anew}")
+    if past + 1 < len(schedule) and asked(past + 1):
+        raise BadInput(f"{home} is at a later day than the nights beside it: {anew}")
 
 
 def _users(arm: Arm) -> list[str]:
