@@ -180,9 +180,7 @@ def _lived(run: Run, known: Mapping[str, Any], nights: int) -> dict[str, Any]:
     records = run.records()
     for number, record in enumerate(records):
         if any(known["items"].keys() - record["answers"].get(column, {}).keys() for column in figures.COLUMNS):
-            raise BadInput(
-                f"night {number} of {run.folder} is another bench's: delete that folder, and it is run again"
-            )
+            raise BadInput(f"night {number} of {run.folder} is another bench's: delete it, and it is run again")
     return figures.lived(records, known, nights) | {"public_sets": run.public_sets()}
 
 
