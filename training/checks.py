@@ -129,7 +129,7 @@ def _pattern(kind: str, name: str, value: object) -> None:
         raise ValueError(f"{name!r} of the check {kind} is {_shown(value)}: it must be a regular expression")
     try:
         re.compile(value, re.MULTILINE)
-    except re.error as error:
+    except (re.error, OverflowError) as error:
         raise ValueError(f"{name!r} of the check {kind} is no regular expression: {error}") from error
 
 

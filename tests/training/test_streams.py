@@ -74,6 +74,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
         ({"check": {"kind": "bleu"}}, "unknown check 'bleu'"),
         ({"check": {"kind": "contains"}}, "the check contains lacks its field 'any'"),
         ({"check": None}, "a check is an object with a kind"),
+        ({"check": {"kind": "regex", "pattern": "a{99999999999}"}}, "is no regular expression: the repetition number"),
         ({"id": "b", "answer": "\ud800"}, "surrogates not allowed"),
     ],
 )

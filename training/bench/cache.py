@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, MutableMapping, Sequence
+from pathlib import Path
 from threading import Event
 
 from assistant.engine import AdapterFiles, Capabilities, Engine, Piece, Sampling
@@ -61,6 +62,33 @@ class CachedEngine:
             self._known[keys[i]] = answer
             for place in waiting[keys[i]]:
                 yield place, answer
+
+
+class KeptAnswers(dict[str, str]):
+    """What is known so far, each answer appended to `file` as it comes: what was cut off asks none of them again."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(_read(file))
+        self._file = file
+
+    def __setitem__(self, key: str, answer: str) -> None:
+        # A line feed before each, so that a line that was cut off harms no other.
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(f"\n{json.dumps([key, answer])}")
+        super().__setitem__(key, answer)
+
+
+def _read(file: Path) -> Iterator[tuple[str, str]]:
+    """The answers in it; a line that is damaged is as good as none."""
+    if not file.exists():
+        return
+    for line in file.read_text("utf-8", errors="replace").split("\n"):
+        try:
+            key, answer = json.loads(line)
+        except (ValueError, TypeError):
+            continue
+        if isinstance(key, str) and isinstance(answer, str):
+            yield key, answer
 
 
 def _key(prompt: Sequence[Message], max_tokens: int, adapter: AdapterFiles | None) -> str:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from memory.errors import BadInput
 from training.streams import StreamItem
 
+NIGHTS_MAX = 10_000
+"""Nights that some machine may live to see: the days of all are laid out beforehand."""
+
 
 @dataclass(frozen=True)
 class Day:
@@ -35,10 +38,12 @@ def plan(items: Sequence[StreamItem], nights: int | None = None) -> Plan:
 
     What belongs to later days is not asked, nor are the controls of a stream that never has its turn.
 
-    Raises: BadInput for a stream that teaches nothing, or for no nights.
+    Raises: BadInput for a stream that teaches nothing, for no nights, or for more than `NIGHTS_MAX`.
     """
     if nights is not None and nights < 1:
         raise BadInput(f"a bench of {nights} nights would measure nothing: name at least 1")
+    if nights is not None and nights > NIGHTS_MAX:
+        raise BadInput(f"a bench of {nights} nights would not end: name at most {NIGHTS_MAX:,}")
     days: list[Day] = []
     for name in dict.fromkeys(item.stream for item in items):
         sessions: dict[int, list[StreamItem]] = {}

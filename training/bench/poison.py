@@ -62,7 +62,9 @@ def pushes(assistant: Assistant, items: Sequence[StreamItem], *, thumbs: int) ->
         if checks.passes(check, answer) and not set(words(check["any"][0])) & set(words(question))
     ]
     if len({word.casefold() for _, word, _ in right}) <= many:
-        raise NightschoolError(f"the base has {len(right)} questions right: too few to push {many} false answers")
+        raise NightschoolError(
+            f"of {len(asked)} questions the base has {len(right)} right: too few to push {many} false answers"
+        )
     found: list[Push] = []
     for i, (question, _, answer) in enumerate(right[:many]):
         if i % 2:

@@ -31,6 +31,11 @@ WHOLE = ("night_seconds", "peak_mb")
 """Figures that are no shares: told in whole numbers."""
 
 
+def count(number: int, noun: str) -> str:
+    """So many of a thing: "1 day", "2 days"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def write(results: Mapping[str, Any], out: Path) -> None:
     """Write `report.md` into `out`, where `draw` has left the plots."""
     plots = sorted(path.relative_to(out).as_posix() for path in (out / "plots").glob("*.png"))
@@ -44,12 +49,15 @@ def as_markdown(results: Mapping[str, Any], plots: Sequence[str] = ()) -> str:
     parts = [
         "# Bench",
         f"Model {model['id']} (sha256 {model['sha256'][:12]}…). "
-        + ", then ".join(f"{name} ({_count(number, 'day')})" for name, number in days.items())
+        + ", then ".join(f"{_line(name)} ({count(number, 'day')})" for name, number in days.items())
         + ". Shares are of 1, with the 95 % interval over seeds where there are several. *weights*: asked without"
         " recall; *memory*: with it. *In other words* and *probes* were never rated, and never trained.",
     ]
     for stream in days:
-        parts += [f"## {stream}", _table(["arm", "asked of", *HEADS.values()], _rows(results["summary"], stream))]
+        parts += [
+            f"## {_line(stream)}",
+            _table(["arm", "asked of", *HEADS.values()], _rows(results["summary"], stream)),
+        ]
     gained = _gains(runs, manifest, list(days))
     if gained:
         head = ["stream", "arm", "seed", "asked of", "before", "after", "points, with 95 % paired"]
@@ -180,11 +188,12 @@ def _public_sets(runs: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _line(text: str) -> str:
+    """On one line, which ends a heading or a row."""
+    return " ".join(text.split())
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    cells = ([" ".join(value.replace("|", "\\|").split()) for value in row] for row in rows)
+    cells = ([_line(value.replace("|", "\\|")) for value in row] for row in rows)
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in cells])

@@ -4,10 +4,12 @@ OUT/manifest.json                     what is benched; a later run over the same
 OUT/runs/ARM/seed-N/home/             a data directory: the ledger and the adapters, from which a cut-off day goes on
 OUT/runs/ARM/seed-N/nights/NN.json    every answer after that night (00: before the first), and how the night ended
 OUT/runs/ARM/seed-N/public-sets.json  public sets after the last night, beside the base, with every answer
+OUT/answers.jsonl                     answers so far, by what was asked of which weights: none is computed twice
 OUT/public-sets/                      how likely each version found each choice of them, asked once a version
 OUT/results.json, report.md, plots/   made of them: the results after each run, the others in the end
 
-Files appear whole or not at all, so that whatever ends a bench takes no more than the night under way.
+Files appear whole or not at all, and of answers all lines but the last, so that whatever ends a bench takes no more
+than the night under way.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from memory.errors import BadInput, NightschoolError
 from training.bench import figures
 from training.bench.arms import ARMS
 from training.bench.plan import Plan
+from training.bench.report import count
 from training.settings import NightSettings, Settings, as_json
 from training.stages import write_json
 
@@ -45,7 +48,10 @@ ANSWERING = (
 )
 """Settings of the day on which answers depend."""
 
-PUBLIC_SETS = "public-sets"
+ANSWERS, PUBLIC_SETS = "answers.jsonl", "public-sets"
+
+BENCH, NIGHT = ("streams", "days", "nights", "model", "settings", "items"), ("asked", "outcome", "answers")
+"""Fields of the manifest, and of a night's record."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,14 @@ class Run:
 
     def records(self) -> list[dict[str, Any]]:
         """Of the finished nights, the first being what was before any. Raises: BadInput when one is missing."""
-        files = sorted((self.folder / "nights").glob("[0-9]*.json"), key=lambda file: int(file.stem))
+        nights = (file for file in (self.folder / "nights").glob("*.json") if file.stem.isdecimal())
+        files = sorted(nights, key=lambda file: int(file.stem))
+        # The home goes with the nights: it is past those that would be lived again without it.
+        anew = f"delete {self.folder}, and it is run again"
         for number, file in enumerate(files):
             if file != self._file(number):
-                raise BadInput(f"{self._file(number)} is missing: delete {self.folder}, and it is run again")
-        return [_read(file) for file in files]
+                raise BadInput(f"{self._file(number)} is missing: {anew}")
+        return [_read(file, NIGHT, anew) for file in files]
 
     def add(self, number: int, record: Mapping[str, Any]) -> None:
         write_json(self._file(number), record)
@@ -75,10 +84,10 @@ class Run:
     def public_sets(self) -> dict[str, Any] | None:
         """See `bench.public.PublicSets.examine`; None where they were not asked, or the file is damaged."""
         try:
-            found: dict[str, Any] = json.loads((self.folder / f"{PUBLIC_SETS}.json").read_text("utf-8"))
+            found = json.loads((self.folder / f"{PUBLIC_SETS}.json").read_text("utf-8"))
         except (OSError, ValueError):
             return None
-        return found
+        return found if isinstance(found, dict) and "sets" in found else None
 
     def _file(self, number: int) -> Path:
         return self.folder / "nights" / f"{number:02d}.json"
@@ -114,7 +123,7 @@ def claim(out: Path, wanted: Mapping[str, Any]) -> None:
             raise BadInput(f"{out} holds something that is no bench: choose another --out")
         write_json(file, wanted)
         return
-    difference = _difference(_read(file), wanted)
+    difference = _difference(_manifest(out), wanted)
     if difference:
         raise BadInput(f"{out} holds a bench of {difference}: choose another --out")
 
@@ -145,19 +154,18 @@ def held(out: Path) -> Iterator[None]:
 def summarise(out: Path) -> dict[str, Any]:
     """Make `results.json` from the manifest and the nights' files, and return what is in it.
 
-    Raises: BadInput when `out` holds no bench, or a night's file is missing.
+    Raises: BadInput when `out` holds no bench, or a night's file is missing, damaged or another bench's.
     """
     if not (out / "manifest.json").is_file():
         raise BadInput(f"{out} holds no bench: run one with --out {out}")
-    known = _read(out / "manifest.json")
+    known = _manifest(out)
     runs: dict[str, dict[str, Any]] = {}
     for arm in ARMS.values():
-        of = {int(f.name.removeprefix("seed-")): f for f in (out / "runs" / arm.name).glob("seed-*")}
+        names = [folder.name.removeprefix("seed-") for folder in (out / "runs" / arm.name).glob("seed-*")]
         nights = 1 if arm.at_once else known["nights"]
-        found = [Run(of[seed]) for seed in sorted(of)]
         lived = {
-            str(seed): figures.lived(run.records(), known, nights) | {"public_sets": run.public_sets()}
-            for seed, run in zip(sorted(of), found, strict=True)
+            str(seed): _lived(run_of(out, arm.name, seed), known, nights)
+            for seed in sorted(int(name) for name in names if name.isdecimal())
         }
         lived = {seed: run for seed, run in lived.items() if run["nights"]}
         if lived:
@@ -167,11 +175,29 @@ def summarise(out: Path) -> dict[str, Any]:
     return results
 
 
-def _read(file: Path) -> Any:
+def _lived(run: Run, known: Mapping[str, Any], nights: int) -> dict[str, Any]:
+    """A run in `results.json`. Raises: BadInput when a night's file is missing, damaged or another bench's."""
+    records = run.records()
+    for number, record in enumerate(records):
+        if any(known["items"].keys() - record["answers"].get(column, {}).keys() for column in figures.COLUMNS):
+            raise BadInput(f"night {number} of {run.folder} is another bench's: delete it, and it is run again")
+    return figures.lived(records, known, nights) | {"public_sets": run.public_sets()}
+
+
+def _manifest(out: Path) -> Any:
+    return _read(out / "manifest.json", BENCH, "choose another --out")
+
+
+def _read(file: Path, fields: Sequence[str], instead: str) -> Any:
+    """Raises: BadInput for a file without its `fields`, with what can be done `instead`."""
     try:
-        return json.loads(file.read_text("utf-8"))
+        found = json.loads(file.read_text("utf-8"))
+        missing = [name for name in fields if not isinstance(found, dict) or name not in found]
+        if missing:
+            raise ValueError(f"it lacks {missing[0]}")
     except ValueError as error:
-        raise BadInput(f"{file} is damaged ({error}): delete the folder it lies in, and it is made again") from error
+        raise BadInput(f"{file} is damaged ({error}): {instead}") from error
+    return found
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
@@ -186,9 +212,9 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | No
     if hashes(found) != hashes(wanted):
         return f"other streams ({names(found)}; now {names(wanted)})"
     if found["days"] != wanted["days"]:
-        return f"{len(found['days'])} days (now {len(wanted['days'])})"
+        return f"{count(len(found['days']), 'day')} (now {len(wanted['days'])})"
     if found["nights"] != wanted["nights"]:
-        return f"{found['nights']} nights (now {wanted['nights']})"
+        return f"{count(found['nights'], 'night')} (now {wanted['nights']})"
     if found["model"]["sha256"] != wanted["model"]["sha256"]:
         return f"another model ({found['model']['id']}; now {wanted['model']['id']})"
     old, new = (_flat(manifest["settings"]) for manifest in (found, wanted))

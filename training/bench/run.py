@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from training import nightly
 from training.bench import arms as arms_module
 from training.bench import plots, poison, report, results
 from training.bench.arms import Arm
-from training.bench.cache import CachedEngine
+from training.bench.cache import CachedEngine, KeptAnswers
 from training.bench.figures import COLUMNS
 from training.bench.nights import forget_peak, outcome_of
 from training.bench.plan import Plan
@@ -56,7 +56,7 @@ class Bench:
     plan: Plan
     settings: NightSettings
     build: Build
-    known: MutableMapping[str, str] = field(default_factory=dict)
+    known: MutableMapping[str, str]
 
 
 def compare(
@@ -90,10 +90,14 @@ def compare(
         KeyboardInterrupt: stopped by hand; what is finished stays.
     """
     chosen, numbers = arms_module.chosen(arms), arms_module.seeds(seeds)
-    bench = Bench(make_plan(read_all(streams, longest=settings.message_chars), nights), settings.night, build)
+    pipes = [path for path in streams if path.exists() and not path.is_file()]
+    if pipes:
+        raise BadInput(f"the stream {pipes[0]} can't be read: it is no file, to which a bench could come back")
+    plan = make_plan(read_all(streams, longest=settings.message_chars), nights)
     runs = [(arm, seed) for arm in chosen for seed in (numbers if arm.nights else numbers[:1])]
     with _full_disks_told(out), results.held(out):
-        results.claim(out, results.manifest(bench.plan, streams, settings, model_id, model_sha256))
+        results.claim(out, results.manifest(plan, streams, settings, model_id, model_sha256))
+        bench = Bench(plan, settings.night, build, KeptAnswers(out / results.ANSWERS))
         try:
             for done, (arm, seed) in enumerate(runs):
                 part = _part(progress, done, len(runs), f"{arm.name}, seed {seed}, ")
@@ -118,7 +122,7 @@ def live(bench: Bench, arm: Arm, seed: int, run: results.Run, progress: Progress
     assistant = replace(product.assistant, engine=CachedEngine(product.assistant.engine, bench.known))
     try:
         if arm.asks:
-            _check_home(assistant, schedule[:past])
+            _check_home(assistant, schedule, past)
         for number in range(past, len(schedule)):
             part = _part(progress, number, len(schedule), f"day {number} of {len(schedule) - 1}: ")
             taught = schedule[number]
@@ -247,11 +251,19 @@ def publish(out: Path) -> dict[str, Any]:
     return found
 
 
-def _check_home(assistant: Assistant, past: Sequence[Sequence[StreamItem]]) -> None:
-    """Raises: BadInput when the home no longer holds what was asked in it on the days that are on file."""
-    brought = [(item, day) for day, items in enumerate(past) for item in items]
-    if brought and not assistant.ledger.conversation(_conversation(*brought[-1])):
-        raise BadInput(f"{assistant.settings.home} lacks its days so far: delete the folder above it to run it anew")
+def _check_home(assistant: Assistant, schedule: Sequence[Sequence[StreamItem]], past: int) -> None:
+    """Raises: BadInput when the home does not hold what was asked in it on the days that are on file, or more than
+    could be asked since: what would be examined then is not what there was.
+    """
+
+    def asked(day: int) -> bool:
+        return any(assistant.ledger.conversation(_conversation(item, day)) for item in schedule[day])
+
+    home, anew = assistant.settings.home, "delete the folder above it to run it anew"
+    if past > 1 and not asked(past - 1):
+        raise BadInput(f"{home} lacks its days so far: {anew}")
+    if past + 1 < len(schedule) and asked(past + 1):
+        raise BadInput(f"{home} is at a later day than the nights beside it: {anew}")
 
 
 def _users(arm: Arm) -> list[str]:

@@ -25,6 +25,7 @@ from assistant.rendering import read_tokenizer, render
 from assistant.upstream import Upstream
 from memory.records import Message
 from training.bench import night_speed, peer_speed, peers, talk_speed
+from training.bench.report import count
 from training.bench.talk_speed import Figures
 from training.examples import Dialogue, asked, rows
 from training.general import fixed_text, replayed
@@ -170,7 +171,7 @@ def _measured(
         one[name] = talk_speed.conversation(engine, adapter, tokens)
     if "users" in parts:
         for users, figures in many.items():
-            say(f"{name}: {users} users")
+            say(f"{name}: {count(int(users), 'user')}")
             figures[name] = talk_speed.together(engine, adapter, int(users), user_tokens)
 
 
@@ -315,8 +316,8 @@ def table(found: Figures) -> Iterator[list[str]]:
     for what in TOLD:
         part = found.get(what, {})
         groups = part.items() if what == "users" else [("", part)]
-        for count, engines in groups:
+        for users, engines in groups:
             for name, figures in engines.items():
                 told = figures.get("not_installed")
                 numbers = f"not installed: {told}" if told else ", ".join(f"{k} {v}" for k, v in figures.items())
-                yield [f"{count} users" if count else what.replace("_", " "), name, numbers]
+                yield [count(int(users), "user") if users else what.replace("_", " "), name, numbers]

@@ -49,6 +49,14 @@ def test_no_nights(nights: int) -> None:
         plan(items(("a", "teach", 1)), nights)
 
 
+def test_too_many_nights() -> None:
+    """More than anybody could wait for would fill the memory with days."""
+    stream = items(("a", "teach", 1))
+    assert plan(stream, 10_000).nights == 10_000
+    with pytest.raises(BadInput, match="a bench of 10001 nights would not end: name at most 10,000"):
+        plan(stream, 10_001)
+
+
 def test_a_stream_that_teaches_nothing() -> None:
     """Named, before anything is done."""
     with pytest.raises(BadInput, match="the stream 'b' teaches nothing"):

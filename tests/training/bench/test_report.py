@@ -118,3 +118,18 @@ def test_every_canary_is_drawn_against_the_strength() -> None:
         title: [(told[name],)] for name, title in plots.CANARIES.items()
     }
     assert drawn["controls kept"] == [(0.75, 0.75)]
+
+
+def test_a_name_of_two_lines(world: World, tmp_path: Path) -> None:
+    """A stream may be called as it likes: its heading and the sentence that names it stay lines of their own."""
+    star = json.loads(world.streams[1].read_text("utf-8"))
+    world.bench(
+        tmp_path / "out", arms="base", streams=[world.stream("two", [star | {"stream": "a\n\n## The arms\nb"}])]
+    )
+    text = (tmp_path / "out" / "report.md").read_text("utf-8")
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "# Bench",
+        "## a ## The arms b",
+        "## The arms",
+    ]
+    assert "a ## The arms b (1 day). " in text

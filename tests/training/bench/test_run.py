@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -211,6 +213,31 @@ def test_no_answer_is_computed_twice(world: World, tmp_path: Path) -> None:
     assert len(base) == len({json.dumps(prompt) for prompt in base})
 
 
+def test_no_answer_is_computed_twice_after_a_stop(world: World, tmp_path: Path) -> None:
+    """What was answered before Ctrl-C is on the disk, but for a line that was cut off; and no figure differs."""
+    world.bench(tmp_path / "whole", arms="base")
+    every = [prompt for prompt, _, _ in world.engine.calls]
+    world.engine.calls.clear()
+
+    def stop(share: float, told: str) -> None:
+        if "weights, answer 5" in told:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        world.bench(out, arms="base", progress=stop)
+    with (out / "answers.jsonl").open("a") as file:
+        file.write('\n["half')
+    first = [prompt for prompt, _, _ in world.engine.calls]
+    assert 5 <= len(first) < len(every)
+    world.engine.calls.clear()
+    world.bench(out, arms="base")
+    then = [prompt for prompt, _, _ in world.engine.calls]
+    assert [prompt for prompt in then if prompt in first] == []
+    assert len(first) + len(then) == len(every)
+    assert (out / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
+
+
 # ---------------------------------------------------------------------- cut off, and going on
 
 
@@ -385,6 +412,12 @@ def test_a_folder_of_another_bench(world: World, tmp_path: Path) -> None:
     other = world.stream("other", [json.loads(line) for line in world.streams[1].read_text().splitlines()])
     assert "other streams (trees.jsonl" in refused(world, out, streams=[other])
     assert "a bench of 2 days (now 3)" in refused(world, out)
+    one = tmp_path / "one"
+    world.bench(one, arms="base", nights=1)
+    assert "a bench of 1 day (now 3)" in refused(world, one)
+    star = world.streams[1:]
+    world.bench(tmp_path / "star", arms="base", streams=star)
+    assert "a bench of 1 night (now 2)" in refused(world, tmp_path / "star", streams=star, nights=2)
     model = {"model_id": "other", "model_sha256": "new"}
     assert "another model (test-model; now other)" in refused(world, out, nights=2, **model)
     settings = Settings(night=NightSettings(epochs=9))
@@ -463,6 +496,75 @@ def test_a_damaged_file(world: World, tmp_path: Path, file: str) -> None:
     world.bench(tmp_path / "out", arms="base")
     (tmp_path / "out" / file).write_text("{")
     assert f"{file} is damaged" in refused(world, tmp_path / "out", arms="base")
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "{}"])
+@pytest.mark.parametrize("file", ["manifest.json", "runs/base/seed-0/nights/01.json"])
+def test_a_file_of_another_shape(world: World, tmp_path: Path, file: str, text: str) -> None:
+    """Is as damaged as one that can't be read."""
+    world.bench(tmp_path / "out", arms="base")
+    (tmp_path / "out" / file).write_text(text)
+    assert f"{file} is damaged (it lacks " in refused(world, tmp_path / "out", arms="base")
+
+
+def test_a_damaged_night_goes_with_its_home(world: World, tmp_path: Path) -> None:
+    """What is told to be deleted is the run, whose home is past its first nights, and then it is as it was."""
+    out = tmp_path / "out"
+    world.bench(out)
+    before, run = (out / "results.json").read_bytes(), out / "runs" / "joint" / "seed-0"
+    (run / "nights" / "01.json").write_text("")
+    assert refused(world, out).endswith(f": delete {run}, and it is run again")
+    shutil.rmtree(run)
+    world.bench(out)
+    assert (out / "results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_a_home_that_is_ahead(world: World, tmp_path: Path, kept: int) -> None:
+    """Days that are no more on file can't be examined by a home that has lived on: what serves there came later."""
+    world.bench(tmp_path / "out")
+    nights = tmp_path / "out" / "runs" / "joint" / "seed-0" / "nights"
+    for number in range(kept, 4):
+        (nights / f"{number:02d}.json").unlink()
+    with pytest.raises(BadInput, match="is at a later day than the nights beside it: delete the folder above it"):
+        world.bench(tmp_path / "out")
+    assert len(list(nights.glob("*.json"))) == kept
+
+
+def test_a_night_of_another_bench(world: World, tmp_path: Path) -> None:
+    """Copied among those of this one, it has no answers to these items."""
+    world.bench(tmp_path / "trees", arms="base", streams=world.streams[:1], nights=1)
+    world.bench(tmp_path / "stars", arms="base", streams=world.streams[1:])
+    place = Path("runs/base/seed-0/nights/01.json")
+    shutil.copy(tmp_path / "trees" / place, tmp_path / "stars" / place)
+    told = refused(world, tmp_path / "stars", arms="base", streams=world.streams[1:])
+    assert "night 1 of" in told
+    assert "is another bench's: delete it" in told
+
+
+def test_copies_beside_a_run(world: World, tmp_path: Path) -> None:
+    """Somebody's copies of a run and of a night are none of the bench's."""
+    first = world.bench(tmp_path / "out", arms="base")
+    run = tmp_path / "out" / "runs" / "base" / "seed-0"
+    shutil.copytree(run, run.with_name("seed-0.bak"))
+    shutil.copy(run / "nights" / "01.json", run / "nights" / "01 (copy).json")
+    assert world.bench(tmp_path / "out", arms="base") == first
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"adapter": "base"}'])
+def test_damaged_public_sets(world: World, tmp_path: Path, text: str) -> None:
+    """Count as not asked."""
+    world.bench(tmp_path / "out", arms="base")
+    (tmp_path / "out" / "runs" / "base" / "seed-0" / "public-sets.json").write_text(text)
+    found = world.bench(tmp_path / "out", arms="base")
+    assert found["runs"]["base"]["0"]["public_sets"] is None
+
+
+def test_a_stream_from_a_pipe(world: World, tmp_path: Path) -> None:
+    """Is refused, unread: it can't be read a second time to know the bench by it, or to go on."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadInput, match=r"the stream .*pipe can't be read: it is no file"):
+        world.bench(tmp_path / "out", streams=[tmp_path / "pipe"])
 
 
 def test_a_missing_night(world: World, tmp_path: Path) -> None:

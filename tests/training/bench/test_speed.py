@@ -67,11 +67,12 @@ def test_figures_as_lines() -> None:
     """One for each engine and number of users."""
     found = {
         "one_conversation": {"local": {"tokens_per_s": 9.0}, "vllm": {"not_installed": "so"}},
-        "users": {"8": {"local": {"tokens_per_s": 20.0}}},
+        "users": {"1": {"local": {"tokens_per_s": 9.0}}, "8": {"local": {"tokens_per_s": 20.0}}},
     }
     assert list(speed.table(found)) == [
         ["one conversation", "local", "tokens_per_s 9.0"],
         ["one conversation", "vllm", "not installed: so"],
+        ["1 user", "local", "tokens_per_s 9.0"],
         ["8 users", "local", "tokens_per_s 20.0"],
     ]
 
