@@ -8,10 +8,12 @@ Orca (OSDI 2022); prompts in pieces: Sarathi (arXiv 2308.16369).
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +22,8 @@ import numpy as np
 from assistant.decoder.blocks import TOKENS, Blocks, Held
 from assistant.decoder.rows import Pick, Row, Runs
 from assistant.engine import Sampling
+
+log = logging.getLogger(__name__)
 
 ENDED = None
 """Last in a request's stream where nothing went wrong."""
@@ -55,15 +59,8 @@ class Request:
         self.held: Held | None = None
         self.number = 0
         self.dice = np.random.default_rng(self.sampling.seed)
-
-    @property
-    def longest(self) -> int:
-        """Tokens that it has at most."""
-        return len(self.prompt) + self.sampling.max_tokens
-
-    @property
-    def answered(self) -> int:
-        return len(self.read) - len(self.prompt)
+        self.longest = len(self.prompt) + self.sampling.max_tokens
+        """Tokens that it has at most. Where there is not memory for so many, the batcher makes them fewer."""
 
     @property
     def pending(self) -> int:
@@ -224,9 +221,23 @@ class Batcher:
         if held is None and not self._running:
             # All are free and too few: what was read is forgotten, or memory was scarce when they were made.
             self._blocks = Blocks(0)
-            self._blocks = Blocks(self._runner.reserve(-(-request.longest // TOKENS)))
+            self._blocks = Blocks(self._reserve(request))
+            if (room := self._blocks.count * TOKENS) < request.longest:
+                log.warning("out of memory: room for %d of the %d tokens of prompt and answer", room, request.longest)
+                request.longest = room
             held = self._blocks.hold(request.read, request.root, request.longest)
         return held
+
+    def _reserve(self, request: Request) -> int:
+        """Blocks for all that it may say. Where so many can't be had, for what they hold of it, which is a block's
+        tokens at least: most answers end long before they are as long as they may be. Raises: RuntimeError: out of
+        memory.
+        """
+        least = len(request.prompt) + min(request.sampling.max_tokens, TOKENS)
+        with suppress(RuntimeError):
+            return self._runner.reserve(-(-request.longest // TOKENS))
+        # Outside of the handler, which holds what the failed try had made.
+        return self._runner.reserve(-(-least // TOKENS))
 
     def _schedule(self) -> list[tuple[Request, Row]]:
         """One row for each answer, the rest for prompts; sorted so that adapters stand together."""
@@ -283,7 +294,7 @@ class Batcher:
             said = request.take(next(chosen))
             request.computed += len(said) - 1
             request.tokens.put(said)
-            if said[-1] in request.ends or request.answered == request.sampling.max_tokens:
+            if said[-1] in request.ends or len(request.read) == request.longest:
                 self._running.remove(request)
                 self._end(request)
         for request in dict.fromkeys(requests):

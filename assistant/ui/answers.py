@@ -141,7 +141,7 @@ class Answers:
         """
         session = str(request.session_hash)
         if self._stops.setdefault(session, ask.stop) is not ask.stop:
-            yield self._refused("chat.one", request)
+            yield self._refused("chat.one", request, another=True)
             return
         try:
             who = self._house.who(request)
@@ -208,9 +208,9 @@ class Answers:
         if self._house.titles:
             self._house.titles.want(opening.conversation_id, opening.question)
 
-    def _refused(self, why: str, request: gr.Request) -> Updates:
+    def _refused(self, why: str, request: gr.Request, *, another: bool = False) -> Updates:
         gr.Warning(text(why, lang(request)))
-        return self._stage.untaken()
+        return self._stage.untaken(another=another)
 
     def forgotten(self, request: gr.Request) -> Any:
         """Nothing, for what was pressed is not on the page as the server knows it: that is told. Gradio forgets what it

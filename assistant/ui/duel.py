@@ -102,19 +102,20 @@ class Duel:
         """Both versions answer within the conversation that `ask` names, one after the other, in an order and on sides
         that nobody knows.
 
-        Returns the exchange that the conversation goes on with as long as nobody has chosen, and how the page stands
-        then: all of it, since of updates that follow each other at once a browser may show the last alone. Where it
-        is stopped, there is nothing to choose.
+        Each update tells all of how the comparison stands, for of some that follow each other at once a browser may
+        show the last alone. Returns the exchange that the conversation goes on with as long as nobody has chosen, and
+        how the page stands then. Where it is stopped, there is nothing to choose.
         """
         order = random.sample(versions, 2)
         sides = (self.left, self.right)
-        yield {
+        shown = {
             self.panel: gr.Column(visible=True),
             self.about: f"<p>{both('duel.writing')}</p>",
             self.buttons: gr.Row(visible=False),
             self.left: "…",
             self.right: "…",
         }
+        yield shown
         answered: list[Answered] = []
         for version, side in zip(order, sides, strict=True):
             known = frozenset(one.exchange.id for one in answered)
@@ -125,12 +126,14 @@ class Duel:
                     said += event.text
                     if monotonic() - shown_at >= SECONDS_BETWEEN_UPDATES:
                         shown_at = monotonic()
-                        yield {side: literal(said)}
+                        shown = {**shown, side: literal(said)}
+                        yield shown
                 elif isinstance(event, Answered):
                     answered.append(event)
                     if not event.stored:
                         raise NotRemembered(event.warning or "it was not stored")
-                    yield {side: literal(event.exchange.answer)}
+                    shown = {**shown, side: literal(event.exchange.answer)}
+                    yield shown
             if ask.stop.is_set():
                 return answered[0].exchange.id, self.closed()
         left, right = (one.exchange.id for one in answered)

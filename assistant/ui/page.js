@@ -505,7 +505,13 @@
       const before = laid;
       try { laid = JSON.parse(value); } catch { laid = { answers: [] }; }
       // All is as it was.
-      if (laid.refused) { laid = before; pending = false; beginAnew(); return; }
+      if (laid.refused) {
+        // For another answer that is under way: that one may be what is pending.
+        pending &&= laid.another;
+        laid = before;
+        beginAnew();
+        return;
+      }
       // The page's first layout, come after what was asked before it.
       if (laid.opening && before.answering) { laid = before; return; }
       if ("asked" in laid) settle(before);
@@ -607,18 +613,31 @@
   // What the server says of an answer would lay its conversation out over a new chat that was begun meanwhile. So a new
   // chat ends the answer first, as leaving the page does: what was said by then is kept where it was asked.
   const beginAnew = () => {
-    if (!anew || pending || laid.answering) return;
+    if (!anew || pending || laid.answering) return waits(anew);
     const button = find(anew);
-    anew = null;
+    waits(null);
     button?.click();
+  };
+  // Until then the button is busy, and beneath the conversation stands what is waited for.
+  const ending = make("p", { id: "ending" });
+  ending.setAttribute("role", "status");
+  whenThere("#tools", (node) => node.append(ending));
+  const waits = (button) => {
+    anew = button;
+    for (const one of document.querySelectorAll("#tools [aria-busy]")) one.removeAttribute("aria-busy");
+    if (anew) find(anew)?.setAttribute("aria-busy", "true");
+    const told = !anew ? "" : pending
+      ? say("Waiting for the server, to end the answer first. Press again to begin at once.", "正在等待服务器先结束回答。再按一次立即开始。")
+      : say("Ending the answer first…", "正在先结束回答……");
+    if (ending.textContent !== told) ending.textContent = told;
   };
   document.addEventListener("click", (event) => {
     const button = event.target instanceof Element && event.target.closest("#new-chat, #temporary-chat");
     if (!button || !(pending || laid.answering)) return;
     // Pressed again while the server says nothing: what was asked may never have reached it.
-    if (anew && pending && event.detail < 2) { anew = null; pending = false; return; }
+    if (anew && pending && event.detail < 2) { pending = false; return waits(null); }
     event.stopImmediatePropagation();
-    anew = `#${button.id}`;
+    waits(`#${button.id}`);
     find("#stop")?.click();
   }, true);
   document.addEventListener("input", (event) => { if (event.target.matches("#message textarea")) keep(); });

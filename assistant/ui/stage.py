@@ -235,9 +235,11 @@ class Stage:
         still = {} if editing is None else {self.editing: editing, self.edit_row: gr.Row(visible=True)}
         return {**self.view(talk, language, failed=True), **still, **self.idle(), **self.duel.closed()}
 
-    def untaken(self) -> Updates:
-        """As it was: the script hears that nothing comes of what was asked."""
-        return {self.desk: json.dumps({"refused": token_hex(4)})}
+    def untaken(self, *, another: bool = False) -> Updates:
+        """As it was: the script hears that nothing comes of what was asked; `another`: that something does of what
+        was asked before it.
+        """
+        return {self.desk: json.dumps({"refused": token_hex(4), "another": another})}
 
     def idle(self) -> Updates:
         """Ready for the next message."""

@@ -405,8 +405,73 @@ def test_a_new_chat_amid_the_first_answer_of_a_temporary_one_is_kept(site: Site)
     assert site.assistant.ledger.count_exchanges() == 1
 
 
+def test_a_new_chat_says_what_it_waits_for(site: Site) -> None:
+    """At once, to those who see the page and those who hear it, until it is there."""
+    from playwright.sync_api import expect
+
+    said = Event()
+    site.engine.script = lambda prompt: "one" if said.wait(60) else ""
+    page = site.open()
+    page.wait_for_selector("#new-chat:enabled")
+    site.say(page, "one two three")
+    page.wait_for_selector("#stop")
+    button, told = page.locator("#new-chat"), page.get_by_role("status").and_(page.locator("#ending"))
+    expect(told).to_be_empty()
+    at_once = button.evaluate(
+        "one => { one.click(); return [one.ariaBusy, document.querySelector('#ending').innerText] }"
+    )
+    assert at_once == ["true", "Ending the answer first…"]
+    expect(told).to_be_visible()
+    said.set()
+    expect(page.locator(ANSWERS)).to_have_count(0)
+    expect(told).to_be_empty()
+    assert button.get_attribute("aria-busy") is None
+
+
+def test_a_new_chat_waits_for_what_was_asked_before_something_was_refused(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second question, which is refused while the server has said nothing of the first, is no sign that nothing
+    comes of that one: laid out over the new chat it would be gone on with there.
+    """
+    from playwright.sync_api import expect
+
+    site.told("hello")
+    page = site.open(ready=".ns-tools")
+    page.evaluate(
+        "() => { const { lay } = nightschool; nightschool.lay = (told) => { lay(told); window.laid = told; } }"
+    )
+    come, go_on, known = Event(), Event(), site.assistant.ledger.known
+
+    def late(ids: Any) -> Any:
+        come.set()
+        assert go_on.wait(60)
+        return known(ids)
+
+    monkeypatch.setattr(site.assistant.ledger, "known", late)
+    site.engine.go_on.clear()
+    site.say(page, "one two three")
+    site.wait_for(come.is_set)
+    page.click("#new-chat")
+    page.click("#regenerate")
+    while "refused" not in (page.evaluate("window.laid") or ""):
+        page.wait_for_timeout(20)
+    go_on.set()
+    page.wait_for_url(lambda url: url.endswith("?new"))
+    expect(page.locator(ANSWERS)).to_have_count(0)
+    page.wait_for_selector("#send")
+    site.engine.go_on.set()
+    site.ask(page, "four", "You asked: four")
+    assert page.get_by_test_id("user").all_inner_texts() == ["four"]
+    assert "one two three" not in str(site.engine.calls[-1][0])
+
+
 def test_a_new_chat_need_not_wait_for_an_answer_that_never_comes(site: Site) -> None:
-    """After messages that were refused it is there at once, after one that does not arrive with another press."""
+    """After messages that were refused it is there at once, after one that does not arrive with another press, as it
+    says.
+    """
+    from playwright.sync_api import expect
+
     site.told("hello")
     page = site.open(ready=".ns-tools")
     for _ in range(2):
@@ -424,8 +489,10 @@ def test_a_new_chat_need_not_wait_for_an_answer_that_never_comes(site: Site) -> 
     while not held:
         page.wait_for_timeout(20)
     page.click("#new-chat")
+    page.locator("#ending").get_by_text("Press again to begin at once").wait_for()
     page.click("#new-chat")
     page.wait_for_selector(ANSWERS, state="detached")
+    expect(page.locator("#ending")).to_be_empty()
 
 
 def test_what_is_asked_before_the_page_is_laid_out_stays_on_it(site: Site) -> None:

@@ -264,7 +264,7 @@ def test_what_one_asks_is_in_sight_wherever_one_was(site: Site) -> None:
 
 
 def test_the_question_stands_above_two_answers_to_it(site: Site) -> None:
-    """On a phone, too, before one of them is chosen; that the second is still being written is said."""
+    """On a slow phone, too, before one of them is chosen; that the second is still being written is said."""
     from playwright.sync_api import expect
 
     site.publish()
@@ -275,6 +275,11 @@ def test_the_question_stands_above_two_answers_to_it(site: Site) -> None:
         last = site.told(f"question {n}", last)
     feedback.rate(site.assistant, last.id, 1)
     page = site.open(ready="#blind", width=375, height=667)
+    # So slow that it is told of the first words before it has made the place for them.
+    processor = page.context.new_cdp_session(page)
+    processor.send("Emulation.setCPUThrottlingRate", {"rate": 8})
+    page.reload()
+    page.wait_for_selector("#blind")
     page.get_by_role("button", name=SAID_OF_IT).last.click()
     page.click("#feedback-cancel")
     page.wait_for_selector("#lesson-status")
@@ -282,6 +287,7 @@ def test_the_question_stands_above_two_answers_to_it(site: Site) -> None:
     site.engine.go_on.clear()
     site.say(page, "and then? " * 5)
     page.locator("#duel-left").get_by_text("word").wait_for()
+    processor.send("Emulation.setCPUThrottlingRate", {"rate": 1})
     expect(page.locator("#duel")).to_contain_text("Two versions answer, one after the other")
     site.engine.go_on.set()
     page.wait_for_selector("#choose-right")

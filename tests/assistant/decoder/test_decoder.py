@@ -751,11 +751,12 @@ def scarce(warm: LocalEngine) -> Iterator[tuple[Scarce, Any]]:
         yield runner, batcher
 
 
-def ask(batcher: Any, engine: LocalEngine, prompt: Sequence[Message], tokens: int = 9) -> Any:
+def ask(batcher: Any, engine: LocalEngine, prompt: Sequence[Message], tokens: int = 9, ends: Sequence[int] = ()) -> Any:
     """A request that is submitted, if it fits."""
     from assistant.decoder.batcher import Request
 
-    request = Request(engine.tokens(prompt), Sampling(tokens), None, None, frozenset(engine.end_ids), Event())
+    stops = frozenset([*engine.end_ids, *ends])
+    request = Request(engine.tokens(prompt), Sampling(tokens), None, None, stops, Event())
     assert batcher.fits(request.longest)
     batcher.submit(request)
     return request
@@ -797,6 +798,20 @@ def test_who_needs_more_than_there_is_is_told_and_the_next_is_answered(
     with pytest.raises(RuntimeError, match="out of memory: one prompt needs more"):
         list(requests[0])
     assert said(warm, requests[1]) == answer(warm, PROMPTS[0], tokens=9)
+
+
+def test_a_short_answer_comes_however_long_it_might_have_been(warm: LocalEngine, scarce: tuple[Scarce, Any]) -> None:
+    """Where there is not memory for all that it may say, it says what there is room for, and ends as one that was cut
+    off; one that ends before that is whole.
+    """
+    runner, batcher = scarce
+    room = runner.free * 16 - len(warm.tokens(PROMPTS[0]))
+    expected = list(ask(batcher, warm, PROMPTS[0], tokens=room))
+    assert len(expected) == room
+    assert list(ask(batcher, warm, PROMPTS[0], tokens=400)) == expected
+    assert runner.taken == [7, 7]
+    whole = ask(batcher, warm, PROMPTS[0], tokens=400, ends=expected[4:5])
+    assert list(whole) == expected[: expected.index(expected[4]) + 1]
 
 
 def test_what_was_read_before_a_pass_failed_is_not_gone_on_from(warm: LocalEngine, scarce: tuple[Scarce, Any]) -> None:
