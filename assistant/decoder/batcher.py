@@ -229,15 +229,17 @@ class Batcher:
         return held
 
     def _reserve(self, request: Request) -> int:
-        """Blocks for all that it may say. Where so many can't be had, for what they hold of it, which is a block's
-        tokens at least: most answers end long before they are as long as they may be. Raises: RuntimeError: out of
+        """Blocks for all that it may say, or, each time that so many can't be had, for half as many tokens, which are a
+        block's at least: most answers end long before they are as long as they may be. Raises: RuntimeError: out of
         memory.
         """
-        least = len(request.prompt) + min(request.sampling.max_tokens, TOKENS)
-        with suppress(RuntimeError):
-            return self._runner.reserve(-(-request.longest // TOKENS))
-        # Outside of the handler, which holds what the failed try had made.
-        return self._runner.reserve(-(-least // TOKENS))
+        prompt, answer = len(request.prompt), request.sampling.max_tokens
+        while answer > TOKENS:
+            with suppress(RuntimeError):
+                return self._runner.reserve(-(-(prompt + answer) // TOKENS))
+            # Outside of the handler, which holds what the failed try had made.
+            answer = max(answer // 2, TOKENS)
+        return self._runner.reserve(-(-(prompt + answer) // TOKENS))
 
     def _schedule(self) -> list[tuple[Request, Row]]:
         """One row for each answer, the rest for prompts; sorted so that adapters stand together."""

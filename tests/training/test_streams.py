@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 
+from assistant.models import embedder_path
+from assistant.settings import load
+from memory.embedder import SentenceEmbedder
 from memory.errors import BadInput
 from training import general
+from training.replay import SAME
+from training.settings import Settings
 from training.streams import read, read_all, shipped
 
 
@@ -20,6 +25,16 @@ def test_the_shipped_stream_is_held_out() -> None:
     assert [sum(item.split == split for item in items) for split in ("teach", "control")] == [5, 10]
     assert not [q for item in items for q in (item.question, *item.paraphrases) if q in used]
     assert all(item.right(item.answer) for item in items)
+
+
+@pytest.mark.model
+def test_no_control_of_the_shipped_stream_is_replayed_in_other_words() -> None:
+    """Nor in nearly its own: "the chemical symbol for" is "of" as well."""
+    embedder = SentenceEmbedder(embedder_path(load(Settings).models))
+    replayed = [item.question for item in general.replayed()]
+    held = embedder.embed([item.question for item in shipped() if item.split == "control"])
+    same = (embedder.embed(replayed) @ held.T).max(axis=1) >= SAME
+    assert [question for question, found in zip(replayed, same, strict=True) if found] == []
 
 
 GOOD: dict[str, Any] = {

@@ -90,7 +90,7 @@ def compare(
         KeyboardInterrupt: stopped by hand; what is finished stays.
     """
     chosen, numbers = arms_module.chosen(arms), arms_module.seeds(seeds)
-    pipes = [path for path in streams if path.exists() and not path.is_file()]
+    pipes = [path for path in streams if not _read_again(path)]
     if pipes:
         raise BadInput(f"the stream {pipes[0]} can't be read: it is no file, to which a bench could come back")
     plan = make_plan(read_all(streams, longest=settings.message_chars), nights)
@@ -249,6 +249,14 @@ def publish(out: Path) -> dict[str, Any]:
     plots.draw(found, out / "plots")
     report.write(found, out)
     return found
+
+
+def _read_again(path: Path) -> bool:
+    """Whether it is a file, or can't be read at all, which whoever reads it tells."""
+    try:
+        return path.is_file() or not path.exists()
+    except OSError:
+        return True
 
 
 def _check_home(assistant: Assistant, schedule: Sequence[Sequence[StreamItem]], past: int) -> None:

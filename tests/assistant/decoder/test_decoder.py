@@ -801,15 +801,17 @@ def test_who_needs_more_than_there_is_is_told_and_the_next_is_answered(
 
 
 def test_a_short_answer_comes_however_long_it_might_have_been(warm: LocalEngine, scarce: tuple[Scarce, Any]) -> None:
-    """Where there is not memory for all that it may say, it says what there is room for, and ends as one that was cut
-    off; one that ends before that is whole.
+    """Where there is not memory for all that it may say, it says what there is room for, at least half of what there
+    could have been, and ends as one that was cut off; one that ends before that is whole.
     """
     runner, batcher = scarce
-    room = runner.free * 16 - len(warm.tokens(PROMPTS[0]))
+    prompt = len(warm.tokens(PROMPTS[0]))
+    room = runner.there * 16 - prompt
     expected = list(ask(batcher, warm, PROMPTS[0], tokens=room))
     assert len(expected) == room
-    assert list(ask(batcher, warm, PROMPTS[0], tokens=400)) == expected
-    assert runner.taken == [7, 7]
+    said = list(ask(batcher, warm, PROMPTS[0], tokens=400))
+    assert said == expected[: runner.taken[-1] * 16 - prompt]
+    assert len(said) >= room // 2
     whole = ask(batcher, warm, PROMPTS[0], tokens=400, ends=expected[4:5])
     assert list(whole) == expected[: expected.index(expected[4]) + 1]
 

@@ -567,6 +567,12 @@ def test_a_stream_from_a_pipe(world: World, tmp_path: Path) -> None:
         world.bench(tmp_path / "out", streams=[tmp_path / "pipe"])
 
 
+def test_a_stream_whose_name_the_system_refuses(world: World, tmp_path: Path) -> None:
+    """Is told like any other that can't be read."""
+    with pytest.raises(BadInput, match=r"the stream .* can't be read: .*File name too long"):
+        world.bench(tmp_path / "out", streams=[tmp_path / ("a" * 300)])
+
+
 def test_a_missing_night(world: World, tmp_path: Path) -> None:
     """What came after it was not lived from there."""
     world.bench(tmp_path / "out", arms="base")
