@@ -9,7 +9,8 @@ OUT/public-sets/                      how likely each version found each choice 
 OUT/results.json, report.md, plots/   made of them: the results after each run, the others in the end
 
 Files appear whole or not at all, and of answers all lines but the last, so that whatever ends a bench takes no more
-than the night under way.
+than the night under way. Who runs a bench again with another program, or on a card instead of a CPU, takes another OUT:
+answers are kept by what was asked, not by what computed them.
 """
 
 from __future__ import annotations
