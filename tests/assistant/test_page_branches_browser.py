@@ -11,6 +11,7 @@ from assistant import feedback
 
 if TYPE_CHECKING:
     from conftest import Site
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
@@ -358,14 +359,25 @@ def test_a_reload_amid_the_first_answer_of_a_chat_shows_that_chat(site: Site) ->
     site.box_says(page, "")
 
 
+def begun_anew(site: Site, page: Page) -> None:
+    """The page comes to a new chat, and what is asked there knows nothing of "one two three"."""
+    from playwright.sync_api import expect
+
+    page.wait_for_url(lambda url: url.endswith("?new"))
+    expect(page.locator(ANSWERS)).to_have_count(0)
+    page.wait_for_selector("#send")
+    site.engine.go_on.set()
+    site.ask(page, "four", "You asked: four")
+    assert page.get_by_test_id("user").all_inner_texts() == ["four"]
+    assert "one two three" not in str(site.engine.calls[-1][0])
+
+
 @pytest.mark.parametrize("begun", [True, False])
 @pytest.mark.parametrize("button", ["#new-chat", "#temporary-chat"])
 def test_a_new_chat_amid_the_first_answer_is_one(site: Site, button: str, begun: bool) -> None:
     """Also before the server has `begun` it: the answer ends and is kept, with what was said by then, in a conversation
     of its own, and what is said next is not of it.
     """
-    from playwright.sync_api import expect
-
     site.engine.go_on.clear()
     page = site.open()
     page.wait_for_selector("#new-chat:enabled")
@@ -375,13 +387,7 @@ def test_a_new_chat_amid_the_first_answer_is_one(site: Site, button: str, begun:
     page.evaluate(f"document.querySelector('{button}').click()")
     while not site.assistant.ledger.count_exchanges():
         page.wait_for_timeout(20)
-    page.wait_for_url(lambda url: url.endswith("?new"))
-    expect(page.locator(ANSWERS)).to_have_count(0)
-    page.wait_for_selector("#send")
-    site.engine.go_on.set()
-    site.ask(page, "four", "You asked: four")
-    assert page.get_by_test_id("user").all_inner_texts() == ["four"]
-    assert "one two three" not in str(site.engine.calls[-1][0])
+    begun_anew(site, page)
     kept = [exchange for exchange, _ in site.assistant.ledger.newest_exchanges(user="local", limit=5)]
     assert [e.question for e in kept] == ([] if "temporary" in button else ["four"]) + ["one two three"]
     assert kept[-1].finish_reason == "stopped"
@@ -434,8 +440,6 @@ def test_a_new_chat_waits_for_what_was_asked_before_something_was_refused(
     """A second question, which is refused while the server has said nothing of the first, is no sign that nothing
     comes of that one: laid out over the new chat it would be gone on with there.
     """
-    from playwright.sync_api import expect
-
     site.told("hello")
     page = site.open(ready=".ns-tools")
     page.evaluate(
@@ -457,13 +461,7 @@ def test_a_new_chat_waits_for_what_was_asked_before_something_was_refused(
     while "refused" not in (page.evaluate("window.laid") or ""):
         page.wait_for_timeout(20)
     go_on.set()
-    page.wait_for_url(lambda url: url.endswith("?new"))
-    expect(page.locator(ANSWERS)).to_have_count(0)
-    page.wait_for_selector("#send")
-    site.engine.go_on.set()
-    site.ask(page, "four", "You asked: four")
-    assert page.get_by_test_id("user").all_inner_texts() == ["four"]
-    assert "one two three" not in str(site.engine.calls[-1][0])
+    begun_anew(site, page)
 
 
 def test_a_new_chat_need_not_wait_for_an_answer_that_never_comes(site: Site) -> None:
