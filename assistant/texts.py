@@ -403,6 +403,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "plot.loss": ("Loss, step by step", "每一步的损失"),
     "plot.nll": ("wanted answers (nats a token)", "想要的回答（nats/词元）"),
     "plot.kl": ("distance from the base (KL)", "与基础模型的距离（KL）"),
+    "plot.match": ("change of log-probabilities (nats²)", "对数概率的变化（nats²）"),
     "plot.preference": ("preference", "偏好"),
     "plot.matrix": ("What each version still knows of each night's lessons", "各版本还记得每晚课程的多少"),
     "plot.matrix.corner": ("version \\ lessons of", "版本 \\ 课程来自"),

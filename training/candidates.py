@@ -37,6 +37,7 @@ SEARCHED = ("learning_rate", "rank", "epochs", "kl_weight", "preference")
 FIXED = (
     "alpha",
     "layers",
+    "match_weight",
     "replay_rows",
     "replay_turns",
     "neighbour_rows",

@@ -32,7 +32,18 @@ from assistant.models import sha256_of
 from memory.errors import ModelUnavailable
 from training.examples import Dialogue, Pack, Row, mismatched, of_epoch, packed, rows, steps
 from training.fused import fused
-from training.objectives import Reference, apo_zero, balance, dpo, kl_to_base, kto, kto_kl, nll, sequence_log_prob
+from training.objectives import (
+    Reference,
+    apo_zero,
+    balance,
+    dpo,
+    kl_to_base,
+    kto,
+    kto_kl,
+    mismatch,
+    nll,
+    sequence_log_prob,
+)
 from training.progress import Progress
 from training.recorded import Recorded
 from training.settings import NightSettings
@@ -319,17 +330,20 @@ def _loss(
     settings: NightSettings,
     recorded: Recorded | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The joint loss of one step, and its terms without gradients: mean NLL of wanted tokens, mean KL of replayed ones,
-    mean preference of answers or pairs.
+    """The joint loss of one step, and its terms without gradients: mean NLL of wanted tokens, mean KL and mismatch of
+    replayed ones, mean preference of answers or pairs.
 
     Each is a mean over the whole step, so that cutting it into packs changes nothing; and the graphs of all packs are
     held until the one backward pass, which is no more memory than one long pack would need.
     """
-    wanted, held, scores = [], [], []
+    wanted, held, matched, scores = [], [], [], []
     # What is recorded holds one pack's way back at a time.
     for row, mine, targets in _answers(model, packs, recorded if len(packs) == 1 else None):
         if row.kind == "replay":
-            held.append(kl_to_base(mine, anchors.tokens[row]))
+            base = anchors.tokens[row]
+            log_probs = base.of_model(mine)
+            held.append(kl_to_base(log_probs, base))
+            matched.append(mismatch(log_probs, base))
             continue
         if row.kind == "wanted":
             wanted.append(nll(mine, targets, known=settings.known_nll))
@@ -338,11 +352,13 @@ def _loss(
     zero = torch.zeros((), device=model.device)
     learn = torch.cat(wanted).mean() if wanted else zero
     hold = torch.cat(held).mean() if held else zero
+    match = torch.cat(matched).mean() if matched else zero
     prefer = _preference(model, scores, anchors, settings) if scores else zero
-    loss = learn + settings.kl_weight * hold
+    loss = learn + settings.kl_weight * hold + settings.match_weight * match
     if scores:
         loss = loss + settings.preference_weight * prefer
-    return loss, {"nll": learn.detach(), "kl": hold.detach(), "preference": prefer.detach()}
+    terms = {"nll": learn, "kl": hold, "match": match, "preference": prefer}
+    return loss, {name: term.detach() for name, term in terms.items()}
 
 
 def _preference(

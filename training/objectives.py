@@ -1,8 +1,9 @@
 """The joint objective: what is wanted becomes likelier, what is not wanted less likely, and all else stays as it is.
 
-    L = max(0, NLL(wanted) - known) + w_kl · KL(base ‖ model)(replayed) + w_pref · preference(wanted, unwanted)
+    L = max(0, NLL(wanted) - known) + w_kl · KL(base ‖ model)(replayed) + w_match · mismatch(base, model)(replayed)
+        + w_pref · preference(wanted, unwanted)
 
-The first two terms are means over answer tokens. A wanted token that is likely enough teaches nothing more: pushing it
+All but the last are means over answer tokens. A wanted token that is likely enough teaches nothing more: pushing it
 on would only move what was not asked for. The preference term is one of three, a mean over answers (KTO, APO) or over
 pairs of them (DPO). All three see an answer y to a prompt x as one number, how much likelier it is than for the base:
 
@@ -22,6 +23,9 @@ from torch import Tensor
 TOP = 64
 """Tokens of the base's distribution that are kept per position: at this size over 99 % of its mass."""
 
+RIVALS = 16
+"""Tokens of the base's distribution whose log-probabilities are matched: what else it might have said."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -40,6 +44,10 @@ class Reference:
         """From the base's logits, (positions, vocabulary)."""
         top = logits.float().log_softmax(-1).topk(min(k, logits.shape[-1]), dim=-1)
         return cls(top.indices, top.values)
+
+    def of_model(self, logits: Tensor) -> Tensor:
+        """(positions, k) log-probabilities of the same tokens by a model's logits, (positions, vocabulary)."""
+        return logits.float().log_softmax(-1).gather(-1, self.ids)
 
 
 def nll(logits: Tensor, targets: Tensor, *, known: float = 0.0) -> Tensor:
@@ -175,21 +183,37 @@ def balance(wanted: int, unwanted: int) -> tuple[float, float]:
     return rows / (2 * wanted), rows / (2 * unwanted)
 
 
-def kl_to_base(logits: Tensor, base: Reference) -> Tensor:
+def kl_to_base(model: Tensor, base: Reference) -> Tensor:
     """KL(base ‖ model) at each position, in nats, over the base's top tokens and one bucket for all others.
 
     Merging outcomes can only lower a divergence (the data-processing inequality), so that this is a lower bound of the
     full KL(p ‖ q) = Σ p log(p / q); with k = vocabulary it is equal to it.
 
     Args:
-        logits: (positions, vocabulary) of the model in training.
+        model: (positions, k) log-probabilities by the model in training, from `Reference.of_model`.
         base: what the base says at the same positions.
 
     Returns: (positions,)
     """
-    log_q = logits.float().log_softmax(-1).gather(-1, base.ids)
     p = base.log_probs.exp()
     tiny = torch.finfo(torch.float32).eps
     p_rest = (1 - p.sum(-1)).clamp_min(tiny)
-    q_rest = (1 - log_q.exp().sum(-1)).clamp_min(tiny)
-    return (p * (base.log_probs - log_q)).sum(-1) + p_rest * (p_rest.log() - q_rest.log())
+    q_rest = (1 - model.exp().sum(-1)).clamp_min(tiny)
+    return (p * (base.log_probs - model)).sum(-1) + p_rest * (p_rest.log() - q_rest.log())
+
+
+def mismatch(model: Tensor, base: Reference, *, rivals: int = RIVALS) -> Tensor:
+    """Mean squared change of the log-probabilities of the base's likeliest tokens at each position, in nats².
+
+    The KL weighs each token by its probability: where the base is sure, what it might have said instead moves unseen,
+    and the same move turns an answer that hangs on little. Matched are log-probabilities, where Dark Experience Replay
+    (Buzzega et al., arXiv 2004.07211) matches logits: what all of them share is no matter of either.
+
+    Args:
+        model: (positions, k) log-probabilities by the model in training, from `Reference.of_model`.
+        base: what the base says at the same positions.
+        rivals: how many of its likeliest tokens count; of more than k, k.
+
+    Returns: (positions,)
+    """
+    return (model - base.log_probs)[..., :rivals].square().mean(-1)

@@ -94,7 +94,7 @@ def losses(report: Report | None, language: Language) -> str:
         return ""
     series = [
         (text(f"plot.{name}", language), [step.get(name) for step in steps])
-        for name in ("nll", "kl", "preference")
+        for name in ("nll", "kl", "match", "preference")
         if any(step.get(name) for step in steps)
     ]
     return plots.lines(text("plot.loss", language), [str(i + 1) for i in range(len(steps))], series)

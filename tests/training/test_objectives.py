@@ -20,6 +20,7 @@ from training.objectives import (
     kl_to_base,
     kto,
     kto_kl,
+    mismatch,
     nll,
     sequence_log_prob,
 )
@@ -33,6 +34,12 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     base = torch.randn(7, VOCABULARY, generator=generator) * 3
     return base, base + torch.randn(7, VOCABULARY, generator=generator)
+
+
+def kl(base: torch.Tensor, model: torch.Tensor, k: int = TOP) -> torch.Tensor:
+    """KL over the base's `k` likeliest tokens, from both's logits."""
+    reference = Reference.of(base, k=k)
+    return kl_to_base(reference.of_model(model), reference)
 
 
 def full(base: torch.Tensor, model: torch.Tensor) -> torch.Tensor:
@@ -59,16 +66,14 @@ def test_nll_is_computed_in_float32() -> None:
 def test_kl_with_the_whole_vocabulary(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     """With k = vocabulary it is torch's kl_div."""
     base, model = pair
-    torch.testing.assert_close(
-        kl_to_base(model, Reference.of(base, k=VOCABULARY)), full(base, model), atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(kl(base, model, k=VOCABULARY), full(base, model), atol=1e-4, rtol=1e-4)
 
 
 def test_kl_is_a_lower_bound(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     """Fewer tokens give less and never more, and the usual number gives nearly all."""
     base, model = pair
     exact = full(base, model)
-    found = [kl_to_base(model, Reference.of(base, k=k)) for k in (1, 4, 16, TOP, VOCABULARY)]
+    found = [kl(base, model, k=k) for k in (1, 4, 16, TOP, VOCABULARY)]
     for fewer, more in zip(found, [*found[1:], exact], strict=True):
         assert (fewer <= more + 1e-4).all()
         assert (fewer >= -1e-5).all()
@@ -80,14 +85,14 @@ def test_kl_by_hand() -> None:
     base = torch.tensor([[0.75, 0.15, 0.10]]).log()
     model = torch.tensor([[0.50, 0.30, 0.20]]).log()
     expected = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
-    assert kl_to_base(model, Reference.of(base, k=1)).item() == pytest.approx(expected, abs=1e-5)
+    assert kl(base, model, k=1).item() == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("k", [1, TOP, VOCABULARY, 10_000])
 def test_kl_of_a_model_to_itself(pair: tuple[torch.Tensor, torch.Tensor], k: int) -> None:
     """Nothing has changed, nothing is lost; a k beyond the vocabulary is the vocabulary."""
     base, _ = pair
-    assert kl_to_base(base, Reference.of(base, k=k)).abs().max() < 1e-4
+    assert kl(base, base, k=k).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 40.0, 1000.0])
@@ -95,7 +100,7 @@ def test_the_gradient_is_finite(pair: tuple[torch.Tensor, torch.Tensor], scale: 
     """However sharp both distributions are, there is no 0 · log 0 in value or gradient."""
     base, model = pair[0] * scale, (pair[1] * scale).requires_grad_()
     for k in (1, TOP, VOCABULARY):
-        loss = kl_to_base(model, Reference.of(base, k=k)).mean()
+        loss = kl(base, model, k=k).mean()
         assert loss.isfinite()
         (gradient,) = torch.autograd.grad(loss, model)
         assert gradient.isfinite().all()
@@ -104,10 +109,37 @@ def test_the_gradient_is_finite(pair: tuple[torch.Tensor, torch.Tensor], scale: 
 def test_the_gradient_leads_back_to_the_base(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     """A step against the gradient brings the model nearer, with the whole and with the usual k."""
     base, model = pair[0], pair[1].clone().requires_grad_()
-    loss = kl_to_base(model, Reference.of(base)).sum()
+    loss = kl(base, model).sum()
     (gradient,) = torch.autograd.grad(loss, model)
     with torch.no_grad():
         assert full(base, model - 0.1 * gradient).sum() < full(base, model).sum()
+
+
+def test_mismatch_by_hand() -> None:
+    """¾ became ½ and 0.15 became 0.3; the third is not looked at."""
+    base = Reference.of(torch.tensor([[0.75, 0.15, 0.10]]).log())
+    model = base.of_model(torch.tensor([[0.50, 0.30, 0.20]]).log())
+    expected = (math.log(0.5 / 0.75) ** 2 + math.log(0.3 / 0.15) ** 2) / 2
+    assert mismatch(model, base, rivals=2).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_mismatch_sees_what_the_kl_does_not() -> None:
+    """Where the base is sure, two rivals that change places are next to nothing to the KL."""
+    base = Reference.of(torch.tensor([[12.0, 2.0, 0.0, -1.0]]))
+    model = base.of_model(torch.tensor([[12.0, 0.0, 2.0, -1.0]]))
+    assert kl_to_base(model, base).item() < 1e-3
+    assert mismatch(model, base).item() == pytest.approx(2.0, abs=1e-3)
+
+
+def test_mismatch_is_of_differences(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Logits that all rose alike are the same; a step against the gradient leads back."""
+    base, reference = pair[0], Reference.of(pair[0])
+    assert mismatch(reference.of_model(base + 3), reference).max() < 1e-6
+    model = pair[1].clone().requires_grad_()
+    loss = mismatch(reference.of_model(model), reference).sum()
+    (gradient,) = torch.autograd.grad(loss, model)
+    with torch.no_grad():
+        assert mismatch(reference.of_model(model - 0.1 * gradient), reference).sum() < loss
 
 
 # ---------------------------------------------------------------------- preference, by hand

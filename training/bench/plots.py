@@ -28,7 +28,12 @@ MEASURES: dict[str, tuple[Split, bool]] = {
 }
 """Row of the plot of scores → which items, and whether their paraphrases."""
 
-TERMS = {"nll": "NLL of wanted tokens", "kl": "KL to the base", "preference": "preference"}
+TERMS = {
+    "nll": "NLL of wanted tokens",
+    "kl": "KL to the base",
+    "match": "squared change of log-probabilities (nats²)",
+    "preference": "preference",
+}
 """Term of a step's loss → what it is called."""
 
 CANARIES = {
