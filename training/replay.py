@@ -1,7 +1,7 @@
 """What is replayed beside tonight's lessons, so that they don't push out what the model could already do.
 
 The base model's own answers to neighbours of the lessons (see `training.neighbours`), to general questions and those
-of stored dialogues that nobody rated, and to as many about names (see `training.entities`), to which the KL term holds
+of stored dialogues that nobody rated, and to as many about names (see `training.entities`), to which two terms hold
 the model. What is near a lesson comes first: that is where damage falls.
 """
 
