@@ -240,6 +240,17 @@ def test_a_stop_leaves_the_base_whole(engine: LocalEngine, tmp_path: Path) -> No
     assert train(engine, DIALOGUES, once, seed=1, folder=tmp_path / "y", progress=no_progress).steps == 2
 
 
+def test_what_is_matched_moves_less(engine: LocalEngine, tmp_path: Path) -> None:
+    """Of two nights without a KL the one under the mismatch leaves the replayed rows' log-probabilities nearer."""
+    last = {}
+    for weight in (0.0, 1.0):
+        settings = SETTINGS.model_copy(update={"kl_weight": 0.0, "match_weight": weight})
+        result = train(engine, DIALOGUES, settings, seed=1, folder=tmp_path / str(weight), progress=no_progress)
+        assert result.losses[0]["match"] == pytest.approx(0, abs=1e-3)
+        last[weight] = result.losses[-1]
+    assert last[1.0]["match"] < 0.8 * last[0.0]["match"]
+
+
 @pytest.mark.parametrize("kind", ["wanted", "replay"])
 def test_one_kind_alone(engine: LocalEngine, tmp_path: Path, kind: Any) -> None:
     """A night without replay, and one with nothing else, both train."""
@@ -330,7 +341,7 @@ def test_cutting_a_step_changes_no_gradient(engine: LocalEngine, preference: Any
     assert 1 < len(cut) < len(made)
     whole, *expected = gradients(engine, made, [made], settings)
     assert whole["nll"] > 0.1
-    assert whole["kl"] > 1e-3
+    assert min(whole["kl"], whole["match"]) > 1e-3
     assert (whole["preference"] > 0.1) is (preference != "none")
     for pieces in ([list(each.rows) for each in cut], [[row] for row in made]):
         terms, *found = gradients(engine, made, pieces, settings)
