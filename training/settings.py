@@ -57,7 +57,7 @@ class NightSettings(BaseModel):
         1.0,
         ge=0,
         description="weight of the squared change of log-probabilities on replayed rows (1: questions that no row holds"
-        " move by a quarter less than under the KL alone, docs/LOG.md)",
+        " move less than under the KL alone, docs/LOG.md)",
     )
     known_nll: float = Field(
         0.2, ge=0, description="nats; a wanted token at least this likely (0.2: p = 0.82) teaches nothing more"
@@ -105,8 +105,8 @@ class NightSettings(BaseModel):
     epoch_rows: int = Field(
         200,
         ge=1,
-        description="most wanted rows an epoch; of more, rewordings take turns (200: fifty lessons are learned as"
-        " well as with 320, in three quarters of the time, docs/LOG.md)",
+        description="most wanted rows an epoch; of more, rewordings take turns (200: a night of fifty lessons"
+        " takes three quarters of the time that it takes with 320, docs/LOG.md)",
     )
     lesson_tokens: int = Field(512, ge=16, description="longest lesson, prompt and answer; longer ones are left out")
     replay_rows: int = Field(
