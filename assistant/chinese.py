@@ -630,6 +630,7 @@ STATES = (
     ("verified", "已学会"),
     ("not_learned", "没学会"),
     ("not learned", "没学会"),
+    ("covered", "已由另一条涵盖"),
     ("rejected", "未采用"),
     ("undone", "已撤销"),
     ("active", "使用中"),

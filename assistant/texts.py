@@ -427,6 +427,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "state.trained": ("trained", "已训练"),
     "state.verified": ("verified", "已学会"),
     "state.not learned": ("not learned", "没学会"),
+    "state.covered": ("covered by another", "已由另一条涵盖"),
     "state.rejected": ("rejected", "未采用"),
     "state.undone": ("undone", "已撤销"),
     "state.candidate": ("candidate", "候选"),

@@ -34,6 +34,8 @@ class LessonState(StrEnum):
     TRAINED = "trained"
     VERIFIED = "verified"
     NOT_LEARNED = "not learned"
+    COVERED = "covered"
+    """Another lesson says it too, and is trained for both."""
     REJECTED = "rejected"
     UNDONE = "undone"
 

@@ -128,13 +128,14 @@ def _settle(lessons: Sequence[Lesson]) -> tuple[tuple[Lesson, ...], dict[str, De
         earlier = newest.get(lesson.user)
         if earlier is not None and (_confirms(lesson, earlier) or _repeats(lesson, earlier)):
             # Whoever likes the answer once it is right must not take its rewordings out of the night.
-            dropped[lesson.id] = Decision(LessonState.REJECTED, f"confirms lesson {earlier.id}, which stays")
+            dropped[lesson.id] = Decision(LessonState.COVERED, f"confirms lesson {earlier.id}, which stays")
             continue
         if earlier is not None:
-            why = f"says the same as lesson {lesson.id}"
-            if not _same(earlier, lesson):
+            if _same(earlier, lesson):
+                dropped[earlier.id] = Decision(LessonState.COVERED, f"says the same as lesson {lesson.id}")
+            else:
                 why = f"contradicted by the newer lesson {lesson.id}"
-            dropped[earlier.id] = Decision(LessonState.REJECTED, why)
+                dropped[earlier.id] = Decision(LessonState.REJECTED, why)
             # Out and in again: users stand in the order of the lessons that hold.
             del newest[lesson.user]
         newest[lesson.user] = lesson
@@ -165,10 +166,10 @@ def _between(lessons: Sequence[Lesson]) -> dict[str, Decision]:
     for lesson in lessons:
         if lesson in first:
             how = "says the same as" if _same(lesson, stays) else "agrees with"
-            why = f"{how} lesson {stays.id}, which stays"
+            decided[lesson.id] = Decision(LessonState.COVERED, f"{how} lesson {stays.id}, which stays")
         else:
             why = f"users disagree: {votes} of {len(lessons)} want what lesson {stays.id} says"
-        decided[lesson.id] = Decision(LessonState.REJECTED, why)
+            decided[lesson.id] = Decision(LessonState.REJECTED, why)
     del decided[stays.id]
     return decided
 

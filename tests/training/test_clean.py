@@ -56,7 +56,7 @@ def test_duplicates() -> None:
     dropped = drop(
         lesson("l1", wanted="Paris!"), lesson("l2", question="what is the CAPITAL of france", wanted="paris")
     )
-    assert dropped == {"l1": (LessonState.REJECTED, "says the same as lesson l2")}
+    assert dropped == {"l1": (LessonState.COVERED, "says the same as lesson l2")}
 
 
 def test_newest_wins() -> None:
@@ -72,7 +72,7 @@ def test_a_liked_answer_that_confirms_a_correction_leaves_it_in_force() -> None:
     """The next day the user likes the right answer: the correction, with its rewordings, is still what is trained."""
     corrected = lesson("l1", wanted="Paris, of course.", unwanted="Lyon.")
     liked = lesson("l2", wanted="The capital is Paris, of course!", unwanted=None)
-    assert drop(corrected, liked) == {"l2": (LessonState.REJECTED, "confirms lesson l1, which stays")}
+    assert drop(corrected, liked) == {"l2": (LessonState.COVERED, "confirms lesson l1, which stays")}
     otherwise = lesson("l3", wanted="It is Nice.", unwanted=None)
     assert drop(corrected, otherwise) == {"l1": (LessonState.REJECTED, "contradicted by the newer lesson l3")}
     assert list(drop(liked, corrected)) == ["l2"]
@@ -82,7 +82,7 @@ def test_a_liked_answer_that_is_in_the_weights_already_teaches_nothing_anew() ->
     """The verified lesson stays, in whatever words it comes back; one not learned yet gives way to the newer."""
     verified = lesson("l1", wanted="The capital is Paris.", unwanted=None, state=LessonState.VERIFIED)
     liked = lesson("l2", wanted="Paris is the capital.", unwanted=None)
-    assert drop(verified, liked) == {"l2": (LessonState.REJECTED, "confirms lesson l1, which stays")}
+    assert drop(verified, liked) == {"l2": (LessonState.COVERED, "confirms lesson l1, which stays")}
     other = lesson("l3", wanted="The capital is Nice.", unwanted=None)
     assert drop(verified, other) == {"l1": (LessonState.REJECTED, "contradicted by the newer lesson l3")}
     queued = lesson("l4", wanted="The capital is Paris.", unwanted=None)
@@ -147,7 +147,7 @@ def test_what_more_users_want_wins() -> None:
     """However new it is, what one user wants does not stand against two; the newest correction of theirs is trained."""
     lessons = [say("l1", "ann", "Paris."), say("l2", "bob", "It is Paris!"), say("l3", "eve", "Lyon.")]
     assert drop(*lessons) == {
-        "l1": (LessonState.REJECTED, "agrees with lesson l2, which stays"),
+        "l1": (LessonState.COVERED, "agrees with lesson l2, which stays"),
         "l3": (LessonState.REJECTED, "users disagree: 2 of 3 want what lesson l2 says"),
     }
     assert set(drop(*lessons[::-1])) == {"l2", "l3"}
@@ -160,7 +160,7 @@ def test_who_likes_an_answer_wants_it() -> None:
     assert dropped["l3"] == (LessonState.REJECTED, "users disagree: 2 of 3 want what lesson l2 says")
     assert set(dropped) == {"l1", "l3"}
     dropped = drop(say("l1", "ann", "Paris, on the Seine."), say("l2", "bob", "It is Paris, on the Seine.", None))
-    assert dropped == {"l2": (LessonState.REJECTED, "agrees with lesson l1, which stays")}
+    assert dropped == {"l2": (LessonState.COVERED, "agrees with lesson l1, which stays")}
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_who_likes_an_answer_wants_it() -> None:
 def test_what_counts_as_the_same_answer(one: str, other: str, agree: bool, unwanted: str | None) -> None:
     """The same in more words agrees; another name, and the same name denied, does not."""
     dropped = drop(say("l1", "ann", one, unwanted), say("l2", "bob", other, unwanted))
-    assert [state for state, _ in dropped.values()] == ([LessonState.REJECTED] if agree else [LessonState.HELD] * 2)
+    assert [state for state, _ in dropped.values()] == ([LessonState.COVERED] if agree else [LessonState.HELD] * 2)
 
 
 def test_a_user_has_one_vote_and_it_is_the_newest() -> None:
@@ -193,7 +193,7 @@ def test_a_user_has_one_vote_and_it_is_the_newest() -> None:
     assert dropped["l5"][0] is LessonState.HELD
     settled = drop(*five, say("l5", "ann", "Paris."), say("l6", "eve", "Paris."))
     assert settled["l4"] == (LessonState.REJECTED, "contradicted by the newer lesson l6")
-    assert settled["l5"] == (LessonState.REJECTED, "says the same as lesson l6, which stays")
+    assert settled["l5"] == (LessonState.COVERED, "says the same as lesson l6, which stays")
     assert "l6" not in settled
 
 
