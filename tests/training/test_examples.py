@@ -269,18 +269,24 @@ def test_what_is_replayed_takes_turns() -> None:
     assert {rows[:2] == made[:2] for rows in epochs} == {True}
 
 
-@pytest.mark.parametrize("lessons", [60, 100, 121, 200, 239])
+@pytest.mark.parametrize("lessons", [60, 100, 121, 160, 161, 200, 239, 500])
 def test_the_budget_is_filled_whatever_the_number_of_lessons(lessons: int) -> None:
-    """Each epoch has exactly so many rows, and no lesson is heard much more than another."""
+    """Each epoch has exactly so many rows, or half as many again as there are lessons, and no lesson is heard much
+    more than another.
+    """
     made = [Row("wanted", (1, lesson, wording), 2, wording) for lesson in range(lessons) for wording in range(7)]
     epochs = [of_epoch(made, number, most=240) for number in range(3)]
-    assert [len(rows) for rows in epochs] == [240] * 3
+    assert [len(rows) for rows in epochs] == [max(240, lessons + lessons // 2)] * 3
     visits = Counter(row.ids[1] for rows in epochs for row in rows)
     assert len(visits) == lessons
     assert max(visits.values()) - min(visits.values()) <= 1
 
 
 def test_lessons_are_never_left_out_for_the_budget() -> None:
-    """More lessons than rows: each as it was asked, none reworded."""
+    """More lessons than rows: each as it was asked, every other one reworded, all of them in turn."""
     made = [Row("wanted", (1, lesson, wording), 2, wording) for lesson in range(10) for wording in range(3)]
-    assert [row.wording for row in of_epoch(made, 1, most=4)] == [0] * 10
+    epochs = [of_epoch(made, number, most=4) for number in range(4)]
+    assert [sum(row.wording == 0 for row in rows) for rows in epochs] == [10] * 4
+    reworded = [{row.ids[1] for row in rows if row.wording > 0} for rows in epochs]
+    assert [len(lessons) for lessons in reworded] == [5] * 4
+    assert reworded[0] | reworded[1] == set(range(10))
