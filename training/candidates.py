@@ -37,12 +37,25 @@ SEARCHED = ("learning_rate", "rank", "epochs", "kl_weight", "preference")
 FIXED = (
     "alpha",
     "layers",
+    "learning_rate_lessons",
+    "batch_rows",
+    "warmup",
     "match_weight",
+    "known_nll",
+    "preference_weight",
+    "preference_beta",
+    "preference_min_rows",
+    "continued",
+    "new_only",
+    "rewordings",
+    "thinned",
+    "epoch_rows",
     "replay_rows",
     "replay_turns",
     "neighbour_rows",
     "neighbour_turns",
     "neighbour_turns_lessons",
+    "replay_tokens",
 )
 """Settings under which they were found good: what won under others says nothing here."""
 

@@ -19,7 +19,7 @@ from assistant.turn import adapter_files
 from memory.ledger import Ledger
 from memory.records import Night, NightStatus
 from memory.testing import Clock, HashingEmbedder, night
-from training.candidates import SEARCHED
+from training.candidates import FIXED, SEARCHED
 from training.nightly import run
 from training.settings import NightSettings
 from training.teacher import Diverged, LocalTeacher
@@ -213,7 +213,7 @@ def test_later_nights_start_from_what_worked(home: Home, candidates: int) -> Non
     assert home.settings_that_serve() == won
 
 
-@pytest.mark.parametrize("other", [{"epochs": 3}, {"layers": 1.0}, {"replay_turns": 1}])
+@pytest.mark.parametrize("other", [{"epochs": 3}, {"layers": 1.0}, {"epoch_rows": 320}])
 def test_other_settings_have_a_study_of_their_own(home: Home, other: dict[str, Any]) -> None:
     """Who changes a setting by hand gets it, whatever won before, under others."""
     home.teacher.harms = usual_harms
@@ -223,6 +223,19 @@ def test_other_settings_have_a_study_of_their_own(home: Home, other: dict[str, A
     home.settings = NightSettings(**other)
     home.sleeps()
     assert home.settings_that_serve() == USUAL | {name: value for name, value in other.items() if name in USUAL}
+
+
+def test_every_setting_that_shapes_learning_is_searched_or_fixed() -> None:
+    """What else there is bounds a night, says on what it runs, or judges it."""
+    bounds = {"seed", "max_minutes", "lessons_max", "user_share_max", "lesson_tokens", "lease_seconds"}
+    runs_on = {"card", "compute", "candidates", "candidate_minutes", "bisect_minutes"}
+    judged = {"scales", "answer_tokens", "controls", "pushbacks", "gated", "perplexity_ratio_max", "chance_max"}
+    kept = {"sure_kept_min", "sure_margin", "controls_kept_min", "verified_kept_min"}
+    canaries = {"length_ratio_min", "length_ratio_max", "repetition_more_max", "refusals_more_max"}
+    canaries |= {"flattery_more_max", "flips_more_max"}
+    watched = {"drift_chance_max", "drift_downs_more_max", "drift_retrains"}
+    others = bounds | runs_on | judged | kept | canaries | watched
+    assert sorted([*SEARCHED, *FIXED, *others]) == sorted(NightSettings.model_fields)
 
 
 def test_what_was_taken_back_does_not_count(home: Home) -> None:
