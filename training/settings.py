@@ -105,8 +105,8 @@ class NightSettings(BaseModel):
     epoch_rows: int = Field(
         200,
         ge=1,
-        description="most wanted rows an epoch; of more, rewordings take turns, one for every two lessons at least (200:"
-        " a night of fifty lessons takes three quarters of the time that it takes with 320, docs/LOG.md)",
+        description="most wanted rows an epoch; of more, rewordings take turns, one for every two lessons at least"
+        " (200: a night of fifty lessons takes three quarters of the time that it takes with 320, docs/LOG.md)",
     )
     lesson_tokens: int = Field(512, ge=16, description="longest lesson, prompt and answer; longer ones are left out")
     replay_rows: int = Field(
