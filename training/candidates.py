@@ -56,6 +56,8 @@ FIXED = (
     "neighbour_turns",
     "neighbour_turns_lessons",
     "replay_tokens",
+    "written_rows",
+    "written_tokens",
 )
 """Settings under which they were found good: what won under others says nothing here."""
 

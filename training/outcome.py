@@ -133,7 +133,7 @@ def facts(attempt: Attempt, given: Given, *, stages: str = ".") -> dict[str, Any
         "strength": attempt.sitting["scale"],
         "strengths_examined": [sitting["scale"] for sitting in attempt.sittings],
         "training": dict(attempt.trained),
-        "replay": [row["prompt"][-1]["content"] for row in given.replay],
+        "replay": [question for row in given.replay if (question := row["prompt"][-1]["content"])],
         "questions": [
             {
                 "kind": item.kind,

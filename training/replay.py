@@ -1,14 +1,14 @@
 """What is replayed beside tonight's lessons, so that they don't push out what the model could already do.
 
 The base model's own answers to neighbours of the lessons (see `training.neighbours`), to general questions and those
-of stored dialogues that nobody rated, and to as many about names (see `training.entities`), to which two terms hold
-the model. What is near a lesson comes first: that is where damage falls.
+of stored dialogues that nobody rated, and to as many about names (see `training.entities`), and what it writes of its
+own accord (see `training.written`): to all that two terms hold the model. What is near a lesson comes first: that is
+where damage falls.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -25,7 +25,8 @@ from training.examples import Dialogue, Heard, asked
 from training.neighbours import neighbours
 from training.progress import Progress
 from training.rewordings import Reword, reword
-from training.stages import write_json
+from training.stages import read_texts, write_json
+from training.written import written
 
 SAME = 0.85
 """Cosine from which two questions may ask the same: those after two different capitals reach 0.84 (docs/LOG.md)."""
@@ -73,9 +74,11 @@ def replay(
     *,
     rows: int,
     neighbour_rows: int,
+    written_rows: int,
     turns: int,
     neighbour_turns: int,
     answer_tokens: int,
+    written_tokens: int,
     system: str,
     seed: int,
     cache: Path,
@@ -89,7 +92,8 @@ def replay(
         stored: questions of stored dialogues that no lesson is about.
         rows: rows of general and stored questions an epoch; what neighbours leave free comes on top.
         neighbour_rows: most rows of the corrections' neighbours an epoch.
-        turns: epochs until the same general and stored questions come again, where there are enough.
+        written_rows: texts an epoch that the base writes of its own accord, of `written_tokens` tokens each.
+        turns: epochs until the same general and stored questions, or such texts, come again, where there are enough.
         neighbour_turns: epochs until the same neighbours do.
         cache: file of the base's answers, so that each question is answered once for a model.
         writing: the context in which it is written; it may refuse that.
@@ -111,7 +115,15 @@ def replay(
     prompts = [asked(question, (), system) for question in questions]
     answers = base_answers(engine, prompts, answer_tokens, cache=cache, writing=writing, progress=progress)
     made = zip(prompts, answers, questions.values(), strict=True)
-    return [Dialogue("replay", prompt, answer, heard=heard) for prompt, answer, heard in made if answer]
+    held = [Dialogue("replay", prompt, answer, heard=heard) for prompt, answer, heard in made if answer]
+    texts = written(
+        engine, turns * written_rows, tokens=written_tokens, cache=cache, writing=writing, progress=progress
+    )
+    # As answers to nothing: behind the same system message as all other rows, which is computed once for a whole pack.
+    alone = asked("", (), system)
+    return held + [
+        Dialogue("replay", alone, text, heard=heard) for text, heard in _in_turns(texts, written_rows).items()
+    ]
 
 
 def _in_turns(questions: Sequence[str], an_epoch: int) -> dict[str, Heard]:
@@ -120,14 +132,6 @@ def _in_turns(questions: Sequence[str], an_epoch: int) -> dict[str, Heard]:
     """
     every = max(1, len(questions) // max(1, an_epoch))
     return {question: Heard(place % every, every) for place, question in enumerate(questions[: every * an_epoch])}
-
-
-def _known(cache: Path) -> dict[str, str]:
-    """What was answered before; a cache that can't be read is empty."""
-    try:
-        return dict(json.loads(cache.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def base_answers(
@@ -143,7 +147,7 @@ def base_answers(
     keys = [
         hashlib.sha256(f"{tokens}\n{engine.files.sha256}\n{engine.render(p)}".encode()).hexdigest() for p in prompts
     ]
-    known = _known(cache)
+    known = read_texts(cache)
     missing = [i for i, key in enumerate(keys) if key not in known]
     asked_for = [prompts[i] for i in missing]
     for done, (place, answer) in enumerate(engine.complete(asked_for, max_tokens=tokens, adapter=None), start=1):

@@ -139,6 +139,13 @@ class NightSettings(BaseModel):
         " against many must come again each epoch (docs/LOG.md)",
     )
     replay_tokens: int = Field(20, ge=1, description="length of the base's own answers in the replay")
+    written_rows: int = Field(
+        15,
+        ge=0,
+        description="rows an epoch of what the base writes of its own accord, in as many turns as general questions"
+        " (15: long answers cost 1 % of perplexity instead of 5, docs/LOG.md)",
+    )
+    written_tokens: int = Field(80, ge=1, description="length of what the base writes of its own accord")
 
     scales: tuple[Annotated[float, Field(gt=0, le=2)], ...] = Field(
         (1.25, 1.0, 0.75),

@@ -36,6 +36,14 @@ def write_text(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
+def read_texts(path: Path) -> dict[str, str]:
+    """What was kept there, key → text; of a file that can't be read nothing."""
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
     handle = os.open(folder, os.O_RDONLY)

@@ -60,13 +60,14 @@ def lesson(question: str, unwanted: str | None = "wrong") -> Any:
 
 def played(engine: Engine, cache: Path, lessons: list[Any], stored: Sequence[str] = (), **rows: int) -> list[Any]:
     """The rows of a night."""
-    counts = {"rows": 4, "neighbour_rows": 4, "turns": 1, "neighbour_turns": 1} | rows
+    counts = {"rows": 4, "neighbour_rows": 4, "written_rows": 0, "turns": 1, "neighbour_turns": 1} | rows
     made: Any = replay(
         engine,  # type: ignore[arg-type]
         AngleEmbedder(),
         lessons,
         stored,
         answer_tokens=5,
+        written_tokens=8,
         system="",
         seed=0,
         cache=cache,
@@ -195,3 +196,17 @@ def test_the_base_answers_each_question_once(tmp_path: Path) -> None:
     engine.files.sha256 = "other"
     assert played(engine, cache, lessons) == first
     assert len(engine.asked) == 2 * asked
+
+
+def test_what_the_base_writes_takes_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As answers to nothing, so many an epoch, none twice before all had their turn."""
+    monkeypatch.setattr(
+        "training.replay.written", lambda engine, count, *, tokens, **_: [f"{tokens} {n}" for n in range(count)]
+    )
+    rows = played(Engine(), tmp_path / "cache", [lesson("lesson 0")], rows=0, neighbour_rows=0, written_rows=3, turns=4)
+    assert {row.answer for row in rows} == {f"8 {n}" for n in range(12)}
+    assert {row.prompt[-1]["content"] for row in rows} == {""}
+    epochs = [{row.answer for row in rows if row.heard.in_epoch(epoch)} for epoch in range(5)]
+    assert [len(texts) for texts in epochs] == [3] * 5
+    assert len(set().union(*epochs[:4])) == 12
+    assert epochs[4] == epochs[0]
