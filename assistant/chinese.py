@@ -611,6 +611,7 @@ PROGRESS = (
     ("step {n} of {m}, loss {a}", "第 {n}/{m} 步，损失 {a}"),
     ("question {n}/{m}", "第 {n}/{m} 题"),
     ("the base answers {n}/{m}", "基础模型回答 {n}/{m}"),
+    ("the base writes {n}/{m}", "基础模型写作 {n}/{m}"),
     ("whether {version} still holds: {why}", "{version} 是否仍然有效：{why}"),
     ("strength {a}: {why}", "强度 {a}：{why}"),
     ("without {n} of {m} lessons: {why}", "去掉 {m} 课中的 {n} 课：{why}"),
