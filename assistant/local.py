@@ -273,61 +273,40 @@ class LocalEngine:
         From the decoder, so that what is examined is what serves: each answer is then the same whatever is asked with
         it, on a CPU to the bit. What it can't compute comes from transformers, in batches of similar length.
         """
-        rows = [self.tokens(prompt) for prompt in prompts]
-        for place, tokens in self._continued(rows, [Sampling(max_tokens)] * len(rows), adapter, batch):
-            yield place, self._tokenizer.decode(tokens, skip_special_tokens=True).strip()
-
-    def write(self, beginnings: Sequence[str], *, tokens: int, top_p: float, seed: int, batch: int = 32) -> list[str]:
-        """Each beginning, and up to `tokens` tokens with which the base goes on of its own accord: plain text, drawn by
-        lot, and the same again for the same beginnings and seed.
-        """
-        # As the tokenizer begins a text, with whatever that model has before its first word.
-        rows: list[list[int]] = [self.tokenizer(beginning)["input_ids"] for beginning in beginnings]
-        lots = [Sampling(tokens, temperature=1.0, top_p=top_p, seed=seed + place) for place in range(len(rows))]
-        written = dict(self._continued(rows, lots, None, batch))
-        whole = [row + written[place] for place, row in enumerate(rows)]
-        return [str(self._tokenizer.decode(ids, skip_special_tokens=True)) for ids in whole]
-
-    def _continued(
-        self, rows: Sequence[list[int]], samplings: Sequence[Sampling], adapter: AdapterFiles | None, batch: int
-    ) -> Iterator[tuple[int, list[int]]]:
-        """(place in `rows`, the tokens that follow it), as they come."""
-        left = set(range(len(rows)))
+        ids = [self.tokens(prompt) for prompt in prompts]
+        left = set(range(len(ids)))
         self._warm_up()
-        for place, tokens in self._decoded(rows, samplings, adapter):
+        for place, answer in self._decoded(ids, max_tokens=max_tokens, adapter=adapter):
             left.remove(place)
-            yield place, tokens
-        order = sorted(left, key=lambda i: (len(rows[i]), i))
+            yield place, answer
+        order = sorted(left, key=lambda i: (len(ids[i]), i))
         for start in range(0, len(order), batch):
             places = order[start : start + batch]
-            found = self._generated([rows[i] for i in places], samplings[places[0]], adapter)
-            yield from zip(places, found, strict=True)
+            answers = self._greedy([ids[i] for i in places], max_tokens=max_tokens, adapter=adapter)
+            yield from zip(places, answers, strict=True)
 
     def _decoded(
-        self, rows: Sequence[list[int]], samplings: Sequence[Sampling], adapter: AdapterFiles | None
-    ) -> Iterator[tuple[int, list[int]]]:
+        self, rows: Sequence[list[int]], *, max_tokens: int, adapter: AdapterFiles | None
+    ) -> Iterator[tuple[int, str]]:
         """Those answers that the decoder can compute. Whoever is through makes room for the next."""
-        stop, ends = threading.Event(), self.end_ids
+        stop, sampling, ends = threading.Event(), Sampling(max_tokens), self.end_ids
         try:
             # The longest first: with one of them at the end, all but one place would stand empty.
             order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i))
-            begun = [(i, self._begin(rows[i], samplings[i], adapter, stop)) for i in order]
+            begun = [(i, self._begin(rows[i], sampling, adapter, stop)) for i in order]
             for place, request in begun:
                 tokens = list(request) if request else []
                 # Closed meanwhile, it would leave half an answer.
-                if tokens and (tokens[-1] in ends or len(tokens) == samplings[place].max_tokens):
-                    yield place, tokens
+                if tokens and (tokens[-1] in ends or len(tokens) == max_tokens):
+                    yield place, self._tokenizer.decode(tokens, skip_special_tokens=True).strip()
         finally:
             stop.set()
 
-    def _generated(
-        self, rows: Sequence[list[int]], sampling: Sampling, adapter: AdapterFiles | None
-    ) -> Iterator[list[int]]:
-        """By transformers: the tokens that follow each row, with whatever fills up what ended before the others."""
+    def _greedy(self, rows: Sequence[list[int]], *, max_tokens: int, adapter: AdapterFiles | None) -> list[str]:
         import torch
 
         longest = max(map(len, rows))
-        may = may_share(self._switch.model, longest + sampling.max_tokens)
+        may = may_share(self._switch.model, longest + max_tokens)
         common = shared(rows, most=min(map(len, rows)) - 1) if may else 0
         # Padding stands behind what all rows share, so that all prompts end together.
         padding = [longest - len(row) for row in rows]
@@ -336,24 +315,18 @@ class LocalEngine:
         mask = torch.ones_like(ids)
         for i, n in enumerate(padding):
             mask[i, common : common + n] = 0
-        lots: dict[str, Any] = (
-            {} if sampling.greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        )
-        # Nobody else's dice.
-        with self.using(adapter) as model, torch.inference_mode(), torch.random.fork_rng():
-            if sampling.seed is not None:
-                torch.manual_seed(sampling.seed)
+        with self.using(adapter) as model, torch.inference_mode():
             output = model.generate(
                 input_ids=ids.to(model.device),
                 attention_mask=mask.to(model.device),
                 past_key_values=key_values(model, ids[0, :common], len(rows)),
-                max_new_tokens=sampling.max_tokens,
-                do_sample=not sampling.greedy,
+                max_new_tokens=max_tokens,
+                do_sample=False,
                 eos_token_id=self.end_ids,
                 pad_token_id=pad,
-                **lots,
             )
-        yield from output[:, longest:].tolist()
+        texts = self._tokenizer.batch_decode(output[:, longest:], skip_special_tokens=True)
+        return [text.strip() for text in texts]
 
     def tokens(self, prompt: Sequence[Message]) -> list[int]:
         """The token ids of a prompt as the model reads it."""

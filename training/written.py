@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 from assistant.local import LocalEngine
 from training.progress import Progress
@@ -45,8 +46,7 @@ def written(
     for start in range(0, count, BATCH):
         together = [_key(engine, start + place, tokens) for place in range(BATCH)]
         if any(key not in texts for key in together):
-            openings = islice(cycle(OPENINGS), BATCH)
-            texts |= dict(zip(together, engine.write([*openings], tokens=tokens, top_p=TOP_P, seed=start), strict=True))
+            texts |= dict(zip(together, _write(engine, tokens, seed=start), strict=True))
             with writing():
                 write_json(cache, texts)
         progress(min(count, start + BATCH) / count, f"the base writes {min(count, start + BATCH)}/{count}")
@@ -55,3 +55,26 @@ def written(
 
 def _key(engine: LocalEngine, place: int, tokens: int) -> str:
     return hashlib.sha256(f"written {place}\n{tokens}\n{engine.files.sha256}".encode()).hexdigest()
+
+
+def _write(engine: LocalEngine, tokens: int, *, seed: int) -> list[str]:
+    import torch
+
+    begun = [engine.tokenizer(opening)["input_ids"] for opening in islice(cycle(OPENINGS), BATCH)]
+    # Of one length, so that none is padded.
+    shortest = min(map(len, begun))
+    with engine.using(None) as model, torch.inference_mode(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        ids = torch.tensor([opening[:shortest] for opening in begun], device=model.device)
+        drawn: Any = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=True,
+            temperature=1.0,
+            top_p=TOP_P,
+            top_k=0,
+            min_new_tokens=tokens,
+            max_new_tokens=tokens,
+            pad_token_id=engine.tokenizer.eos_token_id,
+        )
+        return list(engine.tokenizer.batch_decode(drawn, skip_special_tokens=True))

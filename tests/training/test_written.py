@@ -40,7 +40,7 @@ def test_written_once(engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.M
     cached = json.loads((tmp_path / "c").read_text("utf-8"))
     assert len(cached) == BATCH
     with monkeypatch.context() as patched:
-        patched.setattr(engine, "write", lambda *_, **__: pytest.fail("it was written before"))
+        patched.setattr("training.written._write", lambda *_, **__: pytest.fail("it was written before"))
         assert written(engine, 2, tokens=6, cache=tmp_path / "c") == first
     (tmp_path / "c").write_text("half of", "utf-8")
     assert written(engine, 2, tokens=6, cache=tmp_path / "c") == first
