@@ -152,16 +152,16 @@ def rows(engine: Reader, dialogues: Sequence[Dialogue]) -> list[Row]:
 
 def of_epoch(rows: Sequence[Row], epoch: int, *, most: int) -> list[Row]:
     """What epoch number `epoch` trains of `rows`: of those that are heard in it all that is not a rewording, and as
-    many rewordings as `most` leaves, or one for every two lessons where that is more.
+    many rewordings as `most` leaves, or one for every two reworded lessons where that is more.
 
-    Rewordings take turns, epoch by epoch and lesson by lesson, so that a night with many lessons costs little more an
-    epoch and every lesson gets its share. Without them it would be learned for how it was asked.
+    Rewordings take turns, epoch by epoch and lesson by lesson, so that a night with many lessons costs at most half as
+    much again an epoch and every lesson gets its share. Without them it would be learned for how it was asked.
     """
     rows = [row for row in rows if row.heard.in_epoch(epoch)]
     # By wording, then by lesson: a window over it holds each lesson about as often as any other.
     reworded = sorted((row.wording, place) for place, row in enumerate(rows) if row.wording > 0)
     as_asked = sum(row.wording == 0 and row.kind != "replay" for row in rows)
-    spare = max(most - as_asked, as_asked // 2)
+    spare = max(most - as_asked, sum(row.wording == 1 for row in rows) // 2)
     if len(reworded) <= spare:
         return rows
     heard = {reworded[(epoch * spare + i) % len(reworded)][1] for i in range(spare)}

@@ -1,9 +1,9 @@
 """What is replayed beside tonight's lessons, so that they don't push out what the model could already do.
 
 The base model's own answers to neighbours of the lessons (see `training.neighbours`), to general questions and those
-of stored dialogues that nobody rated, and to as many about names (see `training.entities`), and what it writes of its
-own accord (see `training.written`): to all that two terms hold the model. What is near a lesson comes first: that is
-where damage falls.
+of stored dialogues that nobody rated, and to as many about names (see `training.entities`); and what it writes of its
+own accord (see `training.written`). Two terms of the loss hold the model to all of it. What is near a lesson comes
+first: that is where damage falls.
 """
 
 from __future__ import annotations
@@ -113,17 +113,26 @@ def replay(
     others = _in_turns([*said, *named], free)
     questions = near | others
     prompts = [asked(question, (), system) for question in questions]
-    answers = base_answers(engine, prompts, answer_tokens, cache=cache, writing=writing, progress=progress)
+    answering, own_writing = _halves(progress)
+    answers = base_answers(engine, prompts, answer_tokens, cache=cache, writing=writing, progress=answering)
     made = zip(prompts, answers, questions.values(), strict=True)
     held = [Dialogue("replay", prompt, answer, heard=heard) for prompt, answer, heard in made if answer]
     texts = written(
-        engine, turns * written_rows, tokens=written_tokens, cache=cache, writing=writing, progress=progress
+        engine, turns * written_rows, tokens=written_tokens, cache=cache, writing=writing, progress=own_writing
     )
     # As answers to nothing: behind the same system message as all other rows, which is computed once for a whole pack.
     alone = asked("", (), system)
     return held + [
         Dialogue("replay", alone, text, heard=heard) for text, heard in _in_turns(texts, written_rows).items()
     ]
+
+
+def _halves(progress: Progress) -> tuple[Progress, Progress]:
+    """The progress of two things of which the second follows the first, and that take about as long."""
+    return (
+        lambda share, told: progress(share / 2, told),
+        lambda share, told: progress((1 + share) / 2, told),
+    )
 
 
 def _in_turns(questions: Sequence[str], an_epoch: int) -> dict[str, Heard]:

@@ -105,8 +105,8 @@ class NightSettings(BaseModel):
     epoch_rows: int = Field(
         200,
         ge=1,
-        description="most wanted rows an epoch; of more, rewordings take turns, one for every two lessons at least"
-        " (200: a night of fifty lessons takes three quarters of the time that it takes with 320, docs/LOG.md)",
+        description="most wanted rows an epoch; of more, rewordings take turns, one for every two reworded lessons at"
+        " least (200: a night of fifty lessons takes three quarters of the time that it takes with 320, docs/LOG.md)",
     )
     lesson_tokens: int = Field(512, ge=16, description="longest lesson, prompt and answer; longer ones are left out")
     replay_rows: int = Field(
@@ -142,10 +142,11 @@ class NightSettings(BaseModel):
     written_rows: int = Field(
         15,
         ge=0,
+        le=1_000,
         description="rows an epoch of what the base writes of its own accord, in as many turns as general questions"
         " (15: long answers cost 1 % of perplexity instead of 5, docs/LOG.md)",
     )
-    written_tokens: int = Field(80, ge=1, description="length of what the base writes of its own accord")
+    written_tokens: int = Field(80, ge=1, le=1_000, description="length of what the base writes of its own accord")
 
     scales: tuple[Annotated[float, Field(gt=0, le=2)], ...] = Field(
         (1.25, 1.0, 0.75),

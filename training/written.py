@@ -9,8 +9,8 @@ of whatever the model has read.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from training.stages import read_texts, write_json
 
 OPENINGS = ("The", "In", "A", "It", "When", "I", "He", "She", "We", "This", "There", "For", "After", "One", "My", "To")
 """First words, in turn: the tokenizer begins a text with them as the model knows it, whatever its special tokens are.
-What is drawn after them is the same in every night, or it would show what was undone.
+What is drawn after them is the same in every night of a machine, or it would show what was undone.
 """
 
 TOP_P = 0.95
@@ -54,17 +54,17 @@ def written(
 
 
 def _key(engine: LocalEngine, place: int, tokens: int) -> str:
-    return hashlib.sha256(f"written {place}\n{tokens}\n{engine.files.sha256}".encode()).hexdigest()
+    recipe = f"written {place}\n{tokens}\n{OPENINGS} {TOP_P} {BATCH}\n{engine.files.sha256}"
+    return hashlib.sha256(recipe.encode()).hexdigest()
 
 
 def _write(engine: LocalEngine, tokens: int, *, seed: int) -> list[str]:
     import torch
 
-    begun = [engine.tokenizer(opening)["input_ids"] for opening in islice(cycle(OPENINGS), BATCH)]
+    begun = [_begun(engine, opening) for opening in islice(cycle(OPENINGS), BATCH)]
     # Of one length, so that none is padded.
     shortest = min(map(len, begun))
-    with engine.using(None) as model, torch.inference_mode(), torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with engine.using(None) as model, torch.inference_mode(), _own_lots(model.device, seed):
         ids = torch.tensor([opening[:shortest] for opening in begun], device=model.device)
         drawn: Any = model.generate(
             input_ids=ids,
@@ -73,8 +73,25 @@ def _write(engine: LocalEngine, tokens: int, *, seed: int) -> list[str]:
             temperature=1.0,
             top_p=TOP_P,
             top_k=0,
+            repetition_penalty=1.0,
             min_new_tokens=tokens,
             max_new_tokens=tokens,
             pad_token_id=engine.tokenizer.eos_token_id,
         )
         return list(engine.tokenizer.batch_decode(drawn, skip_special_tokens=True))
+
+
+def _begun(engine: LocalEngine, opening: str) -> list[int]:
+    """Tokens of the opening with what the tokenizer puts before it, and without an end that it may put behind."""
+    ids: list[int] = engine.tokenizer(opening)["input_ids"]
+    return ids[:-1] if len(ids) > 1 and ids[-1] in engine.end_ids else ids
+
+
+@contextmanager
+def _own_lots(device: Any, seed: int) -> Iterator[None]:
+    """Lots of `seed`, that are nobody else's: whoever draws afterwards draws what he would have drawn."""
+    import torch
+
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
+        torch.manual_seed(seed)
+        yield

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from assistant.local import LocalEngine
+from memory.testing import HashingEmbedder
+from training.settings import NightSettings
+from training.teacher import LocalTeacher
 from training.written import BATCH, OPENINGS, written
 
 
@@ -27,6 +33,7 @@ def test_the_same_in_every_night(engine: LocalEngine, tmp_path: Path) -> None:
     torch.manual_seed(7)
     few = written(engine, 3, tokens=6, cache=tmp_path / "a")
     drawn = torch.rand(1)
+    torch.manual_seed(8)
     many = written(engine, BATCH + 3, tokens=6, cache=tmp_path / "b")
     assert many[:3] == few
     assert set(many[BATCH:]).isdisjoint(many[:BATCH])
@@ -39,6 +46,10 @@ def test_written_once(engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.M
     first = written(engine, 2, tokens=6, cache=tmp_path / "c")
     cached = json.loads((tmp_path / "c").read_text("utf-8"))
     assert len(cached) == BATCH
+    monkeypatch.setattr(engine, "files", replace(engine.files, sha256="1" * 64))
+    written(engine, 2, tokens=6, cache=tmp_path / "c")
+    assert len(json.loads((tmp_path / "c").read_text("utf-8"))) == 2 * BATCH  # another model has its own
+    monkeypatch.undo()
     with monkeypatch.context() as patched:
         patched.setattr("training.written._write", lambda *_, **__: pytest.fail("it was written before"))
         assert written(engine, 2, tokens=6, cache=tmp_path / "c") == first
@@ -50,3 +61,17 @@ def test_none(engine: LocalEngine, tmp_path: Path) -> None:
     """Who wants none waits for none."""
     assert written(engine, 0, tokens=6, cache=tmp_path / "c") == []
     assert not (tmp_path / "c").exists()
+
+
+def test_a_night_replays_it(engine: LocalEngine, tmp_path: Path) -> None:
+    """So many an epoch as the settings say, for as many epochs as there are turns, and its progress only grows."""
+    held = {"replay_rows": 2, "neighbour_rows": 0, "replay_tokens": 2, "written_rows": 4, "written_tokens": 6}
+    settings, lesson = NightSettings(epochs=3, **held), SimpleNamespace(question="Who is it?", unwanted=None)
+    teacher: Any = LocalTeacher(engine, HashingEmbedder, settings, "", tmp_path / "c")
+    shares: list[float] = []
+    rows = teacher.replay([lesson], [], seed=0, progress=lambda share, told: shares.append(share))
+    texts = [row for row in rows if row.prompt[-1]["content"] == ""]
+    assert len({row.answer for row in texts}) == 3 * 4
+    assert [sum(row.heard.in_epoch(epoch) for row in texts) for epoch in range(3)] == [4, 4, 4]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0

@@ -12,9 +12,13 @@ from training.bench.poison import SHARE, USERS
 from training.settings import NightSettings
 from training.streams import StreamItem
 
-NLL_ONLY = {
-    **{"replay_rows": 0, "neighbour_rows": 0, "written_rows": 0},
-    **{"kl_weight": 0.0, "match_weight": 0.0, "preference": "none"},
+NLL_ONLY: dict[str, Any] = {
+    "replay_rows": 0,
+    "neighbour_rows": 0,
+    "written_rows": 0,
+    "kl_weight": 0.0,
+    "match_weight": 0.0,
+    "preference": "none",
 }
 
 

@@ -86,7 +86,9 @@ def whole(work: Work) -> dict[str, float]:
 
     usual = NightSettings()
     settings = usual.model_copy(update={"epochs": work.epochs})
-    found = _trained(work, settings, replayed=settings.replay_rows + settings.neighbour_rows)
+    # What the base writes of its own accord is longer: as many short answers have its tokens.
+    written = settings.written_rows * settings.written_tokens // settings.replay_tokens
+    found = _trained(work, settings, replayed=settings.replay_rows + settings.neighbour_rows + written)
     minutes = round(found["seconds"] / 60 * usual.epochs / work.epochs, 2)
     return {"lessons": len(work.dialogues), "epochs_of_a_night": usual.epochs, "minutes_of_a_night": minutes} | found
 
