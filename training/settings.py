@@ -140,11 +140,12 @@ class NightSettings(BaseModel):
     )
     replay_tokens: int = Field(20, ge=1, description="length of the base's own answers in the replay")
     written_rows: int = Field(
-        15,
+        8,
         ge=0,
         le=1_000,
         description="rows an epoch of what the base writes of its own accord, in as many turns as general questions"
-        " (15: long answers cost 1 % of perplexity instead of 5, docs/LOG.md)",
+        " (8: long answers cost 1 % of perplexity instead of 5; fifteen hold a little more, and five corrections would"
+        " take more than five minutes, docs/LOG.md)",
     )
     written_tokens: int = Field(80, ge=1, le=1_000, description="length of what the base writes of its own accord")
 
