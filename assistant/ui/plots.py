@@ -34,11 +34,12 @@ def lines(title: str, labels: Sequence[str], series: Sequence[Series], *, percen
         f"<text class='end' x='{LEFT - 6}' y='{y(at) + 4:.1f}'>{_number(at, percent)}</text>"
         for at in (least, least + span / 2, most)
     )
-    every = max(1, len(labels) // 8)
+    every, last = max(1, len(labels) // 8), len(labels) - 1
     names = "".join(
         f"<text class='mid' x='{x(i):.1f}' y='{HEIGHT - 8}'>{escape(label)}</text>"
         for i, label in enumerate(labels)
-        if i % every == 0 or i == len(labels) - 1
+        # The last is always named, and none so near it that they would be written over each other.
+        if i == last or (i % every == 0 and last - i >= every)
     )
     drawn = "".join(_line(n, found, x, y) for n, (_, found) in enumerate(series))
     legend = "".join(

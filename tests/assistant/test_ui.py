@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,16 @@ def test_a_line_plot_says_in_words_what_it_shows() -> None:
     assert "aria-label='Scores &lt;b&gt;: tonight from 50% to 100%'" in svg
     assert svg.count("<circle") == 2
     assert plots.lines("x", ["v1"], [("y", [None])]) == ""
+
+
+@pytest.mark.parametrize("steps", [1, 8, 17, 156, 1_000])
+def test_labels_of_a_line_plot_are_not_written_over_each_other(steps: int) -> None:
+    """The last is named, and the others keep their distance from it as from each other."""
+    svg = plots.lines("Loss", [str(n + 1) for n in range(steps)], [("nll", [0.5] * steps)])
+    named = [int(n) for n in re.findall(r"class='mid'[^>]*>(\d+)<", svg)]
+    assert named[-1] == steps
+    distances = [b - a for a, b in pairwise(named)]
+    assert min(distances, default=steps) >= max(1, steps // 8)
 
 
 def night_report(*right: bool) -> dict[str, Any]:

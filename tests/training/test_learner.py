@@ -545,6 +545,8 @@ def test_undo_is_exact_to_the_byte(engine: LocalEngine, tmp_path: Path) -> None:
         ended = run(made, ledger.request_night(night("n2", created_at=clock.tick(60))).id, seed=5)
         assert ended.adapter == ("v2" if name == "undone" else "v1"), ended.reasons
         found.append((home / "adapters" / ended.adapter / WEIGHTS_FILE).read_bytes())
+        held = json.loads(next(home.glob("nights/n2*/report.json")).read_text("utf-8"))["replay"]
+        assert held and all(held)  # questions; what the base writes of its own accord answers none
         ledger.close()
     assert found[0] == found[1]
 

@@ -68,10 +68,11 @@ def test_a_night_replays_it(engine: LocalEngine, tmp_path: Path) -> None:
     held = {"replay_rows": 2, "neighbour_rows": 0, "replay_tokens": 2, "written_rows": 4, "written_tokens": 6}
     settings, lesson = NightSettings(epochs=3, **held), SimpleNamespace(question="Who is it?", unwanted=None)
     teacher: Any = LocalTeacher(engine, HashingEmbedder, settings, "", tmp_path / "c")
-    shares: list[float] = []
-    rows = teacher.replay([lesson], [], seed=0, progress=lambda share, told: shares.append(share))
+    told: list[tuple[float, str]] = []
+    rows = teacher.replay([lesson], [], seed=0, progress=lambda *step: told.append(step))
     texts = [row for row in rows if row.prompt[-1]["content"] == ""]
     assert len({row.answer for row in texts}) == 3 * 4
     assert [sum(row.heard.in_epoch(epoch) for row in texts) for epoch in range(3)] == [4, 4, 4]
-    assert shares == sorted(shares)
-    assert shares[-1] == 1.0
+    answered, wrote = ([share for share, what in told if f"base {verb}" in what] for verb in ("answers", "writes"))
+    assert [*answered, *wrote] == sorted([*answered, *wrote])
+    assert (answered[-1], wrote[-1]) == (0.5, 1.0)
