@@ -61,8 +61,9 @@ class History:
 
     def wire(self, pages: gr.Blocks) -> None:
         """Connect the widgets."""
-        pages.load(self.on_look, self.search, self.shelf, **HIDDEN)
-        self.search.change(self.on_look, self.search, self.shelf, trigger_mode="always_last", **HIDDEN)
+        # One event for both: what is typed while the page still loads is looked for last, and stays.
+        looked_for = [pages.load, self.search.change]
+        gr.on(looked_for, self.on_look, self.search, self.shelf, trigger_mode="always_last", **HIDDEN)
         self.shelf.select(self.on_act, self.search, [self.shelf, self.outcome], **HIDDEN)
 
     @told

@@ -6,6 +6,7 @@ Nothing is kept in the page: all that it shows is read from the ledger each time
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,7 @@ class MemoryPage:
         self._lay_out_one()
         self.found = board("memory-found")
         self.page = gr.State(0)
+        self.opened = gr.State(False)
         with gr.Row(elem_classes="actions"):
             self.newer = gr.Button(i18n("memory.newer"), visible=False, elem_id="memory-newer", scale=0, min_width=110)
             self.older = gr.Button(i18n("memory.older"), visible=False, elem_id="memory-older", scale=0, min_width=110)
@@ -175,10 +177,11 @@ class MemoryPage:
         forgetting = [self.chosen, self.along, *looking]
         everything = [*listed, *detail, self.outcome]
         first = [self.query, self.kind]
-        pages.load(self.on_load, first, everything, **HIDDEN)
-        # The last of several counts: what was asked for while another search went on must not be lost.
-        looked_for = [self.query.submit, self.kind.change]
-        gr.on(looked_for, self.on_search, first, everything, trigger_mode="always_last", **HIDDEN)
+        # One event for all: what is asked for while another search goes on, or the page loads, is looked for last,
+        # and stays.
+        looked_for = [pages.load, self.query.submit, self.kind.change]
+        asked, answered = [*first, self.opened], [*everything, self.opened]
+        gr.on(looked_for, self.on_search, asked, answered, trigger_mode="always_last", **HIDDEN)
         self.newer.click(self.on_newer, looking, everything, **HIDDEN)
         self.older.click(self.on_older, looking, everything, **HIDDEN)
         self.timer.tick(self.on_look, None, standing, **HIDDEN)
@@ -195,20 +198,18 @@ class MemoryPage:
     # ------------------------------------------------------------------ what happens
 
     @told
-    def on_load(self, query: str, kind: str, request: gr.Request) -> Updates:
-        """With what the address says shall be open; where that is nobody's, or another's, with nothing."""
+    def on_search(self, query: str, kind: str, opened: bool, request: gr.Request) -> Updates:
+        """The first time with what the address says shall be open; where that is nobody's, or another's, with nothing.
+
+        Args:
+            opened: whether there was a first time.
+        """
         who, language = self._house.who(request), lang(request)
         anew, of = self._anew(query, kind, 0, who, language), dict(request.query_params).get("of")
-        if of:
-            try:
+        if of and not opened:
+            with suppress(NotFound):
                 anew |= self._opened(of, who, language)
-            except NotFound:
-                return anew
-        return anew
-
-    @told
-    def on_search(self, query: str, kind: str, request: gr.Request) -> Updates:
-        return self._anew(query, kind, 0, self._house.who(request), lang(request))
+        return anew | {self.opened: True}
 
     @told
     def on_newer(self, query: str, kind: str, page: int, request: gr.Request) -> Updates:

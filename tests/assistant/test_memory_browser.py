@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from assistant import feedback
 from assistant.turn import Ask, turn
+from assistant.ui.memory import MemoryPage
 from memory.records import Exchange, LessonState
 
 if TYPE_CHECKING:
@@ -202,3 +204,21 @@ def test_documents_are_added_and_removed(site: Site, tmp_path: Path) -> None:
     page.locator("#memory-documents").get_by_text("No document yet").wait_for()
     assert site.assistant.ledger.documents() == []
     assert not list(site.files.rglob("*.txt"))
+
+
+def test_what_is_asked_for_while_the_page_loads_is_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it, which comes late, is not laid over it."""
+    for question in ("Which museum in Lyon is open?", "Where do whales sleep?"):
+        told(site, question)
+    find = MemoryPage._find
+
+    def slowly(self: Any, query: str, *rest: Any) -> Any:
+        if not query:
+            time.sleep(2)
+        return find(self, query, *rest)
+
+    monkeypatch.setattr(MemoryPage, "_find", slowly)
+    page = opened(site)
+    search(page, "museum")
+    page.wait_for_timeout(4000)
+    assert "museum" in page.locator("#memory-found tbody tr").first.inner_text(), "newest first: nothing was looked for"

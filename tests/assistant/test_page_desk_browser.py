@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from assistant import feedback
 from assistant.live import live
 from memory import testing
 from memory.accounts import Role
+from memory.history import Conversation
 from memory.records import LessonState, NightStatus
 
 if TYPE_CHECKING:
@@ -34,6 +37,25 @@ def press(page: Any, board: str, text: str, button: str) -> None:
 
 
 # ---------------------------------------------------------------------- history
+
+
+def test_what_is_typed_while_the_page_loads_is_found(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole shelf, which comes late, is not laid over it."""
+    site.told("Which museum in Lyon is open?")
+    site.told("Where do whales sleep?")
+    conversations = site.assistant.ledger.conversations
+
+    def slowly(user: str, *, words: Sequence[str] = (), limit: int = 200) -> list[Conversation]:
+        if not words:
+            time.sleep(2)
+        return conversations(user, words=words, limit=limit)
+
+    monkeypatch.setattr(site.assistant.ledger, "conversations", slowly)
+    page = site.open("/history", ready="#search :is(input, textarea)")
+    page.fill("#search :is(input, textarea)", "museum")
+    page.locator(".shelf .found", has_text="museum").wait_for()
+    page.wait_for_timeout(3000)
+    assert page.locator(".shelf a.title").all_inner_texts() == ["Which museum in Lyon is open?"]
 
 
 def test_a_conversation_is_found_opened_renamed_and_taken_along(site: Site) -> None:
