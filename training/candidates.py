@@ -56,6 +56,7 @@ FIXED = (
     "neighbour_turns",
     "neighbour_turns_lessons",
     "replay_tokens",
+    "written_lessons",
     "written_rows",
     "written_tokens",
 )

@@ -143,9 +143,14 @@ class NightSettings(BaseModel):
         8,
         ge=0,
         le=1_000,
-        description="rows an epoch of what the base writes of its own accord, in as many turns as general questions"
-        " (8: long answers cost 1 % of perplexity instead of 5; fifteen hold a little more, and five corrections would"
-        " take more than five minutes, docs/LOG.md)",
+        description="most rows an epoch of what the base writes of its own accord, in as many turns as general"
+        " questions (8: long answers cost 1 % of perplexity instead of 5; fifteen hold a little more, docs/LOG.md)",
+    )
+    written_lessons: int = Field(
+        4,
+        ge=1,
+        description="lessons for each of these rows: few lessons hardly move how the model writes, and its own texts"
+        " are more than a quarter of what a night of five would take",
     )
     written_tokens: int = Field(80, ge=1, le=1_000, description="length of what the base writes of its own accord")
 

@@ -158,7 +158,7 @@ class LocalTeacher:
             stored,
             rows=self.settings.replay_rows,
             neighbour_rows=self.settings.neighbour_rows,
-            written_rows=self.settings.written_rows,
+            written_rows=_written_rows(len(lessons), self.settings),
             turns=min(self.settings.replay_turns, self.settings.epochs),
             neighbour_turns=_neighbour_turns(len(lessons), self.settings),
             answer_tokens=self.settings.replay_tokens,
@@ -200,3 +200,8 @@ def _neighbour_turns(lessons: int, settings: NightSettings) -> int:
     """Of neighbours, in a night of so many lessons; no more than there are epochs, or some would never be heard."""
     of_so_many = settings.neighbour_turns * settings.neighbour_turns_lessons // max(1, lessons)
     return max(1, min(settings.neighbour_turns, settings.epochs, of_so_many))
+
+
+def _written_rows(lessons: int, settings: NightSettings) -> int:
+    """Of what the base writes of its own accord, in each epoch of a night of so many lessons."""
+    return min(settings.written_rows, -(-lessons // settings.written_lessons))

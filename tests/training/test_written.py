@@ -66,13 +66,26 @@ def test_none(engine: LocalEngine, tmp_path: Path) -> None:
 def test_a_night_replays_it(engine: LocalEngine, tmp_path: Path) -> None:
     """So many an epoch as the settings say, for as many epochs as there are turns, and its progress only grows."""
     held = {"replay_rows": 2, "neighbour_rows": 0, "replay_tokens": 2, "written_rows": 4, "written_tokens": 6}
+    held["written_lessons"] = 1
     settings, lesson = NightSettings(epochs=3, **held), SimpleNamespace(question="Who is it?", unwanted=None)
     teacher: Any = LocalTeacher(engine, HashingEmbedder, settings, "", tmp_path / "c")
     told: list[tuple[float, str]] = []
-    rows = teacher.replay([lesson], [], seed=0, progress=lambda *step: told.append(step))
+    rows = teacher.replay([lesson] * 9, [], seed=0, progress=lambda *step: told.append(step))
     texts = [row for row in rows if row.prompt[-1]["content"] == ""]
     assert len({row.answer for row in texts}) == 3 * 4
     assert [sum(row.heard.in_epoch(epoch) for row in texts) for epoch in range(3)] == [4, 4, 4]
     answered, wrote = ([share for share, what in told if f"base {verb}" in what] for verb in ("answers", "writes"))
     assert [*answered, *wrote] == sorted([*answered, *wrote])
     assert (answered[-1], wrote[-1]) == (0.5, 1.0)
+
+
+def test_few_lessons_need_few(engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text an epoch for every four lessons, one at least, and eight at most."""
+    told = dict[str, Any]()
+    monkeypatch.setattr("training.replay.replay", lambda *given, **named: told.update(named) or [])
+    teacher: Any = LocalTeacher(engine, HashingEmbedder, NightSettings(), "", tmp_path / "c")
+    found = {}
+    for lessons in (1, 4, 5, 30, 32, 33, 1_000):
+        teacher.replay([SimpleNamespace(question="Who?")] * lessons, [], seed=0, progress=lambda *step: None)
+        found[lessons] = told["written_rows"]
+    assert found == {1: 1, 4: 1, 5: 2, 30: 8, 32: 8, 33: 8, 1_000: 8}
