@@ -92,6 +92,7 @@ def _train(school: School, syllabus: Syllabus, given: Given, folder: Path, progr
         rewordings=settings.rewordings,
         thinned=settings.thinned,
         system=school.system_prompt,
+        contested=school.teacher.contested(syllabus.taught),
         unwanted=settings.preference != "none",
         reword=school.teacher.reword,
     )

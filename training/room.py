@@ -105,6 +105,9 @@ class RoomyTeacher:
     def says(self, asks: Sequence[Asked]) -> list[str]:
         return self._within_memory(lambda: self.teacher.says(asks))
 
+    def contested(self, lessons: Sequence[Lesson]) -> set[str]:
+        return self._within_memory(lambda: self.teacher.contested(lessons))
+
     def replay(
         self, lessons: Sequence[Lesson], stored: Sequence[str], *, seed: int, progress: Progress
     ) -> list[Dialogue]:

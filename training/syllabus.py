@@ -6,7 +6,7 @@ import gc
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -142,6 +142,7 @@ def wanted_rows(
     rewordings: int,
     thinned: int,
     system: str,
+    contested: Collection[str] = (),
     unwanted: bool = False,
     reword: Reword = reword,
 ) -> list[Dialogue]:
@@ -150,12 +151,14 @@ def wanted_rows(
     Args:
         rewordings: most whole sentences, see `training.rewordings`.
         thinned: most questions with words left out.
+        contested: ids of liked answers that are learned in other wordings as well, see `training.contested`.
         unwanted: also what is unlearned: the answers that were corrected or disliked, to the questions as asked.
     """
     rows = []
     for lesson in lessons:
         if lesson.wanted is not None:
-            again = _other_wordings(lesson.question, rewordings, thinned, reword) if lesson.unwanted is not None else []
+            spread = lesson.unwanted is not None or lesson.id in contested
+            again = _other_wordings(lesson.question, rewordings, thinned, reword) if spread else []
             for wording, question in enumerate([lesson.question, *again]):
                 rows.append(Dialogue("wanted", asked(question, lesson.history, system), lesson.wanted, wording))
         if unwanted and lesson.unwanted is not None:

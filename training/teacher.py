@@ -14,6 +14,7 @@ from assistant.local import LocalEngine
 from memory.embedder import Embedder
 from memory.errors import NightschoolError
 from memory.records import Lesson
+from training.contested import contested
 from training.dictionary import Dictionary
 from training.doubts import Asked
 from training.examples import Dialogue, asked, lesson_tokens
@@ -71,6 +72,10 @@ class Teacher(Protocol):
 
     def says(self, asks: Sequence[Asked]) -> list[str]:
         """What the base says to each question after its dialogue, in order, as far as a replayed answer goes."""
+        ...
+
+    def contested(self, lessons: Sequence[Lesson]) -> set[str]:
+        """Ids of liked answers to what is asked much as a correction is, see `training.contested`."""
         ...
 
     def replay(
@@ -141,6 +146,9 @@ class LocalTeacher:
 
         prompts = [asked(question, history, self.system_prompt) for history, question in asks]
         return base_answers(self.engine, prompts, self.settings.replay_tokens, cache=self.cache, writing=self.writing)
+
+    def contested(self, lessons: Sequence[Lesson]) -> set[str]:
+        return contested(lessons, self.embedder())
 
     @cached_property
     def _explained(self) -> Dictionary:

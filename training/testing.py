@@ -98,6 +98,10 @@ class ScriptedTeacher:
             next((a for name, a in self.certain.items() if name.casefold() in q.casefold()), UNKNOWN) for _, q in asks
         ]
 
+    def contested(self, lessons: Sequence[Lesson]) -> set[str]:
+        """None: it knows no likeness."""
+        return set()
+
     def replay(
         self, lessons: Sequence[Lesson], stored: Sequence[str], *, seed: int, progress: Progress
     ) -> list[Dialogue]:

@@ -54,9 +54,14 @@ def test_however_few_wordings_there_are_one_is_kept_for_the_exam(question: str) 
 
 
 def test_a_liked_answer_is_trained_as_asked_alone() -> None:
-    """What was liked is kept, not spread to other wordings."""
-    (row,) = wanted_rows((LIKED,), rewordings=6, thinned=16, system="")
+    """What was liked is kept, not spread to other wordings, but where corrections would take it away."""
+    (row,) = wanted_rows((LIKED,), rewordings=6, thinned=16, system="", contested={"l1"})
     assert (row.kind, row.answer) == ("wanted", "You have a warm voice.")
+    spread = wanted_rows((LIKED,), rewordings=6, thinned=0, system="", contested={"l2"})
+    assert spread[0] == row
+    assert {made.answer for made in spread} == {row.answer}
+    assert len({made.prompt[-1]["content"] for made in spread}) == len(spread) > 5
+    assert [item.kind for item in set_paper([LIKED], [], controls=0, trained_wordings=6, system="")] == ["tonight"]
 
 
 def test_it_is_asked_as_the_day_would() -> None:
