@@ -77,7 +77,12 @@ class NightSettings(BaseModel):
     continued: bool = Field(
         False, description="start from the adapter that serves, not from the base: the floor arm of benches"
     )
-    rewordings: int = Field(11, ge=0, le=20, description="reworded questions trained beside each correction")
+    rewordings: int = Field(
+        11,
+        ge=0,
+        le=20,
+        description="reworded questions trained beside each correction, and each liked answer that one speaks against",
+    )
     thinned: int = Field(
         0,
         ge=0,

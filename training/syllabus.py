@@ -146,7 +146,7 @@ def wanted_rows(
     unwanted: bool = False,
     reword: Reword = reword,
 ) -> list[Dialogue]:
-    """What is learned: each lesson as it was asked, and each correction in other wordings too.
+    """What is learned: each lesson as it was asked, and corrections and contested likes in other wordings too.
 
     Args:
         rewordings: most whole sentences, see `training.rewordings`.

@@ -129,10 +129,10 @@ class MemoryPage:
         self.on = gr.Checkbox(label=i18n("memory.on"), value=True, elem_id="memory-on")
         # The browser has it, and sends it: a `State` is gone where Gradio has forgotten the page, with what is saved.
         self.chosen = gr.Textbox(visible=False, elem_id="memory-chosen")
+        self.opened = gr.Checkbox(visible=False, elem_id="memory-opened")
         self._lay_out_one()
         self.found = board("memory-found")
         self.page = gr.State(0)
-        self.opened = gr.State(False)
         with gr.Row(elem_classes="actions"):
             self.newer = gr.Button(i18n("memory.newer"), visible=False, elem_id="memory-newer", scale=0, min_width=110)
             self.older = gr.Button(i18n("memory.older"), visible=False, elem_id="memory-older", scale=0, min_width=110)
@@ -177,8 +177,8 @@ class MemoryPage:
         forgetting = [self.chosen, self.along, *looking]
         everything = [*listed, *detail, self.outcome]
         first = [self.query, self.kind]
-        # One event for all: what is asked for while another search goes on, or the page loads, is looked for last,
-        # and stays.
+        # One event for these three: what is asked for while another search goes on, or the page loads, is looked for
+        # last, and stays.
         looked_for = [pages.load, self.query.submit, self.kind.change]
         asked, answered = [*first, self.opened], [*everything, self.opened]
         gr.on(looked_for, self.on_search, asked, answered, trigger_mode="always_last", **HIDDEN)
@@ -199,10 +199,10 @@ class MemoryPage:
 
     @told
     def on_search(self, query: str, kind: str, opened: bool, request: gr.Request) -> Updates:
-        """The first time with what the address says shall be open; where that is nobody's, or another's, with nothing.
+        """The page's first search also opens what its address names, unless that is nobody's, or another's.
 
         Args:
-            opened: whether there was a first time.
+            opened: whether the page did that already.
         """
         who, language = self._house.who(request), lang(request)
         anew, of = self._anew(query, kind, 0, who, language), dict(request.query_params).get("of")

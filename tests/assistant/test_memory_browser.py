@@ -220,5 +220,24 @@ def test_what_is_asked_for_while_the_page_loads_is_found(site: Site, monkeypatch
     monkeypatch.setattr(MemoryPage, "_find", slowly)
     page = opened(site)
     search(page, "museum")
-    page.wait_for_timeout(4000)
-    assert "museum" in page.locator("#memory-found tbody tr").first.inner_text(), "newest first: nothing was looked for"
+    # Nearest first, and not newest.
+    first = page.locator("#memory-found tbody tr").first
+    first.get_by_text("museum").first.wait_for()
+    page.wait_for_timeout(3000)
+    assert "museum" in first.inner_text()
+
+
+def test_an_address_opens_what_it_names_once(site: Site) -> None:
+    """Searching closes it, as it closes what was chosen."""
+    owls = told(site, "How do owls hunt at night?")
+    told(site, "Where do whales sleep?")
+    page = site.open(f"/memory?of={owls.id}", ready="#memory-detail p")
+    search(page, "whales")
+    page.wait_for_selector("#memory-detail p", state="detached")
+    page.locator("#memory-found tbody tr").first.get_by_text("whales").first.wait_for()
+    choose(page, "Where do whales sleep?")
+    page.wait_for_selector("#memory-detail p")
+    search(page, "owls")
+    page.wait_for_selector("#memory-detail p", state="detached")
+    page.wait_for_timeout(1000)
+    assert page.locator("#memory-detail p").count() == 0

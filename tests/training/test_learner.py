@@ -527,8 +527,8 @@ def test_undo_is_exact_to_the_byte(engine: LocalEngine, tmp_path: Path) -> None:
     has served and learned in between.
     """
     settings = NightSettings(
-        **{"rank": 4, "epochs": 1, "rewordings": 1, "replay_rows": 4, "neighbour_rows": 4, "replay_tokens": 4},
-        **{"written_rows": 2, "written_tokens": 4},
+        **{"rank": 4, "epochs": 1, "rewordings": 1, "thinned": 2},
+        **{"replay_rows": 4, "neighbour_rows": 4, "replay_tokens": 4, "written_rows": 2, "written_tokens": 4},
         **{"answer_tokens": 4, "controls": 2, "scales": (1.0,), "gated": False},
     )
     found = []
@@ -541,11 +541,14 @@ def test_undo_is_exact_to_the_byte(engine: LocalEngine, tmp_path: Path) -> None:
             rate(ledger, "gone", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
             run(made, ledger.request_night(night("n1", created_at=clock.tick(60))).id, seed=5)
             ledger.rate(rating("r-undone", "e-gone", value=0), None)
-        rate(ledger, f"{name}-2", "Who wrote Hamlet?", value=1, answer="Shakespeare.")
+        # A correction speaks against it: it is learned in other wordings, too.
+        rate(ledger, f"{name}-2", "What is the capital city of Turkey?", value=1, answer="Istanbul, they say.")
         ended = run(made, ledger.request_night(night("n2", created_at=clock.tick(60))).id, seed=5)
         assert ended.adapter == ("v2" if name == "undone" else "v1"), ended.reasons
         found.append((home / "adapters" / ended.adapter / WEIGHTS_FILE).read_bytes())
-        held = json.loads(next(home.glob("nights/n2*/report.json")).read_text("utf-8"))["replay"]
+        report = json.loads(next(home.glob("nights/n2*/report.json")).read_text("utf-8"))
+        held, rows = report["replay"], report["training"]["wanted_rows"]
+        assert rows == 2 * (1 + settings.rewordings + settings.thinned)
         assert held and all(held)  # questions; what the base writes of its own accord answers none
         ledger.close()
     assert found[0] == found[1]
