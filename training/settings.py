@@ -154,8 +154,8 @@ class NightSettings(BaseModel):
     written_lessons: int = Field(
         4,
         ge=1,
-        description="lessons for each of these rows: few lessons hardly move how the model writes, and its own texts"
-        " are more than a quarter of what a night of five would take",
+        description="lessons for each of these rows: two of them hold what five long answers move, and eight would be"
+        " more than a quarter of such a night (docs/LOG.md)",
     )
     written_tokens: int = Field(80, ge=1, le=1_000, description="length of what the base writes of its own accord")
 
