@@ -77,6 +77,15 @@ def names() -> dict[str, list[str]]:
     return found
 
 
+def framed(question: str) -> Frame | None:
+    """The question without the longest name that is known."""
+    best: tuple[int, int, str] | None = None
+    for start, end, kind in mentions(question):
+        if best is None or end - start > best[1] - best[0]:
+            best = (start, end, kind)
+    return Frame(question[: best[0]], question[best[1] :], best[2]) if best else None
+
+
 def mentions(question: str) -> Iterator[tuple[int, int, str]]:
     """Where a name begins and ends, and its kind."""
     for kind, pattern in _patterns().items():

@@ -12,7 +12,7 @@ import random
 from collections.abc import Collection, Sequence
 from itertools import zip_longest
 
-from training.entities import Frame, bare, mentioned, mentions, names
+from training.entities import Frame, bare, framed, mentioned, names
 from training.rewordings import Reword, reword
 
 _WORDINGS = 6
@@ -38,7 +38,7 @@ def neighbours(
     taken = mentioned([*questions, *without])
     frames: dict[Frame, str] = {}
     for question in questions:
-        found = _frame(question)
+        found = framed(question)
         if found:
             frames.setdefault(found, question)
     shares = []
@@ -53,16 +53,7 @@ def neighbours(
     return [(rng.choice(turned[frame]) if place % 2 else frame).ask(name) for place, (frame, name) in enumerate(unique)]
 
 
-def _frame(question: str) -> Frame | None:
-    """The question without the longest name that is known."""
-    best: tuple[int, int, str] | None = None
-    for start, end, kind in mentions(question):
-        if best is None or end - start > best[1] - best[0]:
-            best = (start, end, kind)
-    return Frame(question[: best[0]], question[best[1] :], best[2]) if best else None
-
-
 def _reworded(frame: Frame, question: str, reword: Reword) -> list[Frame]:
     """The frames of other wordings of `question` that hold a name of its kind."""
-    found = (_frame(wording) for wording in reword(question, most=_WORDINGS))
+    found = (framed(wording) for wording in reword(question, most=_WORDINGS))
     return [wording for wording in found if wording is not None and wording.kind == frame.kind]

@@ -16,7 +16,7 @@ from training.settings import Settings
 
 
 class Nearness:
-    """An embedder to which every text is as near to the first as `cosines` says of a word in it, else 0.9."""
+    """An embedder to which every text is as near to a question as `cosines` says of a word in it, else the same."""
 
     name, dimensions = "nearness", 2
 
@@ -26,8 +26,7 @@ class Nearness:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         self.asked += 1
-        near = [next((c for word, c in self.cosines.items() if word in text), 0.9) for text in texts]
-        near[0] = 1.0
+        near = [next((c for word, c in self.cosines.items() if word in text), 1.0) for text in texts]
         return np.array([[c, (1 - c * c) ** 0.5] for c in near], dtype=np.float32)
 
 
@@ -42,7 +41,33 @@ def test_nouns_become_their_synonyms_and_definitions() -> None:
     found = of("What is the capital of Peru?", Nearness(**near))
     assert found == [f"What is the {other} of Peru?" for other in ("seat of government", "uppercase", "majuscule")]
     assert len(of("Who is the author of this account of the river?")) == MOST
-    assert of("What is the capital of Peru?", Nearness(the=0.5)) == []
+    far = dict.fromkeys(near, 0.5)
+    assert of("What is the capital of Peru?", Nearness(**far)) == []
+
+
+def test_whom_it_is_asked_of_decides_nothing() -> None:
+    """The mean over names of a kind does: near for one name is not near, and far for one is not far."""
+    others = dict.fromkeys(("uppercase", "majuscule", "upper-case"), 0.5)
+    lucky = Nearness(**{"government of Peru": 1.0, "government": 0.75} | others)
+    assert of("What is the capital of Peru?", lucky) == []
+    unlucky = Nearness(**{"government of Peru": 0.5, "government": 0.95} | others)
+    assert of("What is the capital of Peru?", unlucky) == ["What is the seat of government of Peru?"]
+
+
+def test_of_one_kind_it_is_found_out_once() -> None:
+    """Fifty capitals are one question."""
+    embedder = Nearness()
+    dictionary = Dictionary(lambda: embedder)
+    (peru, *_), (chad, *_) = dictionary("What is the capital of Peru?"), dictionary("What is the capital of Chad?")
+    assert (peru.replace("Peru", "Chad"), embedder.asked) == (chad, 1)
+
+
+def test_a_name_is_no_noun() -> None:
+    """What a dictionary has of turkeys and pigs says nothing of Turkey, nor of a guinea pig."""
+    for question, name in (("Is turkey near Turkey?", "Turkey"), ("Is the food for a guinea pig?", "a guinea pig?")):
+        found = of(question)
+        assert found
+        assert all(wording.endswith((name, f"{name}?")) for wording in found)
 
 
 def test_a_noun_is_not_narrowed() -> None:
