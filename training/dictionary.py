@@ -41,7 +41,7 @@ WORDS_MAX = 20
 _SIGNS = re.compile(r"^\W*|\W*$")
 
 _NAME = "\N{OBJECT REPLACEMENT CHARACTER}"
-"""Stands for the name in a question's frame: no noun, and no part of one."""
+"""Stands for the name in a question's frame: no noun, and no part of one. What holds it already has no frame."""
 
 W = TypeVar("W", str, Frame)
 
@@ -56,7 +56,7 @@ class Dictionary:
 
     def __call__(self, question: str) -> list[str]:
         """Up to `MOST` wordings of the question, the nearest first. Deterministic."""
-        frame = framed(question)
+        frame = None if _NAME in question else framed(question)
         if frame is not None:
             name = question[len(frame.before) : len(question) - len(frame.after)]
             return [wording.ask(name) for wording in self._of_frame(frame)]

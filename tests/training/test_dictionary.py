@@ -11,6 +11,7 @@ from assistant.models import embedder_path
 from assistant.settings import load
 from memory.embedder import SentenceEmbedder, Vectors
 from training.dictionary import MOST, Dictionary
+from training.entities import names
 from training.rewordings import reword
 from training.settings import Settings
 
@@ -52,6 +53,9 @@ def test_whom_it_is_asked_of_decides_nothing() -> None:
     assert of("What is the capital of Peru?", lucky) == []
     unlucky = Nearness(**{"government of Peru": 0.5, "government": 0.95} | others)
     assert of("What is the capital of Peru?", unlucky) == ["What is the seat of government of Peru?"]
+    first = names()["country"][0]
+    odd = Nearness(**{f"government of {first}": 0.0, "government": 0.95} | others)
+    assert of("What is the capital of Peru?", odd) == ["What is the seat of government of Peru?"]
 
 
 def test_of_one_kind_it_is_found_out_once() -> None:
@@ -68,6 +72,11 @@ def test_a_name_is_no_noun() -> None:
         found = of(question)
         assert found
         assert all(wording.endswith((name, f"{name}?")) for wording in found)
+
+
+def test_what_was_pasted_with_a_picture_has_wordings_too() -> None:
+    """The sign that stands for one is the sign that stands for a name here."""
+    assert "What is the seat of government of Peru? \ufffc" in of("What is the capital of Peru? \ufffc")
 
 
 def test_a_noun_is_not_narrowed() -> None:
