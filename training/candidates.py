@@ -41,6 +41,7 @@ FIXED = (
     "batch_rows",
     "warmup",
     "match_weight",
+    "lead_weight",
     "known_nll",
     "preference_weight",
     "preference_beta",

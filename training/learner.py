@@ -40,6 +40,7 @@ from training.objectives import (
     kl_to_base,
     kto,
     kto_kl,
+    lead_lost,
     mismatch,
     nll,
     sequence_log_prob,
@@ -330,13 +331,13 @@ def _loss(
     settings: NightSettings,
     recorded: Recorded | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The joint loss of one step, and its terms without gradients: mean NLL of wanted tokens, mean KL and mismatch of
-    replayed ones, mean preference of answers or pairs.
+    """The joint loss of one step, and its terms without gradients: mean NLL of wanted tokens, mean KL, mismatch and
+    lost lead of replayed ones, mean preference of answers or pairs.
 
     Each is a mean over the whole step, so that cutting it into packs changes nothing; and the graphs of all packs are
     held until the one backward pass, which is no more memory than one long pack would need.
     """
-    wanted, held, matched, scores = [], [], [], []
+    wanted, held, matched, leads, scores = [], [], [], [], []
     # What is recorded holds one pack's way back at a time.
     for row, mine, targets in _answers(model, packs, recorded if len(packs) == 1 else None):
         if row.kind == "replay":
@@ -344,6 +345,7 @@ def _loss(
             log_probs = base.of_model(mine)
             held.append(kl_to_base(log_probs, base))
             matched.append(mismatch(log_probs, base))
+            leads.append(lead_lost(log_probs, base))
             continue
         if row.kind == "wanted":
             wanted.append(nll(mine, targets, known=settings.known_nll))
@@ -354,10 +356,11 @@ def _loss(
     hold = torch.cat(held).mean() if held else zero
     match = torch.cat(matched).mean() if matched else zero
     prefer = _preference(model, scores, anchors, settings) if scores else zero
-    loss = learn + settings.kl_weight * hold + settings.match_weight * match
+    lead = torch.cat(leads).mean() if leads else zero
+    loss = learn + settings.kl_weight * hold + settings.match_weight * match + settings.lead_weight * lead
     if scores:
         loss = loss + settings.preference_weight * prefer
-    terms = {"nll": learn, "kl": hold, "match": match, "preference": prefer}
+    terms = {"nll": learn, "kl": hold, "match": match, "lead": lead, "preference": prefer}
     return loss, {name: term.detach() for name, term in terms.items()}
 
 

@@ -1,7 +1,7 @@
 """The joint objective: what is wanted becomes likelier, what is not wanted less likely, and all else stays as it is.
 
     L = max(0, NLL(wanted) - known) + w_kl · KL(base ‖ model)(replayed) + w_match · mismatch(base, model)(replayed)
-        + w_pref · preference(wanted, unwanted)
+        + w_lead · lead_lost(base, model)(replayed) + w_pref · preference(wanted, unwanted)
 
 All but the last are means over answer tokens. A wanted token that is likely enough teaches nothing more: pushing it
 on would only move what was not asked for. The preference term is one of three, a mean over answers (KTO, APO) or over
@@ -25,6 +25,10 @@ TOP = 64
 
 RIVALS = 16
 """Tokens of the base's distribution whose log-probabilities are matched: what else it might have said."""
+
+LEAD_KEPT = 0.5
+"""Share of its lead that the base's likeliest token may not fall short of: with half of it left at strength 1, some is
+left at the strongest that a night publishes (1.25)."""
 
 
 @dataclass(frozen=True)
@@ -217,3 +221,24 @@ def mismatch(model: Tensor, base: Reference, *, rivals: int = RIVALS) -> Tensor:
     Returns: (positions,)
     """
     return (model - base.log_probs)[..., :rivals].square().mean(-1)
+
+
+def lead_lost(model: Tensor, base: Reference, *, kept: float = LEAD_KEPT) -> Tensor:
+    """How far the base's likeliest token has fallen short of its lead over all others, at each position, in nats.
+
+        max(0, kept · lead_base - lead_model), with lead = log p(the base's likeliest) - max log p(any other)
+
+    What it says when it answers greedily hangs on this alone. The KL and the mismatch pull at a toss-up that is about
+    to turn no harder than at a word that is safe; a margin's hinge (Weston & Watkins 1998) pulls at it, and only at it,
+    with all of its weight.
+
+    Args:
+        model: (positions, k) log-probabilities by the model in training, from `Reference.of_model`; others than the
+            base's k likeliest tokens are not looked at.
+        base: what the base says at the same positions.
+        kept: the share of the base's lead that is asked for.
+
+    Returns: (positions,)
+    """
+    lead = base.log_probs[..., 0] - base.log_probs[..., 1]
+    return (kept * lead - (model[..., 0] - model[..., 1:].amax(-1))).clamp_min(0)

@@ -59,6 +59,12 @@ class NightSettings(BaseModel):
         description="weight of the squared change of log-probabilities on replayed rows (1: questions that no row holds"
         " move less than under the KL alone, docs/LOG.md)",
     )
+    lead_weight: float = Field(
+        1.0,
+        ge=0,
+        description="weight of what the base's own words have lost of their lead on replayed rows (1: of what is"
+        " replayed beside eighty lessons a third fewer answers turn, docs/LOG.md)",
+    )
     known_nll: float = Field(
         0.2, ge=0, description="nats; a wanted token at least this likely (0.2: p = 0.82) teaches nothing more"
     )

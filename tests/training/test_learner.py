@@ -251,6 +251,17 @@ def test_what_is_matched_moves_less(engine: LocalEngine, tmp_path: Path) -> None
     assert last[1.0]["match"] < 0.8 * last[0.0]["match"]
 
 
+def test_a_lead_that_is_held_is_lost_less(engine: LocalEngine, tmp_path: Path) -> None:
+    """Of two nights without a KL and a mismatch the one that weighs it leaves the base's words more of their lead."""
+    last = {}
+    for weight in (0.0, 5.0):
+        settings = SETTINGS.model_copy(update={"kl_weight": 0.0, "match_weight": 0.0, "lead_weight": weight})
+        result = train(engine, DIALOGUES, settings, seed=1, folder=tmp_path / str(weight), progress=no_progress)
+        assert result.losses[0]["lead"] == pytest.approx(0, abs=1e-3)
+        last[weight] = result.losses[-1]
+    assert last[5.0]["lead"] < 0.8 * last[0.0]["lead"]
+
+
 @pytest.mark.parametrize("kind", ["wanted", "replay"])
 def test_one_kind_alone(engine: LocalEngine, tmp_path: Path, kind: Any) -> None:
     """A night without replay, and one with nothing else, both train."""

@@ -20,6 +20,7 @@ from training.objectives import (
     kl_to_base,
     kto,
     kto_kl,
+    lead_lost,
     mismatch,
     nll,
     sequence_log_prob,
@@ -140,6 +141,26 @@ def test_mismatch_is_of_differences(pair: tuple[torch.Tensor, torch.Tensor]) -> 
     (gradient,) = torch.autograd.grad(loss, model)
     with torch.no_grad():
         assert mismatch(reference.of_model(model - 0.1 * gradient), reference).sum() < loss
+
+
+def test_a_lost_lead_by_hand() -> None:
+    """A lead of ln 4 became ln 2, which half of it is; ln ¾; or none, where others than the next likeliest rose."""
+    base = Reference.of(torch.tensor([[0.8, 0.2, 1e-9]]).log())
+    for after, lost in (([0.6, 0.3, 0.1], 0.0), ([0.4, 0.3, 0.3], math.log(1.5)), ([0.2, 0.3, 0.5], math.log(5))):
+        model = base.of_model(torch.tensor([after]).log())
+        assert lead_lost(model, base).item() == pytest.approx(lost, abs=1e-5), after
+
+
+def test_a_lead_that_is_safe_is_not_pulled_at(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Nothing is asked of what leads as the base does; a toss-up that turned pulls with a whole nat a nat."""
+    base, reference = pair[0], Reference.of(pair[0])
+    assert lead_lost(reference.of_model(base), reference).max() == 0
+    said = base.argmax(-1)
+    turned = base.scatter(1, said[:, None], base.topk(2).values[:, 1:] - 1).requires_grad_()
+    loss = lead_lost(reference.of_model(turned), reference)
+    assert (loss >= 1).all()
+    (gradient,) = torch.autograd.grad(loss.sum(), turned)
+    assert torch.allclose(gradient.gather(1, said[:, None]), torch.tensor(-1.0), atol=1e-5)
 
 
 # ---------------------------------------------------------------------- preference, by hand

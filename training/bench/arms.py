@@ -18,6 +18,7 @@ NLL_ONLY: dict[str, Any] = {
     "written_rows": 0,
     "kl_weight": 0.0,
     "match_weight": 0.0,
+    "lead_weight": 0.0,
     "preference": "none",
 }
 

@@ -32,6 +32,7 @@ TERMS = {
     "nll": "NLL of wanted tokens",
     "kl": "KL to the base",
     "match": "squared change of log-probabilities (nats²)",
+    "lead": "lost of the base's lead (nats)",
     "preference": "preference",
 }
 """Term of a step's loss → what it is called."""
