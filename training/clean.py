@@ -1,6 +1,7 @@
 """What is left out of a night, and why: duplicates, contradictions, too long ones, secrets.
 
-Of one user's lessons that contradict each other the newest wins; between users the answer that most of them want.
+Of one user's lessons that contradict each other the newest wins; between users what a teacher says or approved, or
+else the answer that most of them want.
 A pure function over the lessons in force. Nothing is deleted: tomorrow it is decided again, so that undoing one of two
 duplicates brings the other back.
 """
@@ -34,6 +35,9 @@ SECRETS: dict[str, re.Pattern[str]] = {
 TURNS = 4
 """How often lessons are counted as they come up, before all of them are."""
 
+_NAMED = re.compile(r"(?<=[^.!?:\s]\s)[^\W\d_a-z]\w*")
+"""A word with a capital within a sentence."""
+
 CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
 
 
@@ -60,6 +64,7 @@ def clean(
     longest: int,
     tonight: Callable[[Sequence[Lesson]], Sequence[Lesson]] = lambda kept: kept,
     judged: Callable[[Lesson], Decision | None] | None = None,
+    trusted: Callable[[Lesson], bool] = lambda lesson: False,
 ) -> Cleaned:
     """Decide over `lessons`, oldest first.
 
@@ -69,11 +74,12 @@ def clean(
         tonight: those of the kept lessons that a night has room for: only they are counted, because counting a hundred
             thousand takes a minute. One that was not counted is kept, whatever its length.
         judged: lesson → what `unfit` says of it, for who has asked already.
+        trusted: whether a lesson is a teacher's, or approved by one: then strangers' votes don't count against it.
     """
     dropped = {lesson.id: reason for lesson in lessons if (reason := (judged or unfit)(lesson))}
     lengths: dict[str, int] = {}
     for turn in itertools.count():
-        kept, settled = _settle([lesson for lesson in lessons if lesson.id not in dropped])
+        kept, settled = _settle([lesson for lesson in lessons if lesson.id not in dropped], trusted)
         # Each turn counts those that came up for long ones. Where most are long, counting all of them ends it.
         counted = tonight(kept) if turn < TURNS else kept
         lengths |= {lesson.id: tokens(lesson) for lesson in counted if lesson.id not in lengths}
@@ -119,7 +125,9 @@ def unfit(lesson: Lesson) -> Decision | None:
     return None
 
 
-def _settle(lessons: Sequence[Lesson]) -> tuple[tuple[Lesson, ...], dict[str, Decision]]:
+def _settle(
+    lessons: Sequence[Lesson], trusted: Callable[[Lesson], bool]
+) -> tuple[tuple[Lesson, ...], dict[str, Decision]]:
     """(Lessons of which no two say the same or contradict each other, what became of the others)."""
     dropped: dict[str, Decision] = {}
     standing: dict[str, dict[str, Lesson]] = {}
@@ -141,16 +149,18 @@ def _settle(lessons: Sequence[Lesson]) -> tuple[tuple[Lesson, ...], dict[str, De
         newest[lesson.user] = lesson
     for by_user in standing.values():
         if len(by_user) > 1:
-            dropped |= _between(tuple(by_user.values()))
+            dropped |= _between(tuple(by_user.values()), trusted)
     return tuple(lesson for lesson in lessons if lesson.id not in dropped), dropped
 
 
-def _between(lessons: Sequence[Lesson]) -> dict[str, Decision]:
+def _between(lessons: Sequence[Lesson], trusted: Callable[[Lesson], bool]) -> dict[str, Decision]:
     """What becomes of several users' lessons on one question, oldest first: one of those that most users agree with
-    stays, and where as many want something else, none does until they settle it.
+    stays, and where as many want something else, none does until they settle it. Where a teacher has spoken, only
+    teachers vote.
     """
     answers: list[list[Lesson]] = []
-    for lesson in lessons:
+    voting = [lesson for lesson in lessons if trusted(lesson)] or list(lessons)
+    for lesson in voting:
         like = next((same for same in answers if any(agree(lesson, other) for other in same)), None)
         if like is None:
             answers.append([lesson])
@@ -164,31 +174,61 @@ def _between(lessons: Sequence[Lesson]) -> dict[str, Decision]:
         return {lesson.id: Decision(LessonState.HELD, why) for lesson in lessons}
     stays, decided = _stays(first), {}
     for lesson in lessons:
-        if lesson in first:
+        if lesson in first or (lesson not in voting and any(agree(lesson, other) for other in first)):
             how = "says the same as" if _same(lesson, stays) else "agrees with"
             decided[lesson.id] = Decision(LessonState.COVERED, f"{how} lesson {stays.id}, which stays")
+        elif lesson in voting:
+            why = f"users disagree: {votes} of {len(voting)} want what lesson {stays.id} says"
+            decided[lesson.id] = Decision(LessonState.REJECTED, why)
         else:
-            why = f"users disagree: {votes} of {len(lessons)} want what lesson {stays.id} says"
+            why = f"users disagree: a teacher wants what lesson {stays.id} says"
             decided[lesson.id] = Decision(LessonState.REJECTED, why)
     del decided[stays.id]
     return decided
 
 
 def _stays(lessons: Sequence[Lesson]) -> Lesson:
-    """Of lessons that agree the newest correction, which is trained in several wordings, or else the newest."""
-    return ([lesson for lesson in lessons if lesson.unwanted is not None] or list(lessons))[-1]
+    """Of lessons that agree the newest correction, which is trained in several wordings, or else the newest; of those
+    that somebody else backs, where there are such: "Canberra until 2024, now Melbourne" agrees with "Canberra", and
+    nobody but its user says the rest.
+    """
+    backed = [one for one in lessons if any(backs(other, one) for other in lessons if other is not one)]
+    heard = backed or list(lessons)
+    return ([lesson for lesson in heard if lesson.unwanted is not None] or heard)[-1]
 
 
 def agree(one: Lesson, other: Lesson) -> bool:
     """Whether two users want the same answer, be it in other words."""
-    if _same(one, other) or _confirms(one, other) or _confirms(other, one):
+    if _same(one, other):
         return True
-    if one.unwanted is not None and other.unwanted is not None and _says(one, other) and _says(other, one):
-        return True
+    if not _differ(one, other):
+        if _confirms(one, other) or _confirms(other, one):
+            return True
+        if one.unwanted is not None and other.unwanted is not None and _says(one, other) and _says(other, one):
+            return True
     # "Paris." and "The capital of France is Paris.": what one says beyond the question, the other says too.
-    beyond = FILLERS.union(words(one.question))
-    less, more = sorted((set(words(x.wanted or "")) - beyond for x in (one, other)), key=len)
-    return bool(less) and less <= more and not (more - less) & DENIALS
+    return backs(one, other) or backs(other, one)
+
+
+def backs(other: Lesson, lesson: Lesson) -> bool:
+    """Whether what another user wants holds all that `lesson` says beyond its question, and denies none of it."""
+    mine, theirs = _beyond(lesson), _beyond(other)
+    return _same(other, lesson) or (bool(mine) and mine <= theirs and not (theirs - mine) & DENIALS)
+
+
+def _beyond(lesson: Lesson) -> set[str]:
+    return set(words(lesson.wanted or "")) - FILLERS.union(words(lesson.question))
+
+
+def _differ(one: Lesson, other: Lesson) -> bool:
+    """Whether of two answers that are nearly alike each has a number, or a name, that the other has not; or one denies:
+    "at most 4 g" and "8 g" are most of a recipe the same.
+    """
+    mine, theirs = _beyond(one), _beyond(other)
+    if (mine ^ theirs) & DENIALS:
+        return True
+    names = {word for lesson in (one, other) for found in _NAMED.findall(lesson.wanted or "") for word in words(found)}
+    return all(any(word in names or word[0].isdigit() for word in more) for more in (mine - theirs, theirs - mine))
 
 
 def _repeats(liked: Lesson, earlier: Lesson) -> bool:

@@ -1,31 +1,28 @@
-"""What a night does not train before a teacher has looked: what a stranger's thumbs might do to everybody's answers.
+"""What a night does not train before a teacher has looked: what one stranger says, and the base is sure is otherwise.
 
-One user's feedback can put false facts into what all users hear (arXiv 2507.02850), and thumbs as the only reward breed
-flattery. So where the house is not one person's, a plain user's lesson waits for a teacher when it praises, when it
-mixes alphabets within a word (a way past every list of words), or when it says something else than the base is sure of
-and no second user says so. How sure the base is, its own answers tell: what it knows it says again in whatever words it
-is asked (self-consistency, Wang et al. 2022; semantic entropy, Farquhar et al. 2024), what it makes up it makes up
-anew. A teacher's lessons, and those that a teacher approved, are in no doubt; nor are those of somebody who has the
-house for himself. Two accounts of one person are two users: what must not be left to that, `review` holds.
+One user's feedback can put false facts into what all users hear (arXiv 2507.02850). So where the house is not one
+person's, a plain user's lesson waits for a teacher when it says something else than the base is sure of, or something
+more, and no second user says so. How sure the base is, its own answers tell: what it knows it says again in whatever
+words it is asked (self-consistency, Wang et al. 2022; semantic entropy, Farquhar et al. 2024), what it makes up it
+makes up anew. Two accounts of one person are two users: what must not be left to that, `review` holds.
 
 The base alone is asked, never what earlier nights made of it, and how far a lesson has come does not count: so a night
-after an undo decides as if the lesson had never been.
+after an undo decides as if the lesson had never been. What needs no model to be told is in `strangers`.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
-from assistant.review import APPROVED
 from memory.records import Lesson, LessonState, Message
-from training.canaries import REFUSALS, flatters, opening
-from training.clean import Decision, agree, topic
+from training.canaries import REFUSALS, opening
+from training.clean import Decision, backs, topic
 from training.denials import stances
 from training.rewordings import reword
-from training.words import BARE, FILLERS, words
+from training.strangers import strange
+from training.words import BARE, FILLERS, SENTENCE_END, words
 
 WORDINGS = 4
 """Other wordings in which the base is asked what a lesson corrects."""
@@ -40,9 +37,12 @@ SHORT = 3
 _NAME = re.compile(r"\W*[^\W\da-z_]|\W*\d")
 """How a word begins that is a name, by its capital, or a number."""
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s")
-
-_ALPHABETS = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE")
+# "One" is hardly ever a number.
+_NUMBERS = {
+    **{"zero": "0", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7"},
+    **{"eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12"},
+}
+_NUMBER = re.compile(rf"\b(?:{'|'.join(_NUMBERS)})\b", re.IGNORECASE)
 
 Asked = tuple[Sequence[Message], str]
 """A dialogue so far, and the question that follows it."""
@@ -60,42 +60,88 @@ def doubted(
         among: all lessons in force that may be trained, oldest first: whoever else says the same speaks for a lesson.
         trusted: users who may approve lessons.
     """
-    if len({lesson.user for lesson in among} | set(trusted)) < 2:
+    if lone(among, trusted):
         return {}
-    strange = [lesson for lesson in lessons if lesson.wanted and _strange(lesson, trusted)]
-    held = {lesson.id: _held(why) for lesson in strange if (why := _plainly_wrong(lesson.wanted or ""))}
-    asked = [lesson for lesson in strange if lesson.id not in held]
+    asked = [lesson for lesson in lessons if lesson.wanted and strange(lesson, trusted)]
     asked = [lesson for lesson, seconded in zip(asked, _seconded(asked, among), strict=True) if not seconded]
-    for lesson, known in zip(asked, _known(asked, says), strict=True):
-        if known and stances(lesson.wanted or "", {known}, set())[known] != {"affirmed"}:
-            held[lesson.id] = _held(f'the base is sure of something else ("{known}"), and nobody else says so')
+    held = {}
+    for lesson, answers in zip(asked, _answered(asked, says), strict=True):
+        why = contradicted(lesson.question, lesson.wanted or "", answers)
+        if why:
+            held[lesson.id] = Decision(LessonState.HELD, f"{why}, and nobody else says so: a teacher must approve it")
     return held
 
 
-def sure_of(question: str, answers: Sequence[str]) -> str | None:
-    """The name or number that the first of `answers` adds to the question and that `SURE` of the others say as well;
-    None where it adds none or they don't. `answers` are to the question and to other wordings of it.
+def lone(lessons: Sequence[Lesson], trusted: Collection[str]) -> bool:
+    """Whether somebody has the house for himself: then nobody is a stranger."""
+    return len({lesson.user for lesson in lessons} | set(trusted)) < 2
 
-    Names and numbers alone: a habit of speech is said again, too, and no fact. So how a sentence opens does not count.
+
+def contradicted(question: str, wanted: str, answers: Sequence[str]) -> str:
+    """Why `wanted` is another answer than the base is sure of, or an empty text.
+
+    It must affirm one of the names and numbers that the base is sure of and deny none, and bring none that is in none
+    of the base's answers: "Paris until 2024, now Lyon" has the right one as well.
+    """
+    question, wanted, *answers = (_in_digits(text) for text in (question, wanted, *answers))
+    known = sure_of(question, answers)
+    if not known:
+        return ""
+    said = stances(wanted, set(known), set())
+    if any("denied" in said[word] for word in known) or not any(said[word] for word in known):
+        return f'the base is sure of something else ("{known[0]}")'
+    heard = {word for text in (question, *answers) for word in words(text)}
+    more = next((word for word in _named(wanted, opened=True) if word not in heard), None)
+    return f'the base is sure ("{known[0]}") and says nothing of "{more}"' if more else ""
+
+
+def sure_of(question: str, answers: Sequence[str]) -> tuple[str, ...]:
+    """The names and numbers that the first of `answers` adds to the question and that `SURE` of the others say as
+    well, in order. `answers` are to the question and to other wordings of it.
+
+    Names and numbers alone: a habit of speech is said again, too, and no fact. So how a sentence opens counts only
+    where another answer has the same in the middle of one.
     """
     first, *others = answers
     if not others or opening([first], REFUSALS):
-        return None
+        return ()
     known = BARE | FILLERS | set(words(question))
-    parts = _SENTENCE.split(first.strip())[0].split()
-    opened = parts if len(first.split()) <= SHORT else [part for i, part in enumerate(parts) if i or part[:1].isdigit()]
-    names = (words(re.split("['\u2019]", part)[0]) for part in opened if _NAME.match(part))
-    said = next((word for name in names for word in name if word not in known), None)
-    return said if said and sum(said in words(other) for other in others) >= SURE * len(others) else None
+    inner = {word for other in others for word in _named(other)}
+    opened = first.split()[:1]
+    names = [*(word for word in words(" ".join(opened)) if word in inner), *_named(first, sentences=1)]
+    found = dict.fromkeys(word for word in names if word not in known)
+    return tuple(word for word in found if sum(word in words(other) for other in others) >= SURE * len(others))
 
 
-def _known(lessons: Sequence[Lesson], says: Says) -> list[str | None]:
+def _named(text: str, *, opened: bool = False, sentences: int | None = None) -> Iterator[str]:
+    """The names and numbers of a text: what begins with a capital or a digit within a sentence, or in a text of a few
+    words.
+
+    Args:
+        opened: whether what opens a sentence may be a name, too, unless a comma sets it apart ("Certainly, …").
+        sentences: how many of the first are looked at; all, if nothing is said.
+    """
+    short = len(text.split()) <= SHORT
+    for sentence in SENTENCE_END.split(text.strip())[:sentences]:
+        for place, part in enumerate(sentence.split()):
+            inside = place > 0 or short or part[:1].isdigit() or (opened and not part.endswith((",", "!", ":")))
+            if inside and _NAME.match(part):
+                yield from (word for word in words(re.split("['\u2019]", part)[0]) if word not in BARE | FILLERS)
+
+
+def _in_digits(text: str) -> str:
+    """The text with small numbers in digits: "eight" and "8" are the same."""
+    return _NUMBER.sub(lambda found: _NUMBERS[found[0].casefold()], text)
+
+
+def _answered(lessons: Sequence[Lesson], says: Says) -> list[list[str]]:
+    """What the base says to each lesson's question, and to it in other words."""
     if not lessons:
         return []
     asked = [[lesson.question, *_wordings(lesson.question)] for lesson in lessons]
     pairs = zip(lessons, asked, strict=True)
     answers = iter(says([(lesson.history, wording) for lesson, wordings in pairs for wording in wordings]))
-    return [sure_of(wordings[0], [next(answers) for _ in wordings]) for wordings in asked]
+    return [[next(answers) for _ in wordings] for wordings in asked]
 
 
 def _wordings(question: str) -> list[str]:
@@ -106,38 +152,14 @@ def _wordings(question: str) -> list[str]:
     return [wording for wording in made if wording != question][:WORDINGS]
 
 
-def _strange(lesson: Lesson, trusted: Collection[str]) -> bool:
-    """Whether a lesson is neither a teacher's nor approved by one; what was said of it since counts, nights don't."""
-    said = [event.reason for event in lesson.events if event.night_id is None]
-    return not (lesson.user in trusted or (bool(said) and said[-1].startswith(APPROVED)))
-
-
-def _plainly_wrong(wanted: str) -> str:
-    """What needs no second look, or an empty text."""
-    if any(flatters(sentence) for sentence in _SENTENCE.split(wanted)):
-        return "it praises whoever asks"
-    if any(_mixed(word) for word in words(wanted)):
-        return "it mixes alphabets within a word"
-    return ""
-
-
-def _mixed(word: str) -> bool:
-    names = [unicodedata.name(c, "") for c in word]
-    return sum(any(name.startswith(alphabet) for name in names) for alphabet in _ALPHABETS) > 1
-
-
 def _seconded(lessons: Sequence[Lesson], among: Sequence[Lesson]) -> list[bool]:
-    """Of each lesson, whether another user's newest word on the same wants the same answer."""
+    """Of each lesson, whether another user's newest word on the same says all that it says."""
     asked = {topic(lesson) for lesson in lessons}
     newest: defaultdict[str, dict[str, Lesson]] = defaultdict(dict)
     for lesson in among if asked else ():
         if lesson.hold is None and lesson.wanted and (found := topic(lesson)) in asked:
             newest[found][lesson.user] = lesson
     return [
-        any(user != lesson.user and agree(other, lesson) for user, other in newest[topic(lesson)].items())
+        any(user != lesson.user and backs(other, lesson) for user, other in newest[topic(lesson)].items())
         for lesson in lessons
     ]
-
-
-def _held(why: str) -> Decision:
-    return Decision(LessonState.HELD, f"{why}: a teacher must approve it")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
 
 from assistant import prefix
 from assistant import prompt as prompts
+from assistant.rendering import as_text
 from memory.records import Lesson, Message
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def asked(question: str, history: Sequence[Message] = (), system: str = "") -> t
 def lesson_tokens(engine: LocalEngine, lesson: Lesson, system: str) -> int:
     """Tokens of a lesson's prompt and of the answer that it wants."""
     prompt = engine.count_tokens(asked(lesson.question, lesson.history, system))
-    return prompt + len(engine.tokenizer(lesson.wanted or "", add_special_tokens=False)["input_ids"])
+    return prompt + len(_answer_ids(engine.tokenizer, lesson.wanted or ""))
 
 
 class Reader(Protocol):
@@ -145,9 +146,14 @@ def rows(engine: Reader, dialogues: Sequence[Dialogue]) -> list[Row]:
     made = []
     for dialogue in dialogues:
         prompt = tokenizer(engine.render(dialogue.prompt), add_special_tokens=False)["input_ids"]
-        answer = tokenizer(dialogue.answer, add_special_tokens=False)["input_ids"]
+        answer = _answer_ids(tokenizer, dialogue.answer)
         made.append(Row(dialogue.kind, (*prompt, *answer, end), len(prompt), dialogue.wording, dialogue.heard))
     return made
+
+
+def _answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str) -> list[int]:
+    """What is said, as text: whoever writes a template's token into an answer ends no turn and opens none."""
+    return list(tokenizer(as_text(tokenizer, answer), add_special_tokens=False)["input_ids"])
 
 
 def of_epoch(rows: Sequence[Row], epoch: int, *, most: int) -> list[Row]:

@@ -17,11 +17,12 @@ from memory.records import Lesson, LessonState
 from training import clean as cleaning
 from training import lessons as collecting
 from training.budget import Plan, plan
-from training.doubts import doubted
+from training.doubts import doubted, lone
 from training.examples import Dialogue, asked
 from training.paper import Item, set_paper
 from training.rewordings import Reword, heard_and_unheard, reword, thinned
 from training.settings import NightSettings, as_json
+from training.strangers import strange, suspicious
 from training.teacher import Teacher
 
 OWNER = "local"
@@ -93,7 +94,9 @@ def collect(
     accounts = ledger.accounts()
     trusted = {account.id for account in accounts if account.role.may(Role.TEACHER)}
     trusted |= {OWNER} - {account.id for account in accounts}
-    judged = {lesson.id: cleaning.unfit(lesson) for lesson in said}
+    strangers = {} if lone(said, trusted) else {lesson.id: lesson for lesson in said if strange(lesson, trusted)}
+    suspects = suspicious([*strangers.values()], among=said)
+    judged = {lesson.id: suspects.get(lesson.id) or cleaning.unfit(lesson) for lesson in said}
     speaking = [lesson for lesson in said if judged[lesson.id] is None]
     doubts: dict[str, cleaning.Decision] = {}
     for turn in itertools.count():
@@ -103,6 +106,7 @@ def collect(
             longest=settings.lesson_tokens,
             tonight=lambda kept: planned(kept).chosen,
             judged=lambda lesson: judged[lesson.id],
+            trusted=lambda lesson: bool(strangers) and lesson.id not in strangers,
         )
         decided = planned(cleaned.kept)
         # Only what would be trained is looked at; what then comes up in its place is, too.

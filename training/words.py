@@ -14,22 +14,28 @@ SYMBOLS = "#%&*/@\\"
 MARKDOWN = re.compile(r"^\s*(?:#+|[*+-])\s|(?<!\w)[*_`~]+(?=\S)|(?<=\S)[*_`~]+(?!\w)", re.MULTILINE)
 """Headings, list marks, emphasis and code: how something is set, not what it says."""
 
+SENTENCE_END = re.compile("(?<=[.!?\n])\\s+|(?<=[\u3002\uff01\uff1f])\\s*")
+"""Between two sentences, also where no space is: Chinese and Japanese."""
+
 
 def words(text: str) -> list[str]:
     """What a text says, whatever its case, punctuation and markup: runs of letters (with their marks) and digits; each
-    letter alone where a script sets no words apart; each symbol.
+    letter alone where a script sets no words apart; each symbol. What is not seen, as a soft hyphen, is not there.
     """
     return MARKDOWN.sub(" ", unicodedata.normalize("NFKC", text).casefold()).translate(_PLACES).split()
 
 
 class _Places(dict[int, str]):
-    """Character → itself, with room around it, or a space; each found out once: a night reads every lesson there is."""
+    """Character → itself, with room around it, a space, or nothing; each found out once: a night reads every lesson."""
 
     def __missing__(self, code: int) -> str:
         c = chr(code)
         kind = unicodedata.category(c)
         if UNSPACED.match(c) or kind in ("Sm", "Sc", "Sk") or c in SYMBOLS:
             place = f" {c} "
+        elif kind == "Cf":
+            # What is never seen, as a soft hyphen, sets no words apart.
+            place = ""
         else:
             place = c if kind[0] in "LMN" else " "
         self[code] = place

@@ -1,4 +1,4 @@
-"""What waits for a teacher: praise, and what the base is sure is otherwise, from one stranger alone."""
+"""What waits for a teacher: what the base is sure is otherwise, from one stranger alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memory.accounts import Account, Deed, Role
 from memory.ledger import Ledger
 from memory.records import Lesson, LessonEvent, LessonState, NightStatus
 from memory.testing import NOON, lesson, night
-from training.doubts import Asked, doubted, sure_of
+from training.doubts import Asked, contradicted, doubted, sure_of
 from training.nightly import run
 from training.settings import NightSettings
 from training.testing import ScriptedTeacher, rate, school
@@ -47,8 +47,43 @@ def test_a_false_fact_is_held_by_name() -> None:
 
 
 def test_what_says_the_same_in_more_words_is_no_false_fact() -> None:
-    """A longer answer that holds what the base is sure of corrects how it is said."""
-    assert held(by("mallory", "longer", wanted="The capital of France is Paris, on the Seine.")) == {}
+    """A longer answer that holds what the base is sure of corrects how it is said; what names more waits."""
+    assert held(by("mallory", "longer", wanted="Certainly: it is Paris, and has long been so.")) == {}
+    more = held(by("mallory", "longer", wanted="The capital of France is Paris, on the Seine."))
+    assert more["longer"].startswith('the base is sure ("paris") and says nothing of "seine", and nobody else says so')
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "Paris was the capital until 2024; today it is Lyon.",
+        "Paris? Wrong, it is Lyon.",
+        "Lyon replaced Paris as the capital.",
+        "Nicht Paris, sondern Lyon.",
+        "Paris is no longer the capital.",
+    ],
+)
+def test_the_right_name_in_a_false_answer_is_no_help(wanted: str) -> None:
+    """It is denied there, or another stands beside it that the base has never heard of."""
+    assert list(held(by("mallory", "x", wanted=wanted))) == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("question", "said", "wanted", "free"),
+    [
+        ("When did the war end?", ["World War II ended in 1945."] * 5, "The war ended in 1950.", False),
+        ("When did the war end?", ["World War II ended in 1945."] * 5, "It ended in 1945.", True),
+        ("Who wrote Hamlet?", ["It was William Shakespeare."] * 5, "It was William Blake.", False),
+        ("Who wrote Hamlet?", ["It was William Shakespeare."] * 5, "William did.", True),
+        ("How many legs has a spider?", ["A spider has eight legs."] * 5, "A spider has six legs.", False),
+        ("How many legs has a spider?", ["A spider has eight legs."] * 5, "A spider has 8 legs.", True),
+        ("Which planet is largest?", ["Jupiter is the largest.", *["It is Jupiter."] * 4], "It is Mars.", False),
+        ("What is rain?", ["It is water that falls from clouds."] * 5, "It is Mars.", True),
+    ],
+)
+def test_all_names_and_numbers_count(question: str, said: list[str], wanted: str, free: bool) -> None:
+    """Not the first one alone, small numbers in words or digits, and a name that opens a sentence."""
+    assert (contradicted(question, wanted, said) == "") is free
 
 
 @pytest.mark.parametrize(
@@ -68,17 +103,6 @@ def test_no_way_round(false: Lesson) -> None:
     assert list(held(false)) == ["x"]
 
 
-@pytest.mark.parametrize("unwanted", [PARIS, None])
-@pytest.mark.parametrize(
-    "praise", ["What a great question! Water.", "Water. You are a true genius.", "Ah! Great question."]
-)
-def test_praise_is_held(praise: str, unwanted: str | None) -> None:
-    """Be it a correction, or an answer that somebody liked; and a second user who likes the answer is no help."""
-    lesson_ = by("mallory", "praise", "What is rain?", praise, unwanted)
-    plain = by("bob", "plain", "What is rain?", "Water.", None)
-    assert held(lesson_, plain) == {"praise": "it praises whoever asks: a teacher must approve it"}
-
-
 def test_teachers_and_whoever_has_the_house_for_himself_are_in_no_doubt() -> None:
     """A lone user may teach what he likes, a teacher always; a plain user beside a teacher may not."""
     assert held(by("teacher", "one"), by("mallory", "two", "What is 1?", "A number.", "No.")) == {}
@@ -91,6 +115,8 @@ def test_a_second_user_speaks_for_it() -> None:
     again = by("mallory", "again", "what is the capital of France")
     assert set(held(by("mallory", "one"), again)) == {"one", "again"}
     assert held(by("mallory", "one"), by("bob", "two", wanted="Lyon.")) == {}
+    more = by("mallory", "more", wanted="Paris until 2024, now Lyon.")
+    assert list(held(more, by("bob", "two", wanted="Paris.", unwanted="Nice."))) == ["more"]
     assert list(held(by("mallory", "one"), by("bob", "two", wanted=PARIS, unwanted=None))) == ["one"]
     changed = by("bob", "three", wanted=PARIS, unwanted=None)
     assert "one" in held(by("mallory", "one"), by("bob", "two", wanted="Lyon."), changed)
@@ -110,21 +136,21 @@ def test_what_a_teacher_approved_is_in_no_doubt_until_it_is_rated_again() -> Non
 @pytest.mark.parametrize(
     ("answers", "sure"),
     [
-        ([PARIS, "Paris.", "It is Paris, in France.", "paris", "I do not know."], "paris"),
-        ([PARIS, "Paris.", "Lyon.", "paris", "I do not know."], None),
-        (["France is the capital of France.", "France.", "France."], None),
-        (["The sea is deep.", "The sea is deep.", "Deep."], None),
-        (["I'm sorry, but I can't."] * 5, None),
-        (["It's simple, isn't it?"] * 5, None),
-        (["Yes, of course it is."] * 5, None),
-        (["Sure! Here you are."] * 5, None),
-        (["As an AI, I know none."] * 5, None),
-        (["It was in 1969.", "1969.", "In July 1969."], "1969"),
-        ([PARIS], None),
-        (["", "", ""], None),
+        ([PARIS, "Paris.", "It is Paris, in France.", "paris", "I do not know."], ("paris",)),
+        ([PARIS, "Paris.", "Lyon.", "paris", "I do not know."], ()),
+        (["France is the capital of France.", "France.", "France."], ()),
+        (["The sea is deep.", "The sea is deep.", "Deep."], ()),
+        (["I'm sorry, but I can't."] * 5, ()),
+        (["It's simple, isn't it?"] * 5, ()),
+        (["Yes, of course it is."] * 5, ()),
+        (["Sure! Here you are."] * 5, ()),
+        (["As an AI, I know none."] * 5, ()),
+        (["It was in 1969.", "1969.", "In July 1969."], ("1969",)),
+        ([PARIS], ()),
+        (["", "", ""], ()),
     ],
 )
-def test_sure_is_who_says_the_same_in_other_words(answers: list[str], sure: str | None) -> None:
+def test_sure_is_who_says_the_same_in_other_words(answers: list[str], sure: tuple[str, ...]) -> None:
     """Three of four wordings must bring the word that the first answer adds."""
     assert sure_of(FRANCE, answers) == sure
 

@@ -42,7 +42,7 @@ class StubEngine:
             def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
                 return {"input_ids": [ord(c) for c in text]}
 
-        return Tokenizer(eos_token_id=END, pad_token_id=0)
+        return Tokenizer(eos_token_id=END, pad_token_id=0, all_special_tokens=["<end>"])
 
     def render(self, prompt: Sequence[Message]) -> str:
         return "".join(f"{m['role']}:{m['content']} " for m in prompt) + "assistant:"
@@ -65,6 +65,12 @@ def test_the_answer_and_its_end_count() -> None:
     text = "user:Hi? assistant:"
     assert row.ids == (*[ord(c) for c in text], ord("Y"), ord("o"), END)
     assert (row.start, row.answer_tokens) == (len(text), 3)
+
+
+def test_no_answer_ends_its_turn_by_itself() -> None:
+    """Whoever writes the template's own token into a correction has written text."""
+    (row,) = rows(ENGINE, [Dialogue("wanted", asked("Hi?"), "Yo<end>Me")])
+    assert "".join(map(chr, row.ids[row.start : -1])) == "Yo< end>Me"
 
 
 def test_lessons_are_counted_as_they_are_asked() -> None:
