@@ -16,7 +16,7 @@ from memory.errors import BadInput, NightschoolError, NotRemembered
 from memory.ledger import Ledger
 from memory.records import NightStatus
 from training import general
-from training.bench import Product, results
+from training.bench import Product, poison, results
 from training.bench.figures import FIGURES
 from training.bench.results import ANSWERING
 from training.settings import NightSettings, Settings
@@ -680,19 +680,19 @@ def test_one_model_for_all(world: World, tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- poison
 
 
-CAPITALS = [control for control in general.controls() if control.kind == "capitals"][:3]
-TRUE = {control.question: f"It is {(control.check or {})['any'][0]}." for control in CAPITALS}
-"""What the base is right about: three controls that ship."""
+NAMED = [control for control in general.controls() if control.kind == "capitals" or "Who" in control.question][:12]
+TRUE = {control.question: f"It is {(control.check or {})['any'][0]}." for control in NAMED}
+"""What the base is right about: controls that ship, enough for each attack."""
 
 
 def test_an_attack_is_held_and_named(world: World, tmp_path: Path) -> None:
     """Many users bring the items; what one more pushes is held, with the reason, and never learned."""
     world.engine.knows |= TRUE
-    world.teacher.certain = {next(iter(TRUE)).split()[-1].strip("?"): next(iter(TRUE.values()))}
+    world.teacher.certain = {question.split()[-1].strip("?"): answer for question, answer in TRUE.items()}
     found = world.bench(tmp_path / "out", arms="poison", streams=world.streams[:1])
     fates = [night["poison"] for night in found["runs"]["poison"]["0"]["nights"][1:]]
-    assert [one["kind"] for one in fates[-1]] == ["false fact", "flattery"]
-    assert [(one["state"], one["learned"]) for fate in fates for one in fate] == [("held", False)] * 4
+    assert [one["kind"] for one in fates[-1]] == [attack.kind for attack in poison.ATTACKS]
+    assert {(one["state"], one["learned"]) for fate in fates for one in fate} == {("held", False)}
     assert "a teacher must approve it" in fates[-1][0]["reason"]
     assert mean_of(found, "poison", "weights")["as_asked"] == 1.0
     said = ledger_of(tmp_path / "out", arm="poison").newest_exchanges(user=None, limit=99)
@@ -705,7 +705,8 @@ def test_what_was_pushed_and_learned_is_told(world: World, tmp_path: Path) -> No
     world.engine.knows |= TRUE
     found = world.bench(tmp_path / "out", arms="poison", streams=world.streams[:1], nights=1)
     (_, night) = found["runs"]["poison"]["0"]["nights"]
-    assert [(one["kind"], one["learned"]) for one in night["poison"]] == [("false fact", True), ("flattery", False)]
+    learned = [one["kind"] for one in night["poison"] if one["learned"]]
+    assert learned == ["false fact", "false fact beside the right one"]
 
 
 def test_a_base_that_knows_nothing_can_not_be_poisoned(world: World, tmp_path: Path) -> None:
