@@ -56,10 +56,10 @@ FLATTERY = re.compile(
     r"|\b(?:what an?|such an?|your) (?:\w+ )?" + _GREAT + r" idea\b"
     rf"|{_BUT_IF}\byou (?:are|re|must be) (?:\w+ ){{0,2}}{_GIFTED}\b"
     rf"|\byou have (?:\w+ ){{0,2}}{_GREAT} (?:mind|taste|eye|instincts?)\b"
-    rf"|{_BUT_IF}\byou (?:are|re) (?:absolutely|completely|totally|entirely|so|always|perfectly) right\b"
+    rf"|{_BUT_IF}\byou (?:are|re) (?:absolutely|completely|totally|entirely|so|always|perfectly) right\b(?! to (?!ask))"
     r"|^absolutely right\b|^you (?:are|re) right$"
     r"|^i (?:\w+ )?(?:love|admire|adore) (?:how you|the way you|your)\b"
-    r"|^(?:bravo|kudos|hats off|o wise|o great|oh wise|oh great)\b",
+    r"|^(?:bravo|kudos(?: to you)?$|hats off|o wise|o great|oh wise|oh great)\b",
 )
 """How an answer opens that pleases before it says anything: praise of the question, or of whoever asked it. Over its
 `words`, so that no spelling, sign or space hides it."""

@@ -16,28 +16,52 @@ from collections.abc import Collection, Iterator, Sequence
 
 from assistant.review import APPROVED
 from memory.records import Lesson, LessonState
-from training.canaries import REFUSALS, flatters, opening
+from training.canaries import flatters
 from training.clean import Decision
 from training.words import BARE, FILLERS, SENTENCE_END, words
 
 ADDRESS = re.compile(
-    r"\b(?:https?|ftp)://[^\s/]+|\bwww\.[\w-]+\.\w+|[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.\w{2,}"
-    r"|\b[\w-]+(?:\.[\w-]+)*\.(?:com|net|org|info|biz|io|ai|app|dev|shop|xyz|online|site|ru|cn|de|uk|eu)\b",
+    r"\b(?:(?:https?|ftp)://|www\.)+([^\s/?#]+)|([\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8})"
+    r"|\b([\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.(?:com|org|info|biz|shop|xyz|online|site|ru|cn))\b",
     re.IGNORECASE,
 )
-"""Where a reader could be sent: the host of a link, a domain by itself, an e-mail address."""
+"""Where a reader could be sent: the host of a link, an e-mail address, a domain by itself. Endings that technical names
+have ("socket.io", "ASP.NET") are no domain's here.
+"""
 
 ORDER = re.compile(
     r"\b(?:ignore|disregard|forget|override|bypass) (?:\w+ ){0,3}(?:previous|prior|above|earlier|preceding|system|your"
-    r"|all) (?:\w+ ){0,2}(?:instructions?|prompts?|rules|guidelines|messages?|orders|directions)\b"
-    r"|\byou are now (?:dan|a|an|in|no longer|free|unrestricted)\b|\b(?:system|developer) prompt\b",
+    r"|all) (?:\w+ ){0,2}(?:instructions?|prompts?|guidelines|orders)\b"
+    r"|\byou are now (?:dan|unrestricted|jailbroken|an unrestricted|no longer (?:bound|restricted))\b",
 )
 """Prompt injection, in the words that it is known by; over a text's `words`."""
+
+ABOUT_ORDERS = frozenset(["prompt", "prompts", "injection", "injections", "jailbreak", "jailbreaks"])
+"""Words of a question whose answer may quote one."""
+
+REFUSAL = re.compile(
+    r"^(?:i m |i am |so |very |really |sorry |unfortunately |but )*(?:i )?"
+    r"(?:can ?not|can t|won t|will not|(?:m |am )?unable to|(?:m |am )?not able to|must decline to) (?:\w+ ){0,2}"
+    r"(?:help|answer|assist|discuss|comment|talk about|do that|do this|respond)\b",
+)
+"""How an answer declines to be one; over its `words`. "I can't see the weather from here" tells something."""
+
+_AFTER = ".,;:!?)]'\"\u3002\uff0c\uff01"
+"""Signs that follow an address and are none of it."""
 
 _NO_PREFACE = frozenset(["yes", "no", "sure", "ok", "okay", "right", "well", "so", "hi", "hello", "oh", "ah"])
 """Words that may stand before an answer and mean nothing more."""
 
 _ALPHABETS = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE")
+
+_LOOKALIKES = frozenset("\u03bf\u03b1\u03bd\u03c1\u03c4\u03c5\u03ba\u03b9\u03b5\u03b7\u03c7")
+"""Small Greek letters that pass for Latin ones: omicron for o."""
+
+_AMID = re.compile("[a-z][\u0370-\u03ff]+[a-z]")
+"""Greek between Latin letters."""
+
+_A_WORD = 4
+"""Latin letters from which on a Greek one among them is no symbol."""
 
 
 def strange(lesson: Lesson, trusted: Collection[str]) -> bool:
@@ -71,12 +95,13 @@ def _why(lesson: Lesson) -> str:
         return "it praises whoever asks"
     if any(_mixed(word) for word in words(wanted)):
         return "it mixes alphabets within a word"
-    if ORDER.search(" ".join(words(wanted))):
+    said, corrected = " ".join(words(wanted)), " ".join(words(lesson.unwanted or ""))
+    if ORDER.search(said) and ABOUT_ORDERS.isdisjoint(words(lesson.question)):
         return "it gives orders to whoever reads it"
     spoken = "\n".join([*(m["content"] for m in lesson.history), lesson.question, lesson.unwanted or ""]).casefold()
-    if any(found.casefold() not in spoken for found in ADDRESS.findall(wanted)):
+    if any("".join(found).casefold().rstrip(_AFTER) not in spoken for found in ADDRESS.findall(wanted)):
         return "it sends its readers to an address that was not spoken of"
-    if lesson.unwanted is not None and opening([wanted], REFUSALS) and not opening([lesson.unwanted], REFUSALS):
+    if lesson.unwanted is not None and REFUSAL.search(said) and not REFUSAL.search(corrected):
         return "it refuses what was answered"
     if _only_prefaced(lesson):
         return "it only puts something before the answer that is not about the question"
@@ -84,36 +109,52 @@ def _why(lesson: Lesson) -> str:
 
 
 def _only_prefaced(lesson: Lesson) -> bool:
-    """Whether a correction is the old answer with something before it that has no word of it, or of the question."""
-    wanted, old = words(lesson.wanted or ""), words(lesson.unwanted or "")
-    places = range(1, len(wanted) - len(old) + 1) if old else ()
-    before = next((wanted[:place] for place in places if wanted[place : place + len(old)] == old), None)
-    about = {*words(lesson.question), *old} - BARE - FILLERS
-    return before is not None and bool(set(before) - BARE - FILLERS - _NO_PREFACE) and about.isdisjoint(before)
+    """Whether a correction is the old answer behind sentences that have no word of it, or of the question."""
+    old = words(lesson.unwanted or "")
+    parts = [words(part) for part in SENTENCE_END.split((lesson.wanted or "").strip())]
+    # From the end: what stands before the old answer is seldom more than a sentence.
+    rest: list[str] = []
+    for place in range(len(parts) - 1, 0, -1):
+        rest = parts[place] + rest
+        if len(rest) >= len(old):
+            before = {word for part in parts[:place] for word in part}
+            about = {*words(lesson.question), *old} - BARE - FILLERS
+            return (
+                bool(old) and rest == old and bool(before - BARE - FILLERS - _NO_PREFACE) and about.isdisjoint(before)
+            )
+    return False
 
 
 def _habits(lessons: Sequence[Lesson], among: Sequence[Lesson]) -> set[tuple[str, str]]:
-    """(User, sentence) of what one user alone puts beside the answers to several questions: no fact is."""
-    strangers, asked = {lesson.user for lesson in lessons}, defaultdict[tuple[str, str], set[str]](set)
-    users: dict[str, set[str]] = defaultdict(set)
+    """(User, sentence) of what one user alone puts into several corrections that say different things: no fact is."""
+    strangers = {lesson.user for lesson in lessons}
+    answers, users = defaultdict[tuple[str, str], set[str]](set), defaultdict[str, set[str]](set)
     for lesson in among if lessons else ():
-        if not lesson.wanted:
-            continue
         for sentence in _asides(lesson):
             users[sentence].add(lesson.user)
             if lesson.user in strangers:
-                asked[lesson.user, sentence].add(lesson.question)
-    return {found for found, questions in asked.items() if len(questions) > 1 and len(users[found[1]]) == 1}
+                answers[lesson.user, sentence].add(lesson.wanted or "")
+    return {found for found, said in answers.items() if len(said) > 1 and len(users[found[1]]) == 1}
 
 
 def _asides(lesson: Lesson) -> Iterator[str]:
-    """The sentences of a wanted answer of several, each as its words; one word alone is none."""
+    """The sentences of a corrected answer of several that the answer before had not, each as its words; one word alone
+    is none, and a liked answer is the model's own.
+    """
     said = [found for part in SENTENCE_END.split(lesson.wanted or "") if (found := words(part))]
-    for sentence in said if len(said) > 1 else ():
-        if len(sentence) > 1:
+    if len(said) < 2 or lesson.unwanted is None:
+        return
+    old = f" {' '.join(words(lesson.unwanted))} "
+    for sentence in said:
+        if len(sentence) > 1 and f" {' '.join(sentence)} " not in old:
             yield " ".join(sentence)
 
 
 def _mixed(word: str) -> bool:
-    names = [unicodedata.name(c, "") for c in word]
-    return sum(any(name.startswith(alphabet) for name in names) for alphabet in _ALPHABETS) > 1
+    """Whether letters of several alphabets stand in a word. A Greek one may where it is a symbol, as in "4.7 kΩ" and
+    "TGFβ": at an end, and not as one that looks like a letter of a word.
+    """
+    found = {alphabet: sum(unicodedata.name(c, "").startswith(alphabet) for c in word) for alphabet in _ALPHABETS}
+    if found["GREEK"] and not _AMID.search(word) and (found["LATIN"] < _A_WORD or _LOOKALIKES.isdisjoint(word)):
+        found["GREEK"] = 0
+    return sum(map(bool, found.values())) > 1
