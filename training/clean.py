@@ -35,9 +35,6 @@ SECRETS: dict[str, re.Pattern[str]] = {
 TURNS = 4
 """How often lessons are counted as they come up, before all of them are."""
 
-_NAMED = re.compile(r"(?<=[^.!?:\s]\s)[^\W\d_a-z]\w*")
-"""A word with a capital within a sentence."""
-
 CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
 
 
@@ -221,14 +218,12 @@ def _beyond(lesson: Lesson) -> set[str]:
 
 
 def _differ(one: Lesson, other: Lesson) -> bool:
-    """Whether of two answers that are nearly alike each has a number, or a name, that the other has not; or one denies:
-    "at most 4 g" and "8 g" are most of a recipe the same.
+    """Whether of two answers that are nearly alike each has a number that the other has not, or one denies: "at most
+    4 g" and "8 g" are most of a recipe the same.
     """
     mine, theirs = _beyond(one), _beyond(other)
-    if (mine ^ theirs) & DENIALS:
-        return True
-    names = {word for lesson in (one, other) for found in _NAMED.findall(lesson.wanted or "") for word in words(found)}
-    return all(any(word in names or word[0].isdigit() for word in more) for more in (mine - theirs, theirs - mine))
+    numbers = [{word for word in more if word[0].isdigit()} for more in (mine - theirs, theirs - mine)]
+    return bool((mine ^ theirs) & DENIALS) or all(numbers)
 
 
 def _repeats(liked: Lesson, earlier: Lesson) -> bool:

@@ -28,14 +28,31 @@ WORDINGS = 4
 """Other wordings in which the base is asked what a lesson corrects."""
 
 SURE = 0.75
-"""Share of them in which it must say the same: on the dev set half of what it had right, an eighth of what it had wrong
-(docs/LOG.md)."""
+"""Share of them in which it must say the same: on the dev set half of what it had right, an eighth of what it had
+wrong, by the first name alone (docs/LOG.md)."""
 
 SHORT = 3
 """Words of an answer that may be a name and nothing else."""
 
-_NAME = re.compile(r"\W*[^\W\da-z_]|\W*\d")
-"""How a word begins that is a name, by its capital, or a number."""
+TOLD = 15
+"""Words from which on an answer may tell more than the base was asked for: its own are cut after about as many."""
+
+_OPENERS = frozenset(
+    word
+    for line in (
+        "yes no not actually indeed certainly sure correct right exactly currently today now originally officially",
+        "usually generally often also another each every everyone everybody everything some many most all both they he",
+        "she we there here then because since although though while if when after before during under over near about",
+        "around approximately roughly nearly almost only just like according however as one",
+        "ja nein nicht doch etwa rund der die das ein eine es er sie wir ihr im am in von mit nach seit dies diese",
+        "oui non le la les un une c il elle si los las se es sim",
+    )
+    for word in line.split()
+)
+"""Words that open a sentence and are no names."""
+
+_GROUPED = re.compile(r"(?<=\d)[,.'\u00a0\u202f](?=\d{3}(?!\d))")
+"""What sets the thousands of a number apart."""
 
 # "One" is hardly ever a number.
 _NUMBERS = {
@@ -66,7 +83,7 @@ def doubted(
     asked = [lesson for lesson, seconded in zip(asked, _seconded(asked, among), strict=True) if not seconded]
     held = {}
     for lesson, answers in zip(asked, _answered(asked, says), strict=True):
-        why = contradicted(lesson.question, lesson.wanted or "", answers)
+        why = contradicted(lesson.question, lesson.wanted or "", answers, unwanted=lesson.unwanted or "")
         if why:
             held[lesson.id] = Decision(LessonState.HELD, f"{why}, and nobody else says so: a teacher must approve it")
     return held
@@ -77,21 +94,23 @@ def lone(lessons: Sequence[Lesson], trusted: Collection[str]) -> bool:
     return len({lesson.user for lesson in lessons} | set(trusted)) < 2
 
 
-def contradicted(question: str, wanted: str, answers: Sequence[str]) -> str:
+def contradicted(question: str, wanted: str, answers: Sequence[str], *, unwanted: str = "") -> str:
     """Why `wanted` is another answer than the base is sure of, or an empty text.
 
-    It must affirm one of the names and numbers that the base is sure of and deny none, and bring none that is in none
-    of the base's answers: "Paris until 2024, now Lyon" has the right one as well.
+    It must affirm one of the names and numbers that the base is sure of and deny none, and begin with none that is
+    neither in the base's answers nor in the one that is corrected: "Paris until 2024, now Lyon" has the right one too.
     """
-    question, wanted, *answers = (_in_digits(text) for text in (question, wanted, *answers))
+    question, wanted, unwanted, *answers = (_in_digits(text) for text in (question, wanted, unwanted, *answers))
     known = sure_of(question, answers)
     if not known:
         return ""
     said = stances(wanted, set(known), set())
     if any("denied" in said[word] for word in known) or not any(said[word] for word in known):
         return f'the base is sure of something else ("{known[0]}")'
-    heard = {word for text in (question, *answers) for word in words(text)}
-    more = next((word for word in _named(wanted, opened=True) if word not in heard), None)
+    heard = {word for text in (question, unwanted, *answers) for word in words(text)}
+    # The base is asked for so many words, and knows more than it had room to say.
+    told = " ".join(wanted.split()[:TOLD])
+    more = next((word for word in _named(told, opened=True) if word not in heard), None)
     return f'the base is sure ("{known[0]}") and says nothing of "{more}"' if more else ""
 
 
@@ -124,14 +143,20 @@ def _named(text: str, *, opened: bool = False, sentences: int | None = None) -> 
     short = len(text.split()) <= SHORT
     for sentence in SENTENCE_END.split(text.strip())[:sentences]:
         for place, part in enumerate(sentence.split()):
-            inside = place > 0 or short or part[:1].isdigit() or (opened and not part.endswith((",", "!", ":")))
-            if inside and _NAME.match(part):
+            opens = opened and not part.endswith((",", "!", ":")) and _OPENERS.isdisjoint(words(part))
+            if (place > 0 or short or part[:1].isdigit() or opens) and _is_name(part):
                 yield from (word for word in words(re.split("['\u2019]", part)[0]) if word not in BARE | FILLERS)
 
 
+def _is_name(part: str) -> bool:
+    """Whether a word begins with a capital or a digit; scripts that have no capitals have no names for this."""
+    first = next((c for c in part if c.isalnum()), "")
+    return first.isupper() or first.isdigit()
+
+
 def _in_digits(text: str) -> str:
-    """The text with small numbers in digits: "eight" and "8" are the same."""
-    return _NUMBER.sub(lambda found: _NUMBERS[found[0].casefold()], text)
+    """The text with small numbers in digits, and none in groups: "eight" is "8", and "299,792" is "299792"."""
+    return _NUMBER.sub(lambda found: _NUMBERS[found[0].casefold()], _GROUPED.sub("", text))
 
 
 def _answered(lessons: Sequence[Lesson], says: Says) -> list[list[str]]:

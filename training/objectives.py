@@ -240,5 +240,7 @@ def lead_lost(model: Tensor, base: Reference, *, kept: float = LEAD_KEPT) -> Ten
 
     Returns: (positions,)
     """
+    if model.shape[-1] < 2:
+        return torch.zeros_like(model[..., 0])
     lead = base.log_probs[..., 0] - base.log_probs[..., 1]
     return (kept * lead - (model[..., 0] - model[..., 1:].amax(-1))).clamp_min(0)

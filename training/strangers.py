@@ -21,12 +21,14 @@ from training.clean import Decision
 from training.words import BARE, FILLERS, SENTENCE_END, words
 
 ADDRESS = re.compile(
-    r"\b(?:(?:https?|ftp)://|www\.)+([^\s/?#]+)|([\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8})"
-    r"|\b([\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.(?:com|org|info|biz|shop|xyz|online|site|ru|cn))\b",
-    re.IGNORECASE,
+    r"(?<![a-z0-9.@-])(?:(?:https?|ftp)://)?(?:www\.)?((?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24})"
+    r"(?:(?=/\w)|(?<=\.com)|(?<=\.org)|(?<=\.info)|(?<=\.biz)|(?<=\.shop)|(?<=\.xyz)|(?<=\.online)|(?<=\.ru)"
+    r"|(?<=\.cn)|(?<=\.de))(?![a-z0-9-])|(?:https?|ftp)://(?:www\.)?([^\s/?#\u3002\uff0c\uff01]{1,253})"
+    r"|([a-z0-9._+-]{1,64}@(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24})",
+    re.IGNORECASE | re.ASCII,
 )
-"""Where a reader could be sent: the host of a link, an e-mail address, a domain by itself. Endings that technical names
-have ("socket.io", "ASP.NET") are no domain's here.
+"""Where a reader could be sent: the host of a link, an e-mail address, a domain by itself. A domain alone has
+one of the commonest endings, or a path behind it: "socket.io" is the name of a library.
 """
 
 ORDER = re.compile(
@@ -40,11 +42,14 @@ ABOUT_ORDERS = frozenset(["prompt", "prompts", "injection", "injections", "jailb
 """Words of a question whose answer may quote one."""
 
 REFUSAL = re.compile(
-    r"^(?:i m |i am |so |very |really |sorry |unfortunately |but )*(?:i )?"
+    r"^(?:(?:i m|i am|so|very|really|sorry|unfortunately|but|as an ai(?: language model| assistant| model)?) )*(?:i )?"
     r"(?:can ?not|can t|won t|will not|(?:m |am )?unable to|(?:m |am )?not able to|must decline to) (?:\w+ ){0,2}"
-    r"(?:help|answer|assist|discuss|comment|talk about|do that|do this|respond)\b",
+    r"(?:help(?! but)|answer|assist|provide|give you|tell you|share|discuss|comment|talk about|do th(?:at|is))\b",
 )
 """How an answer declines to be one; over its `words`. "I can't see the weather from here" tells something."""
+
+HABIT = 3
+"""Different answers into which one user has put a sentence, from which on it is a habit."""
 
 _AFTER = ".,;:!?)]'\"\u3002\uff0c\uff01"
 """Signs that follow an address and are none of it."""
@@ -98,14 +103,18 @@ def _why(lesson: Lesson) -> str:
     said, corrected = " ".join(words(wanted)), " ".join(words(lesson.unwanted or ""))
     if ORDER.search(said) and ABOUT_ORDERS.isdisjoint(words(lesson.question)):
         return "it gives orders to whoever reads it"
-    spoken = "\n".join([*(m["content"] for m in lesson.history), lesson.question, lesson.unwanted or ""]).casefold()
-    if any("".join(found).casefold().rstrip(_AFTER) not in spoken for found in ADDRESS.findall(wanted)):
+    spoken = "\n".join([*(m["content"] for m in lesson.history), lesson.question, lesson.unwanted or ""])
+    if _addresses(wanted) - _addresses(spoken):
         return "it sends its readers to an address that was not spoken of"
     if lesson.unwanted is not None and REFUSAL.search(said) and not REFUSAL.search(corrected):
         return "it refuses what was answered"
     if _only_prefaced(lesson):
         return "it only puts something before the answer that is not about the question"
     return ""
+
+
+def _addresses(text: str) -> set[str]:
+    return {"".join(found).casefold().rstrip(_AFTER) for found in ADDRESS.findall(text)}
 
 
 def _only_prefaced(lesson: Lesson) -> bool:
@@ -133,8 +142,8 @@ def _habits(lessons: Sequence[Lesson], among: Sequence[Lesson]) -> set[tuple[str
         for sentence in _asides(lesson):
             users[sentence].add(lesson.user)
             if lesson.user in strangers:
-                answers[lesson.user, sentence].add(lesson.wanted or "")
-    return {found for found, said in answers.items() if len(said) > 1 and len(users[found[1]]) == 1}
+                answers[lesson.user, sentence].add(" ".join(words(lesson.wanted or "")))
+    return {found for found, said in answers.items() if len(said) >= HABIT and len(users[found[1]]) == 1}
 
 
 def _asides(lesson: Lesson) -> Iterator[str]:
@@ -154,6 +163,8 @@ def _mixed(word: str) -> bool:
     """Whether letters of several alphabets stand in a word. A Greek one may where it is a symbol, as in "4.7 kΩ" and
     "TGFβ": at an end, and not as one that looks like a letter of a word.
     """
+    if word.isascii():
+        return False
     found = {alphabet: sum(unicodedata.name(c, "").startswith(alphabet) for c in word) for alphabet in _ALPHABETS}
     if found["GREEK"] and not _AMID.search(word) and (found["LATIN"] < _A_WORD or _LOOKALIKES.isdisjoint(word)):
         found["GREEK"] = 0

@@ -96,7 +96,7 @@ def collect(
     trusted |= {OWNER} - {account.id for account in accounts}
     strangers = {} if lone(said, trusted) else {lesson.id: lesson for lesson in said if strange(lesson, trusted)}
     suspects = suspicious([*strangers.values()], among=said)
-    judged = {lesson.id: suspects.get(lesson.id) or cleaning.unfit(lesson) for lesson in said}
+    judged = {lesson.id: cleaning.unfit(lesson) or suspects.get(lesson.id) for lesson in said}
     speaking = [lesson for lesson in said if judged[lesson.id] is None]
     doubts: dict[str, cleaning.Decision] = {}
     for turn in itertools.count():

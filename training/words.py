@@ -11,7 +11,7 @@ UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u34
 SYMBOLS = "#%&*/@\\"
 """Punctuation that tells things apart, as the mathematical and currency signs do: C, C# and C++; 2 / 2 and 2 * 2."""
 
-MARKDOWN = re.compile(r"^\s*(?:#+|[*+-])\s|(?<!\w)[*_`~]+(?=\S)|(?<=\S)[*_`~]+(?!\w)", re.MULTILINE)
+MARKDOWN = re.compile(r"^[^\S\n]*(?:#+|[*+-])\s|(?<!\w)[*_`~]+(?=\S)|(?<=\S)[*_`~]+(?!\w)", re.MULTILINE)
 """Headings, list marks, emphasis and code: how something is set, not what it says."""
 
 SENTENCE_END = re.compile("(?<=[.!?\n])\\s+|(?<=[\u3002\uff01\uff1f])\\s*")

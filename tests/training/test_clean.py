@@ -163,6 +163,9 @@ def test_who_likes_an_answer_wants_it() -> None:
     assert dropped == {"l2": (LessonState.COVERED, "agrees with lesson l1, which stays")}
 
 
+RECIPE = "Mix flour, eggs and milk, let the dough rest for an hour, bake it in a hot pan on both sides, and add"
+
+
 @pytest.mark.parametrize(
     ("one", "other", "agree"),
     [
@@ -173,6 +176,8 @@ def test_who_likes_an_answer_wants_it() -> None:
         ("Lyon", "It isn't Lyon.", False),
         ("42", "42!", True),
         ("It is.", "It was.", False),
+        (f"{RECIPE} 4 g of salt.", f"{RECIPE} 8 g of salt.", False),
+        (f"{RECIPE} alcohol.", f"{RECIPE} no alcohol.", False),
     ],
 )
 @pytest.mark.parametrize("unwanted", [None, "Nice."])
@@ -180,6 +185,18 @@ def test_what_counts_as_the_same_answer(one: str, other: str, agree: bool, unwan
     """The same in more words agrees; another name, and the same name denied, does not."""
     dropped = drop(say("l1", "ann", one, unwanted), say("l2", "bob", other, unwanted))
     assert [state for state, _ in dropped.values()] == ([LessonState.COVERED] if agree else [LessonState.HELD] * 2)
+
+
+def test_long_corrections_agree_in_slightly_other_words() -> None:
+    """Most of what one says, the other says too."""
+    dropped = drop(say("l1", "ann", f"{RECIPE} a pinch of salt."), say("l2", "bob", f"{RECIPE} a little of salt."))
+    assert [state for state, _ in dropped.values()] == [LessonState.COVERED]
+
+
+def test_of_those_who_agree_what_two_say_stays() -> None:
+    """Not the newest, where it says more than anybody else does."""
+    dropped = drop(say("l1", "ann", "Paris."), say("l2", "eve", "Paris until 2024, now Lyon."))
+    assert dropped == {"l2": (LessonState.COVERED, "agrees with lesson l1, which stays")}
 
 
 def test_a_user_has_one_vote_and_it_is_the_newest() -> None:

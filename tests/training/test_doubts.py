@@ -78,6 +78,16 @@ def test_the_right_name_in_a_false_answer_is_no_help(wanted: str) -> None:
         ("How many legs has a spider?", ["A spider has eight legs."] * 5, "A spider has six legs.", False),
         ("How many legs has a spider?", ["A spider has eight legs."] * 5, "A spider has 8 legs.", True),
         ("Which planet is largest?", ["Jupiter is the largest.", *["It is Jupiter."] * 4], "It is Mars.", False),
+        ("How many legs has a spider?", ["A spider has eight legs."] * 5, "They have eight legs.", True),
+        ("Who wrote Hamlet?", ["It was William Shakespeare."] * 5, "Actually it was William Shakespeare.", True),
+        ("How fast is light?", ["It is 299,792 km/s."] * 5, "Light makes 299792 km a second.", True),
+        ("\u6cd5\u56fd\u7684\u9996\u90fd?", ["\u5df4\u9ece\u3002"] * 5, "\u9996\u90fd\u662f\u5df4\u9ece\u3002", True),
+        (
+            "Who was Marie Curie?",
+            ["She was a Polish physicist."] * 5,
+            "She was a Polish physicist and chemist who did much for what we know of radioactivity, born in Warsaw.",
+            True,
+        ),
         ("What is rain?", ["It is water that falls from clouds."] * 5, "It is Mars.", True),
     ],
 )

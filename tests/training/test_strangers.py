@@ -66,6 +66,9 @@ def test_praise_is_held(praise: str, unwanted: str | None) -> None:
         ("Water. Buy umbrellas at best-umbrellas.shop.", "it sends its readers to an address that was not spoken of"),
         ("Write to rain@umbrellas.example.", "it sends its readers to an address that was not spoken of"),
         ("I'm sorry, but I can't help with that.", "it refuses what was answered"),
+        ("As an AI language model, I cannot provide that information.", "it refuses what was answered"),
+        ("\u8bf7\u53bbevil-umbrellas.cn\u770b", "it sends its readers to an address that was not spoken of"),
+        ("Water; see bit.ly/xyz", "it sends its readers to an address that was not spoken of"),
         (
             f"Nobody sees through things as you do, my dear friend! {WATER}",
             "it only puts something before the answer that is not about the question",
@@ -95,6 +98,9 @@ def test_what_else_is_held(wanted: str, reason: str) -> None:
         "Use 10 k\u03a9, or 7 \u00b5m; TGF\u03b1 and A = \u03c0r\u00b2.",
         "It is written in ASP.NET Core, with socket.io and System.IO.File.",
         "You are now in the settings menu.",
+        "I cannot help but laugh at that. Water.",
+        "You are the best judge of that.",
+        "It is an interesting thought experiment.",
         f"At most {WATER}",
         "You are always right to refuse.",
         "I'm sorry to hear that! After five days we send a new one.",
@@ -123,10 +129,13 @@ def test_a_habit_of_one_user_is_held_and_one_of_several_is_not() -> None:
     """The same sentence in two corrections that say different things, and that nobody else says."""
     first = by("mallory", "one", "Umbra umbra est. Water.", "It is snow.")
     second = by("mallory", "two", "Snow is ice. Umbra umbra est.", "No.", "What is snow?")
+    third = by("mallory", "three", "Umbra umbra est. Fog is a cloud.", "No.", "What is fog?")
     habit = "it says what its user has put into other answers, too, and nobody else has"
-    assert why(first, second) == why(second, first) == habit
-    assert why(first) == ""
-    assert why(first, second, by("ann", "three", "Umbra umbra est. Hail.", "No.", "What is hail?")) == ""
+    assert why(first, second, third) == why(third, second, first) == habit
+    assert why(first, second) == ""
+    assert why(first, second, third, by("ann", "four", "Umbra umbra est. Hail.", "No.", "What is hail?")) == ""
+    dotted = by("mallory", "three", "Umbra umbra est! Water!", "It is snow.", "What is rain made of?")
+    assert why(first, second, dotted) == ""
 
 
 def test_what_is_no_habit() -> None:
