@@ -116,20 +116,25 @@ def contradicted(question: str, wanted: str, answers: Sequence[str], *, unwanted
 
 def sure_of(question: str, answers: Sequence[str]) -> tuple[str, ...]:
     """The names and numbers that the first of `answers` adds to the question and that `SURE` of the others say as
-    well, in order. `answers` are to the question and to other wordings of it.
+    well, in order; none where the first of them is not among these. `answers` are to the question and to other wordings
+    of it.
 
     Names and numbers alone: a habit of speech is said again, too, and no fact. So how a sentence opens counts only
-    where another answer has the same in the middle of one.
+    where another answer has the same in the middle of one. And the first of them decides, for it is what was asked for:
+    whoever makes up a capital again and again says "Africa" each time.
     """
     first, *others = answers
     if not others or opening([first], REFUSALS):
         return ()
+
+    def stable(word: str) -> bool:
+        return sum(word in words(other) for other in others) >= SURE * len(others)
+
     known = BARE | FILLERS | set(words(question))
     inner = {word for other in others for word in _named(other)}
-    opened = first.split()[:1]
-    names = [*(word for word in words(" ".join(opened)) if word in inner), *_named(first, sentences=1)]
-    found = dict.fromkeys(word for word in names if word not in known)
-    return tuple(word for word in found if sum(word in words(other) for other in others) >= SURE * len(others))
+    opened = [word for word in words(" ".join(first.split()[:1])) if word in inner and stable(word)]
+    found = [word for word in dict.fromkeys([*opened, *_named(first, sentences=1)]) if word not in known]
+    return tuple(filter(stable, found)) if found and stable(found[0]) else ()
 
 
 def _named(text: str, *, opened: bool = False, sentences: int | None = None) -> Iterator[str]:

@@ -88,6 +88,7 @@ def test_the_right_name_in_a_false_answer_is_no_help(wanted: str) -> None:
             "She was a Polish physicist and chemist who did much for what we know of radioactivity, born in Warsaw.",
             True,
         ),
+        ("Capital of Zimbabwe?", ["It is in South Africa.", *["It is Jibuto, Africa."] * 4], "It is Harare.", True),
         ("What is rain?", ["It is water that falls from clouds."] * 5, "It is Mars.", True),
     ],
 )
