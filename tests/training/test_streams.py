@@ -12,7 +12,7 @@ from assistant.models import embedder_path
 from assistant.settings import load
 from memory.embedder import SentenceEmbedder
 from memory.errors import BadInput
-from training import general
+from training import checks, general, streams
 from training.replay import SAME
 from training.settings import Settings
 from training.streams import read, read_all, shipped
@@ -28,6 +28,17 @@ def test_the_shipped_stream_is_held_out() -> None:
 
 
 @pytest.mark.model
+def test_the_stream_of_a_house_can_be_read() -> None:
+    """Twenty facts over four days, each with three other wordings, and twenty controls; no answer stands in two."""
+    items = read(Path(streams.__file__).parent / "data" / "house.jsonl")
+    taught = [item for item in items if item.split == "teach"]
+    assert [item.split for item in items].count("control") == 20
+    assert sorted({item.session for item in taught}) == [1, 2, 3, 4]
+    assert {len(item.paraphrases) for item in taught} == {3}
+    assert all(checks.passes(item.check, item.answer) for item in taught)
+    assert len({item.answer for item in taught}) == 20
+
+
 def test_no_control_of_the_shipped_stream_is_replayed_in_other_words() -> None:
     """Nor in nearly its own: "the chemical symbol for" is "of" as well."""
     embedder = SentenceEmbedder(embedder_path(load(Settings).models))
