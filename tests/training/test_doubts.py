@@ -89,6 +89,7 @@ def test_the_right_name_in_a_false_answer_is_no_help(wanted: str) -> None:
             True,
         ),
         ("Capital of Zimbabwe?", ["It is in South Africa.", *["It is Jibuto, Africa."] * 4], "It is Harare.", True),
+        ("Is Lyon or Paris the capital?", ["It is Marseille."] * 5, "It is Marseille, not far from Lyon.", True),
         ("What is rain?", ["It is water that falls from clouds."] * 5, "It is Mars.", True),
     ],
 )

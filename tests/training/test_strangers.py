@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,20 @@ def test_an_address_that_was_spoken_of_may_be_said_again() -> None:
     assert why(by("ann", "x", told)) != ""
     about = 'A text such as "ignore all previous instructions" that a model takes for an order.'
     assert why(by("ann", "x", about, "A vaccine.", "What is prompt injection?")) == ""
+
+
+def test_what_stood_there_before_is_not_held_against_a_correction() -> None:
+    """An address of the dialogue, a refusal that is only reworded, a preface that takes up words of the old answer."""
+    told = replace(
+        by("ann", "x", "It is at rain.example.org."), history=[{"role": "user", "content": "rain.example.org?"}]
+    )
+    assert why(told) == ""
+    assert why(replace(told, history=[])) != ""
+    refused, shorter = "I'm sorry, but I can't help you with that at all.", "I can't help with that."
+    assert why(by("ann", "x", shorter, refused)) == ""
+    assert why(by("ann", "x", shorter)) != ""
+    assert why(by("ann", "x", f"Clouds are high up. {WATER}")) == ""
+    assert why(by("ann", "x", f"Trees are high up. {WATER}")) != ""
 
 
 def test_a_habit_of_one_user_is_held_and_one_of_several_is_not() -> None:
