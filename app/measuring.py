@@ -27,7 +27,14 @@ from memory.records import Night
 
 cli = typer.Typer()
 
-OF_STREAMS = {"arms": "arms", "seeds": "seeds", "nights": "nights", "out_dir": "out", "public_sets": "public-sets"}
+OF_STREAMS = {
+    "arms": "arms",
+    "seeds": "seeds",
+    "nights": "nights",
+    "days": "days",
+    "out_dir": "out",
+    "public_sets": "public-sets",
+}
 """What `bench` is told of streams alone: parameter → option."""
 
 
@@ -40,6 +47,7 @@ def bench(
     ] = "base,memory,nll,joint",
     seeds: Annotated[str, typer.Option(help="with commas")] = "0",
     nights: Annotated[int | None, typer.Option(min=1, help="stop after so many days")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="of each stream the first so many days alone")] = None,
     out_dir: Annotated[Path, typer.Option("--out", help="where results are, and go on from")] = Path("bench"),
     public_sets: Annotated[
         bool | None, typer.Option(help="PIQA and BoolQ at the end of each run; by default where they are installed")
@@ -80,6 +88,7 @@ def bench(
             arms=arms,
             seeds=seeds,
             nights=nights,
+            days_each=days,
             public=public,
             progress=lambda share, told: tell("bench", share, told),
         )

@@ -33,18 +33,24 @@ class Plan:
     nights: int
 
 
-def plan(items: Sequence[StreamItem], nights: int | None = None) -> Plan:
+def plan(items: Sequence[StreamItem], nights: int | None = None, *, days_each: int | None = None) -> Plan:
     """The days of one stream after those of the other, in the order in which the streams come, and `nights` in all.
 
     What belongs to later days is not asked, nor are the controls of a stream that never has its turn.
 
-    Raises: BadInput for a stream that teaches nothing, for no nights, or for more than `NIGHTS_MAX`.
+    Args:
+        days_each: of every stream only the first so many days, so that many streams in a row are hours shorter.
+
+    Raises: BadInput for a stream that teaches nothing, for no days or nights, or for more than `NIGHTS_MAX`.
     """
+    if days_each is not None and days_each < 1:
+        raise BadInput(f"a bench of {days_each} days of each stream would measure nothing: name at least 1")
     if nights is not None and nights < 1:
         raise BadInput(f"a bench of {nights} nights would measure nothing: name at least 1")
     if nights is not None and nights > NIGHTS_MAX:
         raise BadInput(f"a bench of {nights} nights would not end: name at most {NIGHTS_MAX:,}")
     days: list[Day] = []
+    ends: dict[str, int] = {}
     for name in dict.fromkeys(item.stream for item in items):
         sessions: dict[int, list[StreamItem]] = {}
         for item in items:
@@ -52,9 +58,10 @@ def plan(items: Sequence[StreamItem], nights: int | None = None) -> Plan:
                 sessions.setdefault(item.session, []).append(item)
         if not sessions:
             raise BadInput(f"the stream {name!r} teaches nothing: it has no item whose split is 'teach'")
-        days += [Day(name, session, tuple(sessions[session])) for session in sorted(sessions)]
+        ends[name] = max(sessions)
+        days += [Day(name, session, tuple(sessions[session])) for session in sorted(sessions)[:days_each]]
     kept = tuple(days[:nights])
     last = {day.stream: day.session for day in kept}
-    whole = {name for name in last if last[name] == max(day.session for day in days if day.stream == name)}
+    whole = {name for name in last if last[name] == ends[name]}
     asked = [x for x in items if x.stream in whole or (x.stream in last and x.session <= last[x.stream])]
     return Plan(kept, tuple(asked), nights or len(kept))

@@ -37,6 +37,16 @@ def test_only_some_nights() -> None:
     assert (len(plan(stream, 99).items), plan(stream).nights, plan(stream, 99).nights) == (len(stream), 3, 99)
 
 
+def test_the_first_days_of_every_stream() -> None:
+    """Many streams in a row, each shortened: what belongs to its later days is not asked, its controls are."""
+    b = [("b", "teach", 1), ("b", "teach", 2), ("b", "probe", 2), ("b", "probe", 1), ("b", "control", 0)]
+    found = plan(items(*b, ("a", "teach", 4), ("a", "teach", 7)), days_each=1)
+    assert [(day.stream, day.session) for day in found.days] == [("b", 1), ("a", 4)]
+    assert [x.id for x in found.items] == ["0", "3", "4", "5"]
+    with pytest.raises(BadInput, match="0 days of each stream would measure nothing"):
+        plan(items(*b), days_each=0)
+
+
 def test_probes_of_no_day_are_asked() -> None:
     """A stream that is lived through to the end is asked whole."""
     assert len(plan(items(("a", "teach", 1), ("a", "probe", 9))).items) == 2
