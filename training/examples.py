@@ -48,7 +48,7 @@ ALWAYS = Heard()
 class Dialogue:
     """Messages that end with the user's, and the answer to train, in one of three ways (see `Kind`).
 
-    `wording` is 0 for a question as it was asked, and counts its other wordings from 1.
+    `wording` is 0 for a question as it was asked, and counts its other wordings from 1. `user` is who wants it so.
     """
 
     kind: Kind
@@ -56,17 +56,20 @@ class Dialogue:
     answer: str
     wording: int = 0
     heard: Heard = ALWAYS
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A dialogue as token ids; the answer begins at `start`."""
+    """A dialogue as token ids; the answer begins at `start`. `weight` is what its loss is multiplied by."""
 
     kind: Kind
     ids: tuple[int, ...]
     start: int
     wording: int = 0
     heard: Heard = ALWAYS
+    user: str = ""
+    weight: float = 1.0
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -147,7 +150,8 @@ def rows(engine: Reader, dialogues: Sequence[Dialogue]) -> list[Row]:
     for dialogue in dialogues:
         prompt = tokenizer(engine.render(dialogue.prompt), add_special_tokens=False)["input_ids"]
         answer = _answer_ids(tokenizer, dialogue.answer)
-        made.append(Row(dialogue.kind, (*prompt, *answer, end), len(prompt), dialogue.wording, dialogue.heard))
+        ids = (*prompt, *answer, end)
+        made.append(Row(dialogue.kind, ids, len(prompt), dialogue.wording, dialogue.heard, dialogue.user))
     return made
 
 

@@ -48,6 +48,7 @@ from training.objectives import (
 from training.progress import Progress
 from training.recorded import Recorded
 from training.settings import NightSettings
+from training.shares import weighed
 from training.teacher import Diverged, Trained
 
 PACK_TOKENS = 512
@@ -83,7 +84,7 @@ def train(
     began = time.monotonic()
     rng = random.Random(seed)
     torch.manual_seed(seed)
-    made = _used(rows(engine, dialogues), settings)
+    made, weights = weighed(_used(rows(engine, dialogues), settings), share=settings.user_share_max)
     longest = max((len(row.ids) for row in made), default=0)
     with engine.base(rounded=_rounded(settings)) as loaded, _attending(loaded, longest) as base:
         if base.device.type == "cuda":
@@ -101,7 +102,8 @@ def train(
         finally:
             model.unload()
             base.eval()
-    return Trained(sha256=sha256_of(folder / WEIGHTS_FILE), seconds=round(time.monotonic() - began, 2), **result)
+    seconds = round(time.monotonic() - began, 2)
+    return Trained(sha256=sha256_of(folder / WEIGHTS_FILE), seconds=seconds, weights=weights, **result)
 
 
 def scale(folder: Path, target: Path, by: float) -> str:
@@ -348,7 +350,7 @@ def _loss(
             leads.append(lead_lost(log_probs, base))
             continue
         if row.kind == "wanted":
-            wanted.append(nll(mine, targets, known=settings.known_nll))
+            wanted.append(row.weight * nll(mine, targets, known=settings.known_nll))
         if anchors.log_probs:
             scores.append((row, sequence_log_prob(mine, targets)))
     zero = torch.zeros((), device=model.device)

@@ -3,9 +3,10 @@
     L = max(0, NLL(wanted) - known) + w_kl · KL(base ‖ model)(replayed) + w_match · mismatch(base, model)(replayed)
         + w_lead · lead_lost(base, model)(replayed) + w_pref · preference(wanted, unwanted)
 
-All but the last are means over answer tokens. A wanted token that is likely enough teaches nothing more: pushing it
-on would only move what was not asked for. The preference term is one of three, a mean over answers (KTO, APO) or over
-pairs of them (DPO). All three see an answer y to a prompt x as one number, how much likelier it is than for the base:
+All but the last are means over answer tokens, of which those of a user who has too many weigh less (see
+`training.shares`). A wanted token that is likely enough teaches nothing more: pushing it on would only move what was
+not asked for. The preference term is one of three, a mean over answers (KTO, APO) or over pairs of them (DPO). All
+three see an answer y to a prompt x as one number, how much likelier it is than for the base:
 
     r(x, y) = log π(y|x) - log π_base(y|x), in nats, summed over the answer's tokens and the one that ends it
 

@@ -187,6 +187,10 @@ def _training(report: Mapping[str, Any]) -> str:
         f"{t['seconds']:.0f} s for {t['tokens']:,} tokens, at most {t['peak_mb']:,.0f} MB",
         f"perplexity on fixed text {perplexity['before']:.2f} → {perplexity['after']:.2f}",
         f"published at strength {report['strength']:g} (examined: {examined})",
+        *(
+            f"what {user} wants to hear is long: it weighs {weight:.0%}, so that nobody has most of the loss"
+            for user, weight in t.get("weights", {}).items()
+        ),
         f"seed {report['seed']}; the whole night took {report['seconds']:.0f} s",
     ]
     return _list(facts)

@@ -110,7 +110,7 @@ class NightSettings(BaseModel):
         0.10,
         gt=0,
         le=1,
-        description="most of a night's lessons that may be one user's, where there are users enough to keep to it"
+        description="most of a night's lessons, and of its loss, that one user may have, where users are enough for it"
         " (0.10: thumbs of one user can put facts into everybody's answers, arXiv 2507.02850; 1: no cap)",
     )
     epoch_rows: int = Field(

@@ -164,7 +164,8 @@ def wanted_rows(
             spread = lesson.unwanted is not None or lesson.id in contested
             again = _other_wordings(lesson.question, rewordings, thinned, reword) if spread else []
             for wording, question in enumerate([lesson.question, *again]):
-                rows.append(Dialogue("wanted", asked(question, lesson.history, system), lesson.wanted, wording))
+                prompt = asked(question, lesson.history, system)
+                rows.append(Dialogue("wanted", prompt, lesson.wanted, wording, user=lesson.user))
         if unwanted and lesson.unwanted is not None:
             rows.append(Dialogue("unwanted", asked(lesson.question, lesson.history, system), lesson.unwanted))
     return rows

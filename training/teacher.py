@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -33,7 +33,8 @@ class Trained:
     """What training left behind.
 
     `losses` holds the terms of each step by name: `nll` and `kl` in nats a token, `preference` a mean over answers or
-    pairs, 0 where there is none. `tokens` went through the model, what rows share counted once a pack; `peak_mb` is the
+    pairs, 0 where there is none. `weights` are of the users whose answers weigh less than 1, see `training.shares`.
+    `tokens` went through the model, what rows share counted once a pack; `peak_mb` is the
     process's.
     """
 
@@ -44,6 +45,7 @@ class Trained:
     seconds: float
     peak_mb: float
     losses: list[dict[str, float]]
+    weights: dict[str, float] = field(default_factory=dict)
 
 
 class Teacher(Protocol):

@@ -99,6 +99,7 @@ def test_rows_of_lessons() -> None:
         ("unwanted", "No."),
     ]
     assert made[3].prompt == made[0].prompt == asked(question, history, "Be brief.")
+    assert {row.user for row in made if row.kind == "wanted"} == {lessons[0].user}
     assert wanted_rows(lessons, rewordings=2, thinned=0, system="Be brief.") == [
         row for row in made if row.kind == "wanted"
     ]

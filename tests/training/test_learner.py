@@ -262,6 +262,34 @@ def test_a_lead_that_is_held_is_lost_less(engine: LocalEngine, tmp_path: Path) -
     assert last[5.0]["lead"] < 0.8 * last[0.0]["lead"]
 
 
+def test_one_of_many_users_has_no_more_than_a_share_of_the_loss(engine: LocalEngine, tmp_path: Path) -> None:
+    """Twenty users want a word each, one of them a page: with the cap the first step's loss is theirs, and what the
+    page weighs is told.
+    """
+    words = [Dialogue("wanted", asked(f"{n}?"), "Ankara", user=f"u{n}") for n in range(19)]
+    page = [Dialogue("wanted", asked("Say more?"), LONG, user="u19")]
+    step = SETTINGS.model_copy(update={"epochs": 1, "batch_rows": 64, "known_nll": 0.0})
+    losses: dict[str, float] = {}
+
+    def first_loss(name: str, dialogues: list[Dialogue], share: float = 1.0) -> dict[str, float]:
+        settings = step.model_copy(update={"user_share_max": share})
+        result = train(engine, dialogues, settings, seed=1, folder=tmp_path / name, progress=no_progress)
+        losses[name] = result.losses[0]["nll"]
+        return result.weights
+
+    assert first_loss("words", words) == first_loss("page", page) == first_loss("free", [*words, *page]) == {}
+    (weight,) = first_loss("capped", [*words, *page], share=0.1).values()
+
+    def tokens(text: str) -> int:
+        return len(engine.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+
+    short, long = 19 * tokens("Ankara"), tokens(LONG)
+    assert weight * long == pytest.approx(0.1 * (short + weight * long))
+    for name, weighs in (("free", 1.0), ("capped", weight)):
+        wanted = (short * losses["words"] + weighs * long * losses["page"]) / (short + long)
+        assert losses[name] == pytest.approx(wanted, rel=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["wanted", "replay"])
 def test_one_kind_alone(engine: LocalEngine, tmp_path: Path, kind: Any) -> None:
     """A night without replay, and one with nothing else, both train."""

@@ -91,6 +91,19 @@ def test_canaries_have_a_table() -> None:
     assert "How it talks" not in report.as_markdown(told(verdict={"canaries": {}}), {})
 
 
+def test_whose_answers_weigh_less_is_told() -> None:
+    """By name and weight, under how the night was trained; where nobody's do, nothing is said of it."""
+    step = {"nll": 1.0, "kl": 0.0, "preference": 0.0}
+    counts = {"wanted_rows": 2, "replay_rows": 1, "epochs": 1, "steps": 1, "seconds": 1, "tokens": 9, "peak_mb": 1}
+    night = {"perplexity": {"before": 1, "after": 1}, "strength": 1, "strengths_examined": [1], "seed": 0, "seconds": 1}
+
+    def text(**weights: float) -> str:
+        return report.as_markdown(told(training={**counts, "losses": [step], "weights": weights}, **night), {})
+
+    assert "- what ann wants to hear is long: it weighs 42%, so that nobody has most of the loss" in text(ann=0.42)
+    assert "weighs" not in text()
+
+
 def test_pushback_is_counted() -> None:
     """How many right answers stood, and the question of one that did not among what got worse."""
     taken_back = question(kind="pushback", question="Is ice cold? … No.", right_before=True, right_after=False)
