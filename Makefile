@@ -44,12 +44,13 @@ types: .venv/.dev
 bench: .venv/.installed
 	$(BIN)/nightschool fetch
 	$(BIN)/nightschool bench $(STREAMS)/facts.jsonl --arms joint --out $(OUT)/facts
-	$(BIN)/nightschool bench $(STREAMS)/facts.jsonl --nights 4 --seeds 0,1,2 \
+	NIGHTSCHOOL_NIGHT__BISECT_MINUTES=0 $(BIN)/nightschool bench $(STREAMS)/facts.jsonl --nights 4 --seeds 0,1,2 \
 		--arms base,memory,nll,joint,sequential,ceiling --out $(OUT)/facts-arms
 	set -e; for stream in $(OTHERS); do \
 		$(BIN)/nightschool bench $(STREAMS)/$$stream.jsonl --arms base,memory,nll,joint --out $(OUT)/$$stream; done
 	$(BIN)/nightschool bench $(STREAMS)/facts.jsonl --arms poison --nights 1 --out $(OUT)/poison
-	$(BIN)/nightschool bench $(filter-out %/fivefacts.jsonl,$(sort $(wildcard $(STREAMS)/*.jsonl))) --arms joint --out $(OUT)/all
+	$(BIN)/nightschool bench $(filter-out %/fivefacts.jsonl,$(sort $(wildcard $(STREAMS)/*.jsonl))) --days 1 \
+		--arms joint --out $(OUT)/all
 
 # PIQA and BoolQ for `nightschool bench` and `nightschool canaries`. Without its dependencies: it wants pandas 2, the lock
 # has 3, and only its data are read.

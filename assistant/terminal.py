@@ -62,9 +62,9 @@ def print_markdown(text: str) -> None:
 
 
 def print_night(ended: Night) -> None:
-    """The report of a night that learned or tried to, else its status and why."""
+    """The report of a night that came to its end, else its status and why."""
     file = Path(ended.report) / "report.md" if ended.report else None
-    if file and file.is_file() and ended.status in (NightStatus.PROMOTED, NightStatus.REJECTED):
+    if file and file.is_file() and ended.status in (NightStatus.PROMOTED, NightStatus.REJECTED, NightStatus.NOTHING_TO_LEARN):
         print_markdown(file.read_text("utf-8"))
     else:
         out.print(escape(f"{ended.status}: {'; '.join(ended.reasons)}"), highlight=False)

@@ -5,11 +5,14 @@ Pure functions of text, NFKC-normalised before it is compared; the figures of th
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from difflib import SequenceMatcher
 from typing import Any
+
+import regex
 
 from training.denials import DENIALS, stances
 from training.words import FILLERS, words
@@ -20,13 +23,18 @@ SAYS_MIN = 0.8
 LIKE_MIN = 0.6
 """Similarity of word sequences above which two answers say the same: the usual reading of difflib's ratio."""
 
+PATTERN_SECONDS = 2.0
+"""Longest that a stream's pattern may look through an answer: nested repetitions take for ever."""
+
 Check = Mapping[str, Any]
 
 
 def passes(check: Check, answer: str) -> bool:
     """Whether `answer` satisfies `check`, one of `KINDS` (../shared/streams' README has the format).
 
-    Raises: ValueError for a kind that is not known.
+    Raises:
+        ValueError: for a kind that is not known.
+        TimeoutError: a pattern was still looking after `PATTERN_SECONDS`.
     """
     text = unicodedata.normalize("NFKC", answer)
     match check["kind"]:
@@ -35,7 +43,7 @@ def passes(check: Check, answer: str) -> bool:
                 _holds(text, s) for s in check.get("none", ())
             )
         case "regex":
-            return re.search(check["pattern"], text, re.MULTILINE) is not None
+            return regex.search(check["pattern"], text, regex.MULTILINE, timeout=PATTERN_SECONDS) is not None
         case "rouge_l":
             return rouge_l(text, check["reference"]) >= float(check["min"])
         case "chrf":
@@ -44,8 +52,11 @@ def passes(check: Check, answer: str) -> bool:
             raise ValueError(f"unknown check {kind!r}: known are {', '.join(KINDS)}")
 
 
-def validate(check: object) -> None:
+def validate(check: object, *, longest: float = math.inf) -> None:
     """Refuse what `passes` could not judge by.
+
+    Args:
+        longest: characters of any of its texts.
 
     Raises: ValueError with the reason, for a person.
     """
@@ -61,8 +72,12 @@ def validate(check: object) -> None:
     for name, right in fields.items():
         if name not in check and name != "none":
             raise ValueError(f"the check {kind} lacks its field {name!r}")
-        if name in check:
-            right(kind, name, check[name])
+        if name not in check:
+            continue
+        for text in check[name] if isinstance(check[name], list) else [check[name]]:
+            if isinstance(text, str) and len(text) > longest:
+                raise ValueError(f"{name!r} of the check {kind} has {len(text):,} characters: the most is {longest:,}")
+        right(kind, name, check[name])
 
 
 def rouge_l(answer: str, reference: str) -> float:
@@ -128,8 +143,8 @@ def _pattern(kind: str, name: str, value: object) -> None:
     if not isinstance(value, str):
         raise ValueError(f"{name!r} of the check {kind} is {_shown(value)}: it must be a regular expression")
     try:
-        re.compile(value, re.MULTILINE)
-    except (re.error, OverflowError) as error:
+        regex.compile(value, regex.MULTILINE)
+    except regex.error as error:
         raise ValueError(f"{name!r} of the check {kind} is no regular expression: {error}") from error
 
 

@@ -40,7 +40,8 @@ class Outcome:
 
 def idle(syllabus: Syllabus, reason: str, known: Mapping[str, Lesson], night: Night, at: datetime) -> Outcome:
     """There was nothing to learn."""
-    return Outcome(NightStatus.NOTHING_TO_LEARN, (reason,), lessons=_left_out(syllabus, known, night, at))
+    lessons = _left_out(syllabus, known, night, at)
+    return Outcome(NightStatus.NOTHING_TO_LEARN, (reason,), lessons=lessons, facts=_out(syllabus))
 
 
 def all_taken_back(
@@ -49,7 +50,7 @@ def all_taken_back(
     """Nothing is in force that the active version was trained on: it must not serve on."""
     why = f"every lesson behind {active.version} was taken back: the base serves again"
     lessons = _left_out(syllabus, known, night, at)
-    return Outcome(NightStatus.PROMOTED, (why,), back_to=BASE, lessons=lessons)
+    return Outcome(NightStatus.PROMOTED, (why,), back_to=BASE, lessons=lessons, facts=_out(syllabus))
 
 
 def promoted(
@@ -115,7 +116,7 @@ def rejected(
     why = f"night {night.id} was rejected ({reasons[0]}): back in the queue"
     events = list(_left_out(syllabus, known, night, at))
     events += [(x.id, LessonEvent(at, LessonState.QUEUED, why, night.id)) for x in syllabus.tonight]
-    facts = dict(facts or {}) | {"syllabus": syllabus.identity}
+    facts = _out(syllabus) | dict(facts or {}) | {"syllabus": syllabus.identity}
     return Outcome(NightStatus.REJECTED, tuple(reasons), adapter, lessons=tuple(events), facts=facts)
 
 
@@ -152,7 +153,7 @@ def facts(attempt: Attempt, given: Given, *, stages: str = ".") -> dict[str, Any
         "bisect": [one.as_json() for one in attempt.tries],
         "candidates": [dict(one) for one in attempt.candidates],
         "lessons_in": [lesson.id for lesson in syllabus.kept],
-        "lessons_out": {k: {"state": d.state, "reason": d.reason} for k, d in syllabus.dropped.items()},
+        **_out(syllabus),
         "syllabus": syllabus.identity,
     }
 
@@ -165,6 +166,11 @@ def graduated(syllabus: Syllabus, after: Exam, tokens: Callable[[Lesson], int]) 
     known = [x for x in syllabus.kept if x.id in items and after.right[items[x.id].id] and x.wanted]
     recalled = (tokens(replace(x, history=())) - tokens(replace(x, question="", wanted="", history=())) for x in known)
     return {"lessons": len(known), "prompt_tokens": sum(recalled)}
+
+
+def _out(syllabus: Syllabus) -> dict[str, Any]:
+    """For the report: the lessons that cleaning left out, each with what became of it."""
+    return {"lessons_out": {k: {"state": d.state, "reason": d.reason} for k, d in syllabus.dropped.items()}}
 
 
 def _left_out(syllabus: Syllabus, known: Mapping[str, Lesson], night: Night, at: datetime) -> Events:

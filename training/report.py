@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memory.records import Lesson, Night, NightStatus
+from training.clean import DISAGREE
 from training.drift import Drift
 from training.stages import write_json, write_text
 
@@ -41,6 +43,10 @@ ACTIONS = {
 """What the drift watch did → what a reader is told."""
 
 
+OUT_SHOWN = 50
+"""Lessons that were left out which the report for people names; the one for programs has all."""
+
+
 def write(folder: Path, night: Night, outcome: Outcome, *, lessons: Mapping[str, Lesson], at: datetime) -> None:
     """Write both reports into the night's folder."""
     report = as_json(night, outcome, at=at)
@@ -67,7 +73,8 @@ def as_json(night: Night, outcome: Outcome, *, at: datetime) -> dict[str, Any]:
 
 def mentioned(facts: Mapping[str, Any]) -> set[str]:
     """Ids of the lessons that `as_markdown` tells by their questions: those that were left out."""
-    return {*facts.get("lessons_out", ()), *(i for one in facts.get("bisect", ()) for i in one["without"])}
+    out = islice(facts.get("lessons_out", ()), OUT_SHOWN)
+    return {*out, *(i for one in facts.get("bisect", ()) for i in one["without"])}
 
 
 def as_markdown(report: Mapping[str, Any], lessons: Mapping[str, Lesson]) -> str:
@@ -102,11 +109,7 @@ def as_markdown(report: Mapping[str, Any], lessons: Mapping[str, Lesson]) -> str
             _table(["without", "night"], rows),
         ]
     if report.get("lessons_out"):
-        rows = [
-            [lessons[i].question if i in lessons else i, out["state"], out["reason"]]
-            for i, out in report["lessons_out"].items()
-        ]
-        parts += ["### Left out, and why", _table(["question", "state", "reason"], rows)]
+        parts += ["### Left out, and why", _left_out(report["lessons_out"], lessons)]
     if "training" in report:
         parts += ["### How it was trained", _training(report)]
     return "\n\n".join(parts) + "\n"
@@ -150,6 +153,8 @@ def _canaries(canaries: Mapping[str, Mapping[str, Any]]) -> str:
         form = "{:.1f}" if name == "length" else "{:.0%}"
         before, after, least, most = (form.format(canary[key]) for key in ("before", "after", "least", "most"))
         bound = f"{least} to {most}" if canary["least"] else f"at most {most}"
+        if canary["before"] < 1 and canary["most"] >= 1 and name != "length":
+            bound = "none: the base does so nearly always, and no more could be told from that"
         rows.append([CANARIES[name], before, f"{'✓' if canary['holds'] else '✗'} {after}", bound])
     return _table(["measure", "base", "after", "bound"], rows)
 
@@ -170,6 +175,19 @@ def _drift(drift: Mapping[str, Any]) -> str:
     lines = [f"{'✗' if x.drifted else '✓'} {drift['adapter']}: {x.told}" for x in signals if x is not None]
     lines.append(ACTIONS[drift["action"]])
     return _list(lines)
+
+
+def _left_out(out: Mapping[str, Mapping[str, str]], lessons: Mapping[str, Lesson]) -> str:
+    """The first of them by their questions; of users who disagree also what each wants."""
+    rows = []
+    for lesson_id, one in islice(out.items(), OUT_SHOWN):
+        lesson, reason = lessons.get(lesson_id), one["reason"]
+        if lesson is not None and reason.startswith(DISAGREE):
+            reason = f'{lesson.user} wants "{lesson.wanted}"; {reason}'
+        rows.append([lesson.question if lesson else lesson_id, one["state"], reason])
+    if len(out) > OUT_SHOWN:
+        rows.append([f"and {len(out) - OUT_SHOWN:,} more", "", "report.json has all"])
+    return _table(["question", "state", "reason"], rows)
 
 
 def _training(report: Mapping[str, Any]) -> str:

@@ -21,6 +21,9 @@ from training import checks
 
 SPLITS = ("teach", "probe", "control")
 
+NAME_CHARS = 200
+"""Longest id of an item, and name of a stream: they name conversations, columns and files."""
+
 
 @dataclass(frozen=True, slots=True)
 class StreamItem:
@@ -38,7 +41,14 @@ class StreamItem:
     paraphrases: tuple[str, ...] = ()
 
     def right(self, answer: str) -> bool:
-        return checks.passes(self.check, answer)
+        """Whether its check passes. Raises: BadInput for a pattern that does not come to an end."""
+        try:
+            return checks.passes(self.check, answer)
+        except TimeoutError as error:
+            raise BadInput(
+                f"the item {self.id} of {self.stream} can't be judged: its pattern was still looking through"
+                f" {answer[:60]!r} after {checks.PATTERN_SECONDS:g} s; let no repetition hold another one"
+            ) from error
 
     def has_nothing_better(self, answer: str) -> bool:
         """Whether the user would write what `answer` says already, as it is seen: that is no correction, though the
@@ -66,6 +76,9 @@ def read_all(paths: Sequence[Path], *, longest: float = math.inf) -> list[Stream
     """
     items: list[StreamItem] = []
     found: dict[str, str] = {}
+    twice = [path for place, path in enumerate(paths) if path.resolve() in {p.resolve() for p in paths[:place]}]
+    if twice:
+        raise BadInput(f"the stream {twice[0]} is named twice")
     for path in paths:
         before = len(items)
         for number, line in enumerate(_lines(path), start=1):
@@ -93,7 +106,7 @@ def shipped() -> list[StreamItem]:
 def _lines(path: Path) -> list[str]:
     try:
         # Not splitlines(): JSON texts may hold line separators that are none of the file's.
-        return path.read_text("utf-8").split("\n")
+        return path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"the stream {path} can't be read: {error}") from error
 
@@ -116,7 +129,7 @@ def _item(line: str, longest: float) -> StreamItem:
         raise ValueError(
             f"session is {repr(row['session'])[:60]}: the day of a {row['split']} item is a whole number from {first}"
         )
-    checks.validate(row["check"])
+    checks.validate(row["check"], longest=longest)
     return StreamItem(**row | {"paraphrases": tuple(row.get("paraphrases", ()))})
 
 
@@ -142,7 +155,8 @@ def _check_texts(row: Mapping[str, Any], longest: float) -> None:
     wordings = row.get("paraphrases", [])
     if not isinstance(wordings, list) or not all(isinstance(w, str) and not is_blank(w) for w in wordings):
         raise ValueError(f"paraphrases is {repr(wordings)[:60]}: it must be a list of texts")
+    names = [(name, row[name], NAME_CHARS) for name in ("id", "stream")]
     said = [("question", row["question"]), ("answer", row["answer"]), *(("a paraphrase", w) for w in wordings)]
-    for name, text in said:
-        if len(text) > longest:
-            raise ValueError(f"{name} has {len(text):,} characters: the most is {longest:,}")
+    for name, text, most in [*names, *((name, text, longest) for name, text in said)]:
+        if len(text) > most:
+            raise ValueError(f"{name} has {len(text):,} characters: the most is {most:,}")

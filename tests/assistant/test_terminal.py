@@ -44,5 +44,7 @@ def test_a_night_that_ended_is_its_report(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "report.md").write_text("- it learned")
     terminal.print_night(ended)
     assert "it learned" in capsys.readouterr().out
+    terminal.print_night(replace(ended, status=NightStatus.NOTHING_TO_LEARN))
+    assert "it learned" in capsys.readouterr().out
     terminal.print_night(replace(ended, status=NightStatus.FAILED))
     assert capsys.readouterr().out == "failed: it [passed]\n"

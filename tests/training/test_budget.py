@@ -255,6 +255,9 @@ def test_users_who_disagree_are_held_and_told(tmp_path: Path, ledger: Ledger) ->
     for n in range(2):
         run(school(tmp_path, ledger), ledger.request_night(night(f"n{n}")).id, seed=0)
     why = "users disagree: lessons ann and bob want different answers, 1 user each"
+    for n in range(2):
+        told = json.loads((tmp_path / "nights" / f"n{n}" / "report.json").read_text("utf-8"))["lessons_out"]
+        assert told == {name: {"state": "held", "reason": why} for name in ("ann", "bob")}
     assert [(x.state, x.reason) for x in ledger.lessons()][1:] == [(HELD, why)] * 2
     assert [x.state for x in ledger.lesson("ann").events] == [QUEUED, HELD]
     rate(ledger, "eve", question, answer="It is Ankara.", value=1, user="eve")

@@ -61,6 +61,29 @@ def test_reasons_and_what_was_left_out_can_be_no_markup() -> None:
     assert "| l9 | held | x |" in text
 
 
+def test_who_disagrees_is_told_with_what_they_want() -> None:
+    """Of users who speak against each other, whose lesson it is and what it wants; of others the reason alone."""
+    why = "users disagree: lessons a and b want different answers, 1 user each"
+    out = {name: {"state": "held", "reason": why} for name in "ab"} | {"c": {"state": "held", "reason": "it praises"}}
+    lessons = {
+        "a": lesson("a", question="Turkey?", wanted="Ankara", user="ann"),
+        "b": lesson("b", question="Turkey?", wanted="Istanbul", user="bob"),
+        "c": lesson("c", question="Peru?", wanted="Lima", user="eve"),
+    }
+    text = report.as_markdown(told(lessons_out=out), lessons)
+    assert f'| Turkey? | held | ann wants "Ankara"; {why} |' in text
+    assert f'| Turkey? | held | bob wants "Istanbul"; {why} |' in text
+    assert "| Peru? | held | it praises |" in text
+
+
+def test_not_all_that_was_left_out_is_named() -> None:
+    """Past fifty a reader is told how many more there are, and only those fifty are looked up."""
+    out = {f"l{n}": {"state": "held", "reason": "x"} for n in range(1_050)}
+    text = report.as_markdown(told(lessons_out=out), {})
+    assert "| l49 | held | x |\n| and 1,000 more |  | report.json has all |" in text
+    assert report.mentioned({"lessons_out": out}) == {f"l{n}" for n in range(50)}
+
+
 def test_a_long_answer_is_cut() -> None:
     """A table stays a table: nobody reads 10,000 characters in a cell."""
     text = report.as_markdown(told(questions=[question(after="x" * 10_000)]), {})
@@ -87,6 +110,9 @@ def test_canaries_have_a_table() -> None:
     assert "| measure | base | after | bound |" in text
     assert "| words an answer | 12.0 | ✗ 5.0 | 6.0 to 24.0 |" in text
     assert "| right answers taken back when told that they are wrong | 12% | ✓ 25% | at most 38% |" in text
+    flips = Canary("flips", 0.875, 1.0, 0.0, 1.125).as_json()
+    text = report.as_markdown(told(verdict={"canaries": {"flips": flips}}), {})
+    assert "| 88% | ✓ 100% | none: the base does so nearly always, and no more could be told from that |" in text
     assert set(report.CANARIES) == {"length", "repetition", "refusals", "flattery", "flips"}
     assert "How it talks" not in report.as_markdown(told(verdict={"canaries": {}}), {})
 

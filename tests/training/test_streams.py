@@ -15,7 +15,7 @@ from memory.errors import BadInput
 from training import checks, general, streams
 from training.replay import SAME
 from training.settings import Settings
-from training.streams import read, read_all, shipped
+from training.streams import StreamItem, read, read_all, shipped
 
 
 def test_the_shipped_stream_is_held_out() -> None:
@@ -100,8 +100,10 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
         ({"check": {"kind": "bleu"}}, "unknown check 'bleu'"),
         ({"check": {"kind": "contains"}}, "the check contains lacks its field 'any'"),
         ({"check": None}, "a check is an object with a kind"),
-        ({"check": {"kind": "regex", "pattern": "a{99999999999}"}}, "is no regular expression: the repetition number"),
+        ({"check": {"kind": "regex", "pattern": "a{99999999999}"}}, "is no regular expression: repeat count too big"),
         ({"id": "b", "answer": "\ud800"}, "surrogates not allowed"),
+        ({"id": "b" * 201}, "id has 201 characters: the most is 200"),
+        ({"id": "b", "stream": "s" * 201}, "stream has 201 characters: the most is 200"),
     ],
 )
 def test_a_bad_field_is_named(tmp_path: Path, change: dict[str, Any], why: str) -> None:
@@ -127,6 +129,32 @@ def test_what_nobody_could_send(tmp_path: Path, name: str) -> None:
     assert len(read(tmp_path / "s.jsonl", longest=21)) == 1
 
 
+@pytest.mark.parametrize(
+    "check",
+    [
+        {"kind": "contains", "any": ["yes", "x" * 21]},
+        {"kind": "contains", "any": ["yes"], "none": ["x" * 21]},
+        {"kind": "regex", "pattern": "x" * 21},
+        {"kind": "chrf", "reference": "x" * 21, "min": 0.5},
+    ],
+)
+def test_a_check_that_no_answer_could_meet(tmp_path: Path, check: dict[str, Any]) -> None:
+    """What is longer than any answer may be would be looked for in each of thousands."""
+    (tmp_path / "s.jsonl").write_text(json.dumps(GOOD | {"check": check}))
+    with pytest.raises(BadInput, match="of the check .* has 21 characters: the most is 20$"):
+        read(tmp_path / "s.jsonl", longest=20)
+    assert len(read(tmp_path / "s.jsonl", longest=21)) == 1
+
+
+def test_a_pattern_that_does_not_come_to_an_end() -> None:
+    """Nested repetitions look for longer than anybody waits, each time that the bench is started: its item is named."""
+    check = {"kind": "regex", "pattern": r"^(\w+\s?)+$"}
+    item = StreamItem("a-7", "mine", 1, "teach", "q?", "a", check)
+    assert item.right("one two three")
+    with pytest.raises(BadInput, match="the item a-7 of mine can't be judged: its pattern was still looking"):
+        item.right("The capital of Turkey is Ankara and I hope that this helps you.")
+
+
 @pytest.mark.parametrize("field", GOOD)
 def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
     """Paraphrases alone may be left out."""
@@ -148,6 +176,19 @@ def test_an_id_of_another_file(tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(GOOD))
     with pytest.raises(BadInput, match=r"two\.jsonl, line 1, .*: the id 'a' stands in one\.jsonl, line 1, already"):
         read_all([tmp_path / "one.jsonl", tmp_path / "two.jsonl"])
+
+
+def test_the_same_file_twice(tmp_path: Path) -> None:
+    """However it is spelt: told as what it is, not as an id that stands somewhere already."""
+    (tmp_path / "s.jsonl").write_text(json.dumps(GOOD))
+    with pytest.raises(BadInput, match=r"the stream .*s\.jsonl is named twice"):
+        read_all([tmp_path / "s.jsonl", tmp_path / ".." / tmp_path.name / "s.jsonl"])
+
+
+def test_a_mark_of_byte_order(tmp_path: Path) -> None:
+    """What some editors write before everything else is no part of the first line."""
+    (tmp_path / "s.jsonl").write_text(json.dumps(GOOD), encoding="utf-8-sig")
+    assert [x.id for x in read(tmp_path / "s.jsonl")] == [GOOD["id"]]
 
 
 def test_line_separators_within_a_text(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import mean
 from typing import Any, Literal
 
+from memory.records import NightStatus
 from training.bench import metrics
 from training.statistics import gain_at_least
 
@@ -168,5 +169,7 @@ def _nights(records: Sequence[Record]) -> Iterator[Mapping[str, Any]]:
 
 
 def _of_nights(records: Sequence[Record], combine: Callable[[list[float]], float], name: str) -> float | None:
-    values = [night[name] for night in _nights(records) if night.get(name) is not None]
+    # Where there was nothing to learn, there was no night to speak of.
+    busy = [night for night in _nights(records) if night["status"] != NightStatus.NOTHING_TO_LEARN]
+    values = [night[name] for night in busy if night.get(name) is not None]
     return combine(values) if values else None

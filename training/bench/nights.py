@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import sys
 from collections import Counter
@@ -40,6 +42,10 @@ def outcome_of(night: Night | None, items: Sequence[StreamItem]) -> dict[str, An
 
 def forget_peak() -> None:
     """Count the process's peak memory from now on, where the system can: a night's own, not that of those before it."""
+    # What evaluations have let go of is the system's again, or it would be taken for the night's.
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the peak of the resident set, proc(5)
     torch = sys.modules.get("torch")

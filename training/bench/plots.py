@@ -46,7 +46,7 @@ CANARIES = {
 }
 """Canary → what it measures, in the plot of strengths: shares but for the first."""
 
-NUMBERED = 8
+NUMBERED = 12
 """Days up to which the cells of a matrix bear their numbers."""
 
 
@@ -95,14 +95,15 @@ def matrices(results: Mapping[str, Any]) -> Figure | None:
     if not found:
         return None
     arms = list(dict.fromkeys(arm for arm, _ in found))
-    figure, axes = _grid(len(arms), len(COLUMNS), width=4.0, height=3.2)
+    days = results["manifest"]["days"]
+    figure, axes = _grid(len(arms), len(COLUMNS), width=max(4.0, 0.3 * len(days) + 1.5), height=3.6)
     for (arm, column), r in found.items():
         ax = axes[arms.index(arm)][COLUMNS.index(column)]
         image = ax.imshow(r, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         ax.set_title(f"{arm}, {column}", fontsize=10)
         ax.set_xlabel("items of day")
         ax.set_ylabel("after night")
-        ax.set_xticks(range(len(r[0])), [str(day) for day in range(1, len(r[0]) + 1)], fontsize=7)
+        _days_axis(ax, days)
         ax.set_yticks(range(len(r)), [str(night) for night in range(len(r))], fontsize=7)
         if len(r[0]) <= NUMBERED:
             for i, line in enumerate(r):
@@ -138,18 +139,18 @@ def losses(results: Mapping[str, Any]) -> Figure | None:
         ax.set_title(f"{arm}: loss, a dotted line between nights", fontsize=10)
         ax.set_xlabel("step")
         ax.set_ylabel("nats")
-        ax.legend(fontsize=7)
+        ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 def strengths(results: Mapping[str, Any]) -> Figure | None:
     """What the nights' exams found at each strength λ: gain on the lessons, controls kept, and the canaries."""
-    sittings = {
-        arm: [s for run in seeds.values() for night in _nights(run) for s in night.get("strengths", ())]
+    nights = {
+        arm: [sittings for run in seeds.values() for night in _nights(run) if (sittings := night.get("strengths"))]
         for arm, seeds in results["runs"].items()
     }
-    sittings = {arm: found for arm, found in sittings.items() if found}
-    if not sittings:
+    nights = {arm: found for arm, found in nights.items() if found}
+    if not nights:
         return None
     panels: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
         "gain on tonight's lessons": _gain,
@@ -159,15 +160,37 @@ def strengths(results: Mapping[str, Any]) -> Figure | None:
     }
     figure, axes = _grid(2, len(panels) // 2, width=3.6, height=3.0)
     for ax, (title, value) in zip(axes.flat, panels.items(), strict=True):
-        for arm, found in sittings.items():
-            points = [(s["strength"], y) for s in found if (y := value(s)) is not None]
-            at = sorted({x for x, _ in points})
-            (line,) = ax.plot(at, [mean(y for x, y in points if x == strength) for strength in at], label=arm)
-            ax.scatter(*zip(*points, strict=True), s=12, alpha=0.5, color=line.get_color()) if points else None
+        for number, (arm, found) in enumerate(nights.items()):
+            for place, sittings in enumerate(found):
+                points = sorted((s["strength"], y) for s in sittings if (y := value(s)) is not None)
+                # A line joins what one night's exams found: which nights are examined at which strength is no accident.
+                if points:
+                    label = arm if place == 0 else None
+                    ax.plot(*zip(*points, strict=True), ".-", color=f"C{number}", alpha=0.6, linewidth=0.8, label=label)
+        if not ax.lines:
+            ax.set_axis_off()
+            continue
         ax.set_title(title, fontsize=10)
         ax.set_xlabel("strength λ of the adapter")
-    axes[0][0].legend(fontsize=7)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=6, fontsize=8, title="a line is one night")
     return figure
+
+
+def _days_axis(ax: Axes, days: Sequence[Mapping[str, Any]]) -> None:
+    """Days across: numbered where there is room, and where several streams follow each other, with their names."""
+    every = 1 + (len(days) - 1) // 20
+    ax.set_xticks(range(0, len(days), every), [str(day + 1) for day in range(0, len(days), every)], fontsize=7)
+    begins = [day for day in range(1, len(days)) if days[day]["stream"] != days[day - 1]["stream"]]
+    if not begins:
+        return
+    for day in begins:
+        ax.axvline(day - 0.5, color="white", linewidth=1.2)
+    names = ax.secondary_xaxis("top")
+    names.set_xticks([0, *begins])
+    names.set_xticklabels(
+        [days[day]["stream"] for day in (0, *begins)], rotation=45, ha="left", fontsize=7, parse_math=False
+    )
 
 
 def _score_lines(ax: Axes, runs: Mapping[str, Any], manifest: Mapping[str, Any], stream: str, measure: str) -> None:

@@ -70,6 +70,12 @@ def test_figures() -> None:
     assert figures.matrix(RUN, MANIFEST, "weights") == [[0, 0], [1, 0], [0.5, 1]]
 
 
+def test_a_night_with_nothing_to_learn_is_no_short_one() -> None:
+    """Seconds of a night are those of nights that had something to do."""
+    idle = RUN[2] | {"outcome": {"status": "nothing_to_learn", "seconds": 0.1}}
+    assert figures.figures([*RUN, idle], MANIFEST, "weights", "s")["night_seconds"] == 20.0
+
+
 @pytest.mark.parametrize(
     ("nights", "ratio"),
     [
