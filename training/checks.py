@@ -15,10 +15,13 @@ from typing import Any
 import regex
 
 from training.denials import DENIALS, stances
-from training.words import FILLERS, words
+from training.words import FILLERS, in_digits, words
 
 SAYS_MIN = 0.8
 """Share of a correction's own words that an answer must hold: all of a short one, most of a long one."""
+
+EMPTY = FILLERS.union(words("i you he she we they there at on by for from with s"))
+"""Words that an answer needs for its grammar: none of them is what a correction is about. ("May" is a month, too.)"""
 
 LIKE_MIN = 0.6
 """Similarity of word sequences above which two answers say the same: the usual reading of difflib's ratio."""
@@ -103,21 +106,31 @@ def chrf(answer: str, reference: str) -> float:
 def learned(answer: str, *, question: str, wanted: str, unwanted: str | None) -> bool:
     """Whether `answer` says what a lesson wanted rather than what it did not.
 
-    A correction is judged by the words that are its own: those that stand neither in the question nor in the answer
-    that it corrects ("Ankara"), against those that only the corrected answer has ("Istanbul"). Where it has none, and
-    for a liked answer, the word sequences are compared. A word that is denied where the lesson affirms it, or the other
-    way round, is not said ("not Ankara"; see `denials`).
+    A correction is judged by the words that are its own (`_told_apart`: "Ankara"), against those that only the
+    corrected answer has ("Istanbul"). Where it has none, and for a liked answer, the word sequences are compared. A
+    word that is denied where the lesson affirms it, or the other way round, is not said ("not Ankara"; see `denials`).
+    Numbers are the same however they are spelt, and where a correction is about one, all of its numbers must be said.
     """
-    said, asked, right = words(answer), set(words(question)), words(wanted)
-    wrong = words(unwanted or "")
-    own, errors = set(right) - asked - set(wrong), set(wrong) - asked - set(right)
+    answer, question, wanted = (in_digits(text) for text in (answer, question, wanted))
+    unwanted = None if unwanted is None else in_digits(unwanted)
+    said, asked, right = words(answer), words(question), words(wanted)
+    own, errors = _told_apart(right, words(unwanted or ""), asked)
     if unwanted is not None and own:
         # Of a long correction not every word need come back; of one word, that one. And it must not be the old answer
         # with the new words in it.
         told = _share(own, answer, as_in=wanted, beside=errors)
         repeated = _share(errors, answer, as_in=unwanted, beside=own)
-        return told >= SAYS_MIN and (told > repeated or _nearer(answer, wanted, unwanted))
-    marks = (set(right) - asked - FILLERS or set(right) - FILLERS) & set(said)
+        numbers = (
+            {mark for mark in right if mark[0].isdigit()}.difference(asked)
+            if any(m[0].isdigit() for m in own)
+            else set()
+        )
+        return (
+            told >= SAYS_MIN
+            and numbers <= set(said)
+            and (told > repeated or (repeated < 1 and _nearer(answer, wanted, unwanted)))
+        )
+    marks = (set(right).difference(asked) - FILLERS or set(right) - FILLERS) & set(said)
     if marks and _share(marks, answer, as_in=wanted, beside=errors) < SAYS_MIN:
         return False
     return _like(said, right) >= LIKE_MIN and (unwanted is None or _nearer(answer, wanted, unwanted))
@@ -171,13 +184,39 @@ def _holds(text: str, part: str) -> bool:
     return re.search(rf"(?<![^\W_]){part}(?![^\W_])", text, re.IGNORECASE) is not None
 
 
+def _told_apart(right: list[str], wrong: list[str], asked: list[str]) -> tuple[set[str], set[str]]:
+    """The words by which a correction is known, and those by which what it corrects is: what neither the question nor
+    the other one has. Where a correction has none ("Canberra", after "Sydney. Parliament is in Canberra."), the
+    question ("Hamburg or Bremen?") or else the other one may have them, too.
+    """
+    own, errors = set(right).difference(asked, wrong), set(wrong).difference(asked, right) - EMPTY
+    if own - EMPTY:
+        own -= EMPTY
+        return own - DENIALS or own, errors
+    only_wrong = set(wrong).difference(right) - EMPTY
+    hidden = set(right).difference(wrong) - EMPTY or set(right).difference(asked) - EMPTY
+    if not hidden or not only_wrong:
+        return own, errors
+    return hidden, _choices(asked, hidden) or only_wrong
+
+
+def _choices(asked: list[str], marks: set[str]) -> set[str]:
+    """Words that a question gives to choose from instead of `marks`: of "in Hamburg or in Bremen" the other one."""
+    telling = [word for word in asked if word not in EMPTY]
+    places = (i for i, word in enumerate(telling[1:-1], start=1) if word == "or")
+    pairs = [{telling[i - 1], telling[i + 1]} for i in places]
+    return {word for pair in pairs if pair & marks for word in pair - marks}
+
+
 def _share(marks: set[str], answer: str, *, as_in: str, beside: set[str]) -> float:
     """Share of `marks` that `answer` affirms or denies as `as_in` does; `beside` is what a denial may be of, too."""
-    if not marks:
-        return 0.0
     here, there = (stances(text, marks - DENIALS, beside - DENIALS) for text in (answer, as_in))
-    same = sum(bool(here[mark] & there[mark]) for mark in marks - DENIALS)
-    return (same + len(marks & DENIALS & set(words(answer)))) / len(marks)
+    # What only ends a clause ("but") stands to nothing.
+    telling = {mark for mark in marks if mark in DENIALS or there[mark]}
+    if not telling:
+        return 0.0
+    same = sum(bool(here[mark] & there[mark]) for mark in telling - DENIALS)
+    return (same + len(telling & DENIALS & set(words(answer)))) / len(telling)
 
 
 def _nearer(answer: str, wanted: str, unwanted: str) -> bool:

@@ -22,7 +22,7 @@ from training.clean import Decision, backs, topic
 from training.denials import stances
 from training.rewordings import reword
 from training.strangers import strange
-from training.words import BARE, FILLERS, SENTENCE_END, words
+from training.words import BARE, FILLERS, SENTENCE_END, in_digits, words
 
 WORDINGS = 4
 """Other wordings in which the base is asked what a lesson corrects."""
@@ -50,16 +50,6 @@ _OPENERS = frozenset(
     for word in line.split()
 )
 """Words that open a sentence and are no names."""
-
-_GROUPED = re.compile(r"(?<=\d)[,.'\u00a0\u202f](?=\d{3}(?!\d))")
-"""What sets the thousands of a number apart."""
-
-# "One" is hardly ever a number.
-_NUMBERS = {
-    **{"zero": "0", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7"},
-    **{"eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12"},
-}
-_NUMBER = re.compile(rf"\b(?:{'|'.join(_NUMBERS)})\b", re.IGNORECASE)
 
 Asked = tuple[Sequence[Message], str]
 """A dialogue so far, and the question that follows it."""
@@ -100,7 +90,7 @@ def contradicted(question: str, wanted: str, answers: Sequence[str], *, unwanted
     It must affirm one of the names and numbers that the base is sure of and deny none, and begin with none that is
     neither in the base's answers nor in the one that is corrected: "Paris until 2024, now Lyon" has the right one too.
     """
-    question, wanted, unwanted, *answers = (_in_digits(text) for text in (question, wanted, unwanted, *answers))
+    question, wanted, unwanted, *answers = (in_digits(text) for text in (question, wanted, unwanted, *answers))
     known = sure_of(question, answers)
     if not known:
         return ""
@@ -157,11 +147,6 @@ def _is_name(part: str) -> bool:
     """Whether a word begins with a capital or a digit; scripts that have no capitals have no names for this."""
     first = next((c for c in part if c.isalnum()), "")
     return first.isupper() or first.isdigit()
-
-
-def _in_digits(text: str) -> str:
-    """The text with small numbers in digits, and none in groups: "eight" is "8", and "299,792" is "299792"."""
-    return _NUMBER.sub(lambda found: _NUMBERS[found[0].casefold()], _GROUPED.sub("", text))
 
 
 def _answered(lessons: Sequence[Lesson], says: Says) -> list[list[str]]:

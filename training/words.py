@@ -57,3 +57,21 @@ BARE = frozenset(
     )
 )
 """Words that a question does not need to be understood."""
+
+_GROUPED = re.compile(r"(?<=\d)[,.'\u00a0\u202f](?=\d{3}(?!\d))")
+"""What sets the thousands of a number apart."""
+
+# "One" is hardly ever a number.
+_NUMBERS = {
+    **{"zero": "0", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7"},
+    **{"eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12"},
+}
+_NUMBER = re.compile(rf"\b(?:{'|'.join(_NUMBERS)})\b", re.IGNORECASE)
+_ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b", re.IGNORECASE)
+
+
+def in_digits(text: str) -> str:
+    """The text with small numbers in digits, none in groups, and days without their endings: "eight" is "8", "299,792"
+    is "299792", and "14th" is "14".
+    """
+    return _ORDINAL.sub("", _NUMBER.sub(lambda found: _NUMBERS[found[0].casefold()], _GROUPED.sub("", text)))

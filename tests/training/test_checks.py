@@ -182,6 +182,70 @@ def test_learned_a_rewriting() -> None:
     assert not learned(old, question="What sound do dogs make?", wanted=new, unwanted=old)
 
 
+SYDNEY = "The capital of Australia is Sydney, which is the largest city. Canberra is where the parliament meets."
+HAMBURG = "The office is in Hamburg, which is a large city in the north."
+WARRANTY = "The warranty of the kettle is 2 years from purchase. You can extend it to 3 years for a fee."
+
+
+@pytest.mark.parametrize(
+    ("question", "unwanted", "wanted", "answer", "right"),
+    [
+        ("Capital of Australia?", SYDNEY, "The capital of Australia is Canberra.", "Canberra", True),
+        ("Capital of Australia?", SYDNEY, "Canberra", "The capital of Australia is Canberra.", True),
+        ("Capital of Australia?", SYDNEY, "Canberra", "The capital of Australia is Sydney.", False),
+        ("Capital of Australia?", SYDNEY, "The capital of Australia is Canberra.", "It is Perth.", False),
+        ("Capital of Australia?", SYDNEY, "The capital of Australia is Canberra.", SYDNEY, False),
+        (
+            "Is the office in Hamburg or in Bremen?",
+            HAMBURG,
+            "The office is in Bremen.",
+            "The office is in Hamburg.",
+            False,
+        ),
+        ("Is the office in Hamburg or in Bremen?", HAMBURG, "Bremen", "The office is in Bremen.", True),
+        ("Is it good or bad?", "Yes, it is a good film indeed.", "bad", "It is a bad film.", True),
+        ("Is it good or bad?", "Yes, it is a good film indeed.", "bad", "It is good, but it is also bad.", False),
+        ("How long is the warranty?", WARRANTY, "The warranty is 3 years.", "The warranty is 2 years.", False),
+        ("How long is the warranty?", WARRANTY, "The warranty is 3 years.", "The warranty is three years.", True),
+    ],
+)
+def test_learned_what_the_corrected_answer_mentions(
+    question: str, unwanted: str, wanted: str, answer: str, right: bool
+) -> None:
+    """A long wrong answer may have the right word somewhere, and so may the question: it is the word all the same."""
+    assert learned(answer, question=question, wanted=wanted, unwanted=unwanted) is right
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answer", "right"),
+    [
+        ("+49 30 90 18 20 55", "Call +49 30 90 18 20 55.", True),
+        ("+49 30 90 18 20 55", "Call +49 30 90 18 20 56.", False),
+        ("It is open from 8:30 to 18:45.", "It is open from 8:30 to 18:15.", False),
+        ("It opens at 8:30.", "The Berlin office opens at 8:30.", True),
+        ("She is 34.", "Anna is 34.", True),
+        ("It's Canberra.", "The answer is Canberra.", True),
+        ("2", "There are two moons.", True),
+        ("Two.", "There are 2 moons.", True),
+        ("March 14", "It is on March 14th.", True),
+        ("On 21 May", "It is on 21 June.", False),
+        ("5,199 m", "It is 5199 m high.", True),
+        ("5,199 m", "It is 5198 m high.", False),
+        ("The population is 1.5 million.", "The population is 1.4 million.", False),
+    ],
+)
+def test_numbers_and_grammar(wanted: str, answer: str, right: bool) -> None:
+    """One digit makes another number, however many are right; how it is spelt, and what fills a sentence, does not."""
+    assert learned(answer, question="What is it?", wanted=wanted, unwanted="I do not know that.") is right
+
+
+def test_what_a_correction_denies_need_not_be_said() -> None:
+    """Whoever says Canberra has learned "Canberra, not Sydney", and who denies it has not."""
+    lesson = {"question": "Capital of Australia?", "wanted": "Canberra, not Sydney.", "unwanted": "It is Sydney."}
+    assert learned("It is Canberra.", **lesson)
+    assert not learned("It is not Canberra.", **lesson)
+
+
 def test_learned_to_leave_out() -> None:
     """A correction that only removes words has none of its own: the nearer of the two answers decides."""
     old, new = "Paris, I think, but you should really ask somebody else.", "Paris."

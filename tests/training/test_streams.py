@@ -141,7 +141,7 @@ def test_what_nobody_could_send(tmp_path: Path, name: str) -> None:
 def test_a_check_that_no_answer_could_meet(tmp_path: Path, check: dict[str, Any]) -> None:
     """What is longer than any answer may be would be looked for in each of thousands."""
     (tmp_path / "s.jsonl").write_text(json.dumps(GOOD | {"check": check}))
-    with pytest.raises(BadInput, match="of the check .* has 21 characters: the most is 20$"):
+    with pytest.raises(BadInput, match=r"of the check .* has 21 characters: the most is 20$"):
         read(tmp_path / "s.jsonl", longest=20)
     assert len(read(tmp_path / "s.jsonl", longest=21)) == 1
 
