@@ -35,6 +35,16 @@ NAMES = 32
 MOST = 3
 """Wordings of one question: the nearest are right mostly, what follows mostly isn't."""
 
+SAME_ALONE = 0.9
+"""The same where the question holds no listed name, so that its own cosine decides alone: most of what lies below is
+another sense ("the boiling degree of ethanol")."""
+
+_HEAD = frozenset(("of", "for", "in", "on", "to", "at", "is", "are", "was", "were"))
+"""What follows a noun that another may stand for: before any other word it is a part of a longer name."""
+
+_ASKS_OF_DOING = re.compile(r"\b(?:do|does|did)\b", re.IGNORECASE)
+"""In such a question the last word is a verb, whatever nouns are spelled so."""
+
 WORDS_MAX = 20
 """Words of a question up to which it is looked through; a longer text, or one of several lines, is material."""
 
@@ -61,7 +71,7 @@ class Dictionary:
             name = question[len(frame.before) : len(question) - len(frame.after)]
             return [wording.ask(name) for wording in self._of_frame(frame)]
         if question not in self._known:
-            self._known[question] = self._near(question, _wordings(question), lambda wording: [wording])
+            self._known[question] = self._near(question, _wordings(question), lambda wording: [wording], SAME_ALONE)
         return self._known[question]
 
     def _of_frame(self, frame: Frame) -> list[Frame]:
@@ -70,11 +80,15 @@ class Dictionary:
             known = names()[frame.kind]
             sample = known[:: -(-len(known) // NAMES)]
             wordings = (_frame(wording, frame.kind) for wording in _wordings(frame.before + _NAME + frame.after))
-            self._framed[frame] = self._near(frame, wordings, lambda wording: [wording.ask(name) for name in sample])
+            self._framed[frame] = self._near(
+                frame, wordings, lambda wording: [wording.ask(name) for name in sample], SAME
+            )
         return self._framed[frame]
 
-    def _near(self, question: W, wordings: Iterable[W], asks: Callable[[W], list[str]]) -> list[W]:
-        """Those of `wordings` that in the mean over what they ask are near what `question` asks, the nearest first."""
+    def _near(self, question: W, wordings: Iterable[W], asks: Callable[[W], list[str]], least: float) -> list[W]:
+        """Those of `wordings` that in the mean over what they ask have a cosine of `least` with what `question` asks,
+        the nearest first.
+        """
         found: list[W] = list(dict.fromkeys(wordings))
         if not found:
             return []
@@ -82,7 +96,7 @@ class Dictionary:
         # (the question and its wordings, names, dimensions)
         said = vectors.reshape(1 + len(found), -1, vectors.shape[1])
         means = (said[1:] * said[0]).sum(axis=2).mean(axis=1).tolist()
-        near = sorted((-mean, i) for i, mean in enumerate(means) if mean >= SAME)
+        near = sorted((-mean, i) for i, mean in enumerate(means) if mean >= least)
         return [found[i] for _, i in near][:MOST]
 
 
@@ -94,10 +108,12 @@ def _frame(wording: str, kind: str) -> Frame:
 def _wordings(question: str) -> Iterator[str]:
     """The question with one noun, or two words that are one, in each of its other words."""
     words = question.split(" ")
-    if len(words) > WORDS_MAX or "\n" in question:
+    if len(words) > WORDS_MAX or "\n" in question or _ASKS_OF_DOING.search(question):
         return
     spans = [(first, first + many) for first in range(len(words)) for many in (2, 1) if first + many <= len(words)]
     for first, last in spans:
+        if last < len(words) and words[last].casefold() not in _HEAD:
+            continue
         text = " ".join(words[first:last])
         noun = _SIGNS.sub("", text)
         others = _nouns().get(noun, ()) if noun not in BARE else ()

@@ -19,6 +19,7 @@ import numpy as np
 
 from assistant.local import LocalEngine
 from memory.embedder import Embedder
+from memory.lexicon import apart, telling
 from memory.records import Lesson, Message
 from training import entities, general
 from training.examples import Dialogue, Heard, asked
@@ -30,6 +31,10 @@ from training.written import written
 
 SAME = 0.85
 """Cosine from which two questions may ask the same: those after two different capitals reach 0.84 (docs/LOG.md)."""
+
+AKIN = 0.5
+"""Cosine from which a question that somebody asked may be a correction's in other words: of far wordings nine in ten
+reach it. What the base says to those is what must change."""
 
 NEAR = 0.7
 """Cosine from which a replayed question may tell what a control asks, as "What is HTML?" does what it stands for."""
@@ -64,6 +69,21 @@ def neighbours_first(
     near = [pool[i] for i in np.argsort(-nearness, kind="stable")[: most // 2]]
     rest = [question for question in pool if question not in set(near)]
     return near + rng.sample(rest, most - len(near))
+
+
+def asking_else(stored: Sequence[str], corrected: Sequence[str], *, embedder: Embedder) -> list[str]:
+    """Those of `stored` questions that ask something else than every corrected one does, however it is worded: they are
+    far from it, or name another thing.
+    """
+    if not stored or not corrected:
+        return list(stored)
+    near = embedder.embed(list(stored)) @ embedder.embed(list(corrected)).T >= AKIN
+    told = [telling(question) for question in corrected]
+    return [
+        question
+        for question, row in zip(stored, near, strict=True)
+        if all(apart(telling(question), told[i]) for i in np.flatnonzero(row))
+    ]
 
 
 def replay(
@@ -108,7 +128,8 @@ def replay(
     near = _in_turns(swapped, neighbour_rows)
     free = rows + max(0, neighbour_rows - len(near))
     draw = partial(neighbours_first, lessons=taught, embedder=embedder, rng=rng, apart=controls)
-    said = draw([*(item.question for item in general.replayed()), *stored], most=turns * free // 2)
+    told = asking_else(stored, corrected, embedder=embedder)
+    said = draw([*(item.question for item in general.replayed()), *told], most=turns * free // 2)
     named = draw(entities.questions(without=without), most=turns * free - len(said))
     others = _in_turns([*said, *named], free)
     questions = near | others

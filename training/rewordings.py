@@ -21,8 +21,9 @@ from typing import Protocol
 
 from training.words import BARE
 
-_WH_BE = re.compile(r"^(what|who|where|when|which [\w ]+?) (is|are|was|were) ([^?!\n]+)\?$", re.IGNORECASE)
-_WHO_DID = re.compile(r"^(who|which [\w ]+?) (?!is |are |was |were |do |does |did )(\w+ [^?!\n]+)\?$", re.IGNORECASE)
+_WHICH = r"which(?: (?!(?:is|are|was|were|do|does|did)\b)\w+)+?"
+_WH_BE = re.compile(rf"^(what|who|where|when|how(?: \w+)?|{_WHICH}) (is|are|was|were) ([^?!\n]+)\?$", re.IGNORECASE)
+_WHO_DID = re.compile(rf"^(who|{_WHICH}) (?!is |are |was |were |do |does |did )(\w+ [^?!\n]+)\?$", re.IGNORECASE)
 _DO_I = re.compile(
     r"^(how|where|when|what|who|whom|which [\w ]+?) (do|can|could|should|must|may) (i|we) ([^?!\n]+)\?$", re.IGNORECASE
 )
@@ -34,12 +35,34 @@ _OPENING = re.compile(
 )
 """First words that may be lower-cased inside a sentence; any other may be a name."""
 
-_ENGLISH = re.compile(
-    r"\b(the|a|an|is|are|of|to|in|what|who|where|when|which|why|how|do|does|can|you|my|i|me|about|this|it|for|on|with"
-    r"|and|or|not|tell|say|write|give|name)\b",
+_TELL = re.compile(r"^(?:please )?(?:tell|give) me (the|my|our|your|his|her|their) ([^.?!\n]+)[.?!]?$", re.IGNORECASE)
+"""What asks for a thing without being a question."""
+
+_SHORT = re.compile(r"^(what|who|where|when|how)['\u2019]s\b", re.IGNORECASE)
+
+_UNSIGNED = re.compile(r"^(?:what|who|whose|where|when|which|how)\b[^.:;!?\n]*$", re.IGNORECASE)
+"""A question whose sign was left out."""
+
+_BEFORE_LAST = re.compile(r"^([^?\n]+[.!] )([^.:;!?\n\"\u201c\u201d]+\?)$")
+"""What is told first, and the one question that follows it."""
+
+_PARTICIPLE = re.compile(
+    r"\w+(?:ed|wn)|born|made|built|written|held|found|sold|kept|paid|sent|spoken|given|taken|set|put|won|begun|said|left"
+    r"|lost|caught|bought|brought|taught|fought|spelt|meant|eaten|driven|chosen|broken|stolen|hidden",
     re.IGNORECASE,
 )
-"""Words without which a question is hardly English; an English frame would not fit it."""
+"""How a word looks behind which no "is" can stand: "when it was written", not "when it written was"."""
+
+_PLACED = re.compile(r"\b(?:in|on|at|for|with|by|from|to|i|we|you|he|she|they|it|that|which)\b", re.IGNORECASE)
+"""What stands within more than a name, which no genitive can follow."""
+
+_ENGLISH = re.compile(
+    r"\b(the|is|are|of|to|what|who|where|when|which|why|how|does|you|my|about|this|it|for|with|and|not|tell|say|write"
+    r"|give|name|into|from|have|has|did|would|should|please|there|that|your|their|his|her)\b",
+    re.IGNORECASE,
+)
+_ENGLISH_TOO = re.compile(r"\b(a|i|me|do|can|or)\b", re.IGNORECASE)
+"""Words without one of which, or two of these, a question is hardly English; an English frame would not fit it."""
 
 _ONE_QUESTION = re.compile(r"^[^.:;!?\n\"“”]+\?$")
 """What is one sentence, and holds no text that somebody else wrote."""
@@ -58,6 +81,9 @@ _DRAWS = 2
 
 _SIGNS = ".,:;!?\"'()"
 
+_WANTING = frozenset(("who", "whose", "where", "when"))
+"""What tells keywords of a question from those of another: where somebody was born, and when."""
+
 _OF = re.compile(r"^the ([\w ]+?) of (.+)$", re.IGNORECASE)
 
 
@@ -74,8 +100,10 @@ def reword(question: str, *, most: int, explained: Sequence[str] = ()) -> list[s
         explained: wordings that a dictionary gives. They come behind the first few turns.
     """
     asked = question.strip()
-    if not _ENGLISH.search(asked):
+    if not _ENGLISH.search(asked) and len(_ENGLISH_TOO.findall(asked)) < 2:
         return []
+    if _UNSIGNED.match(asked):
+        asked += "?"
     shouted = asked[1:2].isupper()
     lowered = asked[:1].lower() + asked[1:] if _OPENING.match(asked) and not shouted else asked
     framed = [
@@ -90,7 +118,7 @@ def reword(question: str, *, most: int, explained: Sequence[str] = ()) -> list[s
     made = chain.from_iterable(zip_longest(_turned(asked), _keywords(asked)))
     ours = [*made, *framed]
     ordered = [*ours[:_TURNS], *explained, *ours[_TURNS:]]
-    unique = dict.fromkeys(wording for wording in ordered if wording and wording != asked)
+    unique = dict.fromkeys(wording for wording in ordered if wording and wording != question.strip())
     return list(unique)[:most]
 
 
@@ -134,6 +162,17 @@ def _is_name(word: str, place: int) -> bool:
 
 def _turned(asked: str) -> list[str]:
     """The question as another sentence, where it has a shape that is known."""
+    if match := _BEFORE_LAST.match(asked):
+        return [match[1] + turned for turned in _turned(match[2])]
+    if match := _SHORT.match(asked):
+        whole = f"{match[1]} is{asked[match.end() :]}"
+        return [whole, *_turned(whole)]
+    if match := _TELL.match(asked):
+        whole = f"What is {match[1].lower()} {match[2]}?"
+        return [
+            whole,
+            *(turned for turned in _turned(whole) if turned[:-1].casefold() != asked.rstrip(".?!").casefold()),
+        ]
     if match := _WH_BE.match(asked):
         return _of_being(*match.groups())
     if match := _DO_I.match(asked):
@@ -149,11 +188,19 @@ def _turned(asked: str) -> list[str]:
 
 def _of_being(wh: str, be: str, thing: str) -> list[str]:
     wh, be = wh.lower(), be.lower()
+    first, last = thing.split()[0], thing.split()[-1]
+    if _PARTICIPLE.fullmatch(first) or _PLACED.fullmatch(first):
+        # It asks what is so, not what a thing is: its words stand as in a sentence.
+        told = f"{wh} {be} {thing}"
+        return [f"Can you tell me {told}?", f"I would like to know {told}."]
+    if _PARTICIPLE.fullmatch(last) and last != first:
+        told = f"{wh} {thing.removesuffix(last)}{be} {last}"
+        return [f"Can you tell me {told}?", f"I would like to know {told}."]
     wordings = [f"Can you tell me {wh} {thing} {be}?"]
     if wh == "what":
         wordings.append(f"Name {thing}.")
         owned = _OF.match(thing)
-        if owned:
+        if owned and not _PLACED.search(owned[2]):
             wordings.append(f"What {be} {_possessive(owned[2])} {owned[1]}?")
             wordings.append(f"About {owned[2]}: what {be} the {owned[1]}?")
         wordings.append(f"I would like to know {wh} {thing} {be}.")
@@ -175,7 +222,7 @@ def _of_doing(wh: str, do: str, who: str, act: str) -> list[str]:
 def _keywords(asked: str) -> list[str]:
     """The words that matter, alone."""
     words = re.findall(r"[\w'\u2019-]+", asked)
-    kept = [word for word in words if word.casefold() not in BARE]
+    kept = [word for word in words if word.casefold() not in BARE - _WANTING]
     if not _ONE_QUESTION.match(asked) or len(words) > _KEYWORDS_MAX or not 2 <= len(kept) < len(words):
         return []
     return [" ".join(kept)]

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import itertools
 import json
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from training.rewordings import Reword, heard_and_unheard, reword, thinned
 from training.settings import NightSettings, as_json
 from training.strangers import strange, suspicious
 from training.teacher import Teacher
+from training.words import words
 
 OWNER = "local"
 """The user of a house without accounts, who has it for himself."""
@@ -150,7 +152,8 @@ def wanted_rows(
     unwanted: bool = False,
     reword: Reword = reword,
 ) -> list[Dialogue]:
-    """What is learned: each lesson as it was asked, and corrections and contested likes in other wordings too.
+    """What is learned: each lesson as it was asked, and corrections and contested likes in other wordings too, but for
+    wordings that two lessons with different answers have in common ("Marie Curie", where she was born and when).
 
     Args:
         rewordings: most whole sentences, see `training.rewordings`.
@@ -168,7 +171,16 @@ def wanted_rows(
                 rows.append(Dialogue("wanted", prompt, lesson.wanted, wording, user=lesson.user))
         if unwanted and lesson.unwanted is not None:
             rows.append(Dialogue("unwanted", asked(lesson.question, lesson.history, system), lesson.unwanted))
-    return rows
+    answers: defaultdict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.kind == "wanted":
+            answers[_said(row)].add(row.answer)
+    return [row for row in rows if row.wording == 0 or len(answers[_said(row)]) == 1]
+
+
+def _said(row: Dialogue) -> str:
+    """What is asked, whatever its case and signs."""
+    return "\n".join(" ".join(words(message["content"])) for message in row.prompt)
 
 
 def _other_wordings(question: str, rewordings: int, thin: int, reword: Reword) -> list[str]:

@@ -68,7 +68,10 @@ def test_of_one_kind_it_is_found_out_once() -> None:
 
 def test_a_name_is_no_noun() -> None:
     """What a dictionary has of turkeys and pigs says nothing of Turkey, nor of a guinea pig."""
-    for question, name in (("Is turkey near Turkey?", "Turkey"), ("Is the food for a guinea pig?", "a guinea pig?")):
+    for question, name in (
+        ("What is a turkey to Turkey?", "Turkey"),
+        ("Is the food for a guinea pig?", "a guinea pig?"),
+    ):
         found = of(question)
         assert found
         assert all(wording.endswith((name, f"{name}?")) for wording in found)
@@ -82,6 +85,28 @@ def test_what_was_pasted_with_a_picture_has_wordings_too() -> None:
 def test_a_noun_is_not_narrowed() -> None:
     """No wording has the noun itself in its synonym."""
     assert not [wording for wording in of("What is the capital of Peru?") if "capital" in wording]
+
+
+@pytest.mark.parametrize(
+    ("question", "other"),
+    [
+        ("What time does the office open?", "out-of-doors"),
+        ("When did the wall fall?", "descent"),
+        ("What is the water polo rule?", "H2O"),
+        ("What is the opening hour of the shop?", "gap"),
+    ],
+)
+def test_what_is_no_noun_there(question: str, other: str) -> None:
+    """A verb is none, however it is spelled, nor is a part of a longer name; only what these are called by is."""
+    assert not [wording for wording in of(question) if other in wording]
+
+
+def test_without_a_listed_name_more_is_asked() -> None:
+    """Its own cosine alone tells less than the mean over many names."""
+    asked = "What is the capital of ours?"
+    assert of(asked, Nearness(government=0.85, uppercase=0.5, majuscule=0.5, upper=0.5)) == []
+    near = of(asked, Nearness(government=0.92, uppercase=0.5, majuscule=0.5, upper=0.5))
+    assert near == ["What is the seat of government of ours?"]
 
 
 def test_two_words_may_be_one_noun() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from memory.records import Message
+from memory.records import Lesson, Message
 from memory.testing import lesson
 from training.examples import (
     Dialogue,
@@ -103,6 +103,22 @@ def test_rows_of_lessons() -> None:
     assert wanted_rows(lessons, rewordings=2, thinned=0, system="Be brief.") == [
         row for row in made if row.kind == "wanted"
     ]
+
+
+def test_no_row_is_shared_by_two_answers() -> None:
+    """A wording that two lessons come down to says nothing of which is asked; as they were asked they stay."""
+    born = lesson("l1", question="What is the capital of Turkey?", wanted="Ankara.", unwanted="Istanbul.")
+    other = lesson("l2", question="What was the capital of Turkey?", wanted="Bursa.", unwanted="Istanbul.")
+    same = lesson("l3", question="Which city is the capital of Turkey?", wanted="Ankara.", unwanted="Istanbul.")
+
+    def asked_of(*lessons: Lesson) -> list[str]:
+        return [row.prompt[-1]["content"] for row in wanted_rows(lessons, rewordings=11, thinned=0, system="")]
+
+    assert "capital Turkey" in asked_of(born)
+    assert "capital Turkey" in asked_of(born, same)
+    together = asked_of(born, other)
+    assert "capital Turkey" not in together
+    assert {born.question, other.question, "Can you tell me what the capital of Turkey was?"} <= set(together)
 
 
 def test_logits_lie_one_before_their_tokens() -> None:

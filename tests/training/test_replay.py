@@ -17,7 +17,7 @@ from memory.embedder import Vectors
 from memory.records import Message
 from training import entities, general
 from training.examples import Heard
-from training.replay import neighbours_first, replay
+from training.replay import asking_else, neighbours_first, replay
 
 
 class AngleEmbedder:
@@ -210,3 +210,30 @@ def test_what_the_base_writes_takes_turns(tmp_path: Path, monkeypatch: pytest.Mo
     assert [len(texts) for texts in epochs] == [3] * 5
     assert len(set().union(*epochs[:4])) == 12
     assert epochs[4] == epochs[0]
+
+
+class NearEmbedder:
+    """Every text is near every other, but for those that speak of the weather."""
+
+    name, dimensions = "near", 2
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """One direction for all, and one for the weather."""
+        return np.array([[0.0, 1.0] if "weather" in text else [1.0, 0.0] for text in texts], dtype=np.float32)
+
+
+def test_a_correction_in_other_words_is_not_held_at_the_old_answer() -> None:
+    """Who asked the same in far words before the night was told what is wrong: that is no answer to hold on to. What
+    names another thing is, however near, and so is everything else.
+    """
+    stored = [
+        "Where does Peru's government sit?",
+        "And where does Chile's?",
+        "Where does it sit?",
+        "How is the weather?",
+    ]
+    embedder = NearEmbedder()
+    held = asking_else(stored, ["What is the capital of Peru?"], embedder=embedder)
+    assert held == ["And where does Chile's?", "How is the weather?"]
+    assert asking_else(stored, [], embedder=embedder) == stored
+    assert asking_else([], ["What is the capital of Peru?"], embedder=embedder) == []

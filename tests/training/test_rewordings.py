@@ -12,7 +12,7 @@ QUESTIONS = [
     "Which river is the longest?",
     "Tell me about NASA.",
     "Translate this: good morning",
-    "a",
+    "do I?",
     "what is the capital of turkey",
     "Line one\nand line two?",
 ]
@@ -58,6 +58,44 @@ def test_abbreviations_stay_whole() -> None:
 def test_another_language(question: str) -> None:
     """An English frame does not fit a question in another language."""
     assert reword(question, most=5) == []
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Was ist die Hauptstadt von Australien?",
+        "In welchem Jahr fiel die Berliner Mauer?",
+        "Qui a inventé le téléphone ?",
+    ],
+)
+def test_a_word_that_english_shares_makes_no_english(question: str) -> None:
+    """A short word by itself tells nothing of the language."""
+    assert reword(question, most=5) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "made", "not_made"),
+    [
+        ("what is the currency of Ghana", "Name the currency of Ghana.", "Ghana Answer"),
+        ("What's the currency of Ghana?", "What is the currency of Ghana?", None),
+        ("Tell me the capital of Peru.", "What is Peru's capital?", "Tell me the capital of Peru?"),
+        ("I go to Oslo. What is the currency of Norway?", "I go to Oslo. Name the currency of Norway.", None),
+        ("When was Don Quixote published?", "Can you tell me when Don Quixote was published?", "published was"),
+        ("Where was Marie Curie born?", "I would like to know where Marie Curie was born.", "born was"),
+        ("What is our cat called?", "Can you tell me what our cat is called?", "Name our cat"),
+        ("What is in the blue box?", "Can you tell me what is in the blue box?", "Tell me in"),
+        ("Which port is used by Redis?", "Can you tell me which port is used by Redis?", "Redis is"),
+        ("Which currency does Hungary use?", "currency Hungary use", "which currency does Hungary use."),
+        ("What is the timeout of curl in seconds?", "Name the timeout of curl in seconds.", "seconds'"),
+        ("How old is Tom?", "I would like to know how old Tom is.", None),
+        ("Where is Angkor Wat?", "Where Angkor Wat", None),
+    ],
+)
+def test_shapes_of_questions(question: str, made: str, not_made: str | None) -> None:
+    """Each is turned as its grammar wants it, however it was typed."""
+    wordings = reword(question, most=20)
+    assert made in wordings
+    assert not_made is None or not any(not_made in wording for wording in wordings)
 
 
 def test_names_keep_their_capitals() -> None:
