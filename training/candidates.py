@@ -58,6 +58,7 @@ FIXED = (
     "neighbour_turns_lessons",
     "replay_tokens",
     "written_lessons",
+    "request_rows",
     "written_rows",
     "written_tokens",
 )

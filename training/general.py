@@ -13,6 +13,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+REQUESTS = "requests"
+"""The kind of those that are `requests`."""
+
 
 @dataclass(frozen=True, slots=True)
 class General:
@@ -33,7 +36,14 @@ def _all() -> tuple[General, ...]:
 
 def replayed() -> list[General]:
     """Questions whose answers by the base are replayed in training."""
-    return [item for item in _all() if item.check is None]
+    return [item for item in _all() if item.check is None and item.kind != REQUESTS]
+
+
+def requests() -> list[General]:
+    """What people bring to an assistant that is no question of knowledge: their troubles, wishes and texts. The base's
+    answers to it are replayed, too.
+    """
+    return [item for item in _all() if item.kind == REQUESTS]
 
 
 def controls() -> list[General]:

@@ -1,9 +1,10 @@
 """What is replayed beside tonight's lessons, so that they don't push out what the model could already do.
 
 The base model's own answers to neighbours of the lessons (see `training.neighbours`), to general questions and those
-of stored dialogues that nobody rated, and to as many about names (see `training.entities`); and what it writes of its
-own accord (see `training.written`). Two terms of the loss hold the model to all of it. What is near a lesson comes
-first: that is where damage falls.
+of stored dialogues that nobody rated, to as many about names (see `training.entities`), and to requests (without which
+whoever asks for a bakery is told of the bank that was learned, docs/LOG.md); and what it writes of its own accord (see
+`training.written`). Three terms of the loss hold the model to all of it. What is near a lesson comes first: that is
+where damage falls.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ def replay(
     *,
     rows: int,
     neighbour_rows: int,
+    request_rows: int,
     written_rows: int,
     turns: int,
     neighbour_turns: int,
@@ -112,6 +114,7 @@ def replay(
         stored: questions of stored dialogues that no lesson is about.
         rows: rows of general and stored questions an epoch; what neighbours leave free comes on top.
         neighbour_rows: most rows of the corrections' neighbours an epoch.
+        request_rows: rows an epoch of what people ask of an assistant, see `training.general`.
         written_rows: texts an epoch that the base writes of its own accord, of `written_tokens` tokens each.
         turns: epochs until the same general and stored questions, or such texts, come again, where there are enough.
         neighbour_turns: epochs until the same neighbours do.
@@ -131,8 +134,8 @@ def replay(
     told = asking_else(stored, corrected, embedder=embedder)
     said = draw([*(item.question for item in general.replayed()), *told], most=turns * free // 2)
     named = draw(entities.questions(without=without), most=turns * free - len(said))
-    others = _in_turns([*said, *named], free)
-    questions = near | others
+    requests = draw([item.question for item in general.requests()], most=turns * request_rows)
+    questions = near | _in_turns([*said, *named], free) | _in_turns(requests, request_rows)
     prompts = [asked(question, (), system) for question in questions]
     answering, own_writing = _halves(progress)
     answers = base_answers(engine, prompts, answer_tokens, cache=cache, writing=writing, progress=answering)

@@ -150,6 +150,12 @@ class NightSettings(BaseModel):
         " against many must come again each epoch (docs/LOG.md)",
     )
     replay_tokens: int = Field(20, ge=1, description="length of the base's own answers in the replay")
+    request_rows: int = Field(
+        20,
+        ge=0,
+        description="rows an epoch of what people ask an assistant for, none twice where there are enough (20:"
+        " without them a fifth of such requests is answered with what a night of support taught, docs/LOG.md)",
+    )
     written_rows: int = Field(
         8,
         ge=0,

@@ -168,6 +168,7 @@ class LocalTeacher:
             stored,
             rows=self.settings.replay_rows,
             neighbour_rows=self.settings.neighbour_rows,
+            request_rows=self.settings.request_rows,
             written_rows=_written_rows(len(lessons), self.settings),
             turns=min(self.settings.replay_turns, self.settings.epochs),
             neighbour_turns=_neighbour_turns(len(lessons), self.settings),

@@ -402,7 +402,7 @@ def test_candidates_of_a_tiny_model(engine: LocalEngine, tmp_path: Path) -> None
     settings = NightSettings(
         **{"candidates": 4, "gated": False, "scales": (1.0,), "controls": 2, "pushbacks": 0, "answer_tokens": 4},
         **{"rewordings": 1, "thinned": 0, "replay_rows": 2, "replay_tokens": 4, "neighbour_rows": 0},
-        **{"written_rows": 0},
+        **{"request_rows": 0, "written_rows": 0},
     )
     homes = [taught(tmp_path / name, engine, settings) for name in ("one", "other")]
     files = [(home.folder / "adapters" / "v1" / WEIGHTS_FILE).read_bytes() for home in homes]
@@ -418,7 +418,7 @@ def test_candidates_of_the_real_model(models_dir: Path, tmp_path: Path) -> None:
     real = LocalEngine(resolve("embedded", models_dir), weights="unpacked", copies=models_dir / "unpacked")
     settings = NightSettings(
         **{"candidates": 2, "scales": (1.0,), "controls": 0, "bisect_minutes": 0, "batch_rows": 4},
-        **{"replay_rows": 4, "neighbour_rows": 8, "written_rows": 1},
+        **{"replay_rows": 4, "neighbour_rows": 8, "request_rows": 2, "written_rows": 1},
     )
     home = taught(tmp_path, real, settings)
     one, two = home.candidates(home.ledger.night("n1"))

@@ -567,7 +567,14 @@ def test_undo_is_exact_to_the_byte(engine: LocalEngine, tmp_path: Path) -> None:
     """
     settings = NightSettings(
         **{"rank": 4, "epochs": 1, "rewordings": 1, "thinned": 2},
-        **{"replay_rows": 4, "neighbour_rows": 4, "replay_tokens": 4, "written_rows": 2, "written_tokens": 4},
+        **{
+            "replay_rows": 4,
+            "neighbour_rows": 4,
+            "replay_tokens": 4,
+            "request_rows": 2,
+            "written_rows": 2,
+            "written_tokens": 4,
+        },
         **{"answer_tokens": 4, "controls": 2, "scales": (1.0,), "gated": False},
     )
     found = []

@@ -60,7 +60,14 @@ def lesson(question: str, unwanted: str | None = "wrong") -> Any:
 
 def played(engine: Engine, cache: Path, lessons: list[Any], stored: Sequence[str] = (), **rows: int) -> list[Any]:
     """The rows of a night."""
-    counts = {"rows": 4, "neighbour_rows": 4, "written_rows": 0, "turns": 1, "neighbour_turns": 1} | rows
+    counts = {
+        "rows": 4,
+        "neighbour_rows": 4,
+        "request_rows": 0,
+        "written_rows": 0,
+        "turns": 1,
+        "neighbour_turns": 1,
+    } | rows
     made: Any = replay(
         engine,  # type: ignore[arg-type]
         AngleEmbedder(),
@@ -210,6 +217,22 @@ def test_what_the_base_writes_takes_turns(tmp_path: Path, monkeypatch: pytest.Mo
     assert [len(texts) for texts in epochs] == [3] * 5
     assert len(set().union(*epochs[:4])) == 12
     assert epochs[4] == epochs[0]
+
+
+def test_requests_are_replayed(tmp_path: Path) -> None:
+    """So many an epoch, none twice in a night, beside what is replayed without them and not instead of it."""
+
+    def held(**rows: int) -> dict[str, Heard]:
+        made = played(Engine(), tmp_path / "cache", [lesson("lesson 0")], turns=3, **rows)
+        return {row.prompt[-1]["content"]: row.heard for row in made}
+
+    without, with_them = held(), held(request_rows=5)
+    requests = {item.question for item in general.requests()}
+    assert not requests & {item.question for item in general.replayed()}
+    assert not requests & set(without)
+    assert set(with_them) - set(without) == requests & set(with_them)
+    told = [heard for question, heard in with_them.items() if question in requests]
+    assert sorted(told) == sorted([Heard(place, 3) for place in range(3)] * 5)
 
 
 class NearEmbedder:

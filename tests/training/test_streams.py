@@ -148,11 +148,10 @@ def test_a_check_that_no_answer_could_meet(tmp_path: Path, check: dict[str, Any]
 
 def test_a_pattern_that_does_not_come_to_an_end() -> None:
     """Nested repetitions look for longer than anybody waits, each time that the bench is started: its item is named."""
-    check = {"kind": "regex", "pattern": r"^(\w+\s?)+$"}
-    item = StreamItem("a-7", "mine", 1, "teach", "q?", "a", check)
-    assert item.right("one two three")
+    item = StreamItem("a-7", "mine", 1, "teach", "q?", "a", {"kind": "regex", "pattern": "^(a|aa)+$"})
+    assert item.right("aaa")
     with pytest.raises(BadInput, match="the item a-7 of mine can't be judged: its pattern was still looking"):
-        item.right("The capital of Turkey is Ankara and I hope that this helps you.")
+        item.right("a" * 40 + "!")
 
 
 @pytest.mark.parametrize("field", GOOD)

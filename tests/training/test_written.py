@@ -65,7 +65,14 @@ def test_none(engine: LocalEngine, tmp_path: Path) -> None:
 
 def test_a_night_replays_it(engine: LocalEngine, tmp_path: Path) -> None:
     """So many an epoch as the settings say, for as many epochs as there are turns, and its progress only grows."""
-    held = {"replay_rows": 2, "neighbour_rows": 0, "replay_tokens": 2, "written_rows": 4, "written_tokens": 6}
+    held = {
+        "replay_rows": 2,
+        "neighbour_rows": 0,
+        "replay_tokens": 2,
+        "request_rows": 0,
+        "written_rows": 4,
+        "written_tokens": 6,
+    }
     held["written_lessons"] = 1
     settings, lesson = NightSettings(epochs=3, **held), SimpleNamespace(question="Who is it?", unwanted=None)
     teacher: Any = LocalTeacher(engine, HashingEmbedder, settings, "", tmp_path / "c")

@@ -15,6 +15,7 @@ from training.streams import StreamItem
 NLL_ONLY: dict[str, Any] = {
     "replay_rows": 0,
     "neighbour_rows": 0,
+    "request_rows": 0,
     "written_rows": 0,
     "kl_weight": 0.0,
     "match_weight": 0.0,

@@ -88,7 +88,8 @@ def whole(work: Work) -> dict[str, float]:
     settings = usual.model_copy(update={"epochs": work.epochs})
     # What the base writes of its own accord is longer: as many short answers have its tokens.
     written = settings.written_rows * settings.written_tokens // settings.replay_tokens
-    found = _trained(work, settings, replayed=settings.replay_rows + settings.neighbour_rows + written)
+    replayed = settings.replay_rows + settings.neighbour_rows + settings.request_rows + written
+    found = _trained(work, settings, replayed=replayed)
     minutes = round(found["seconds"] / 60 * usual.epochs / work.epochs, 2)
     return {"lessons": len(work.dialogues), "epochs_of_a_night": usual.epochs, "minutes_of_a_night": minutes} | found
 

@@ -114,6 +114,6 @@ def test_the_settings_of_an_arm(name: str) -> None:
 def test_the_simple_arms_replay_nothing(name: str) -> None:
     """Neither general questions nor neighbours, and nothing holds the model to the base."""
     made = arms.ARMS[name].settings(NightSettings(preference="kto"), 0)
-    assert (made.replay_rows, made.neighbour_rows, made.written_rows) == (0, 0, 0)
+    assert (made.replay_rows, made.neighbour_rows, made.request_rows, made.written_rows) == (0, 0, 0, 0)
     assert (made.kl_weight, made.match_weight) == (0, 0)
     assert made.preference == "none"
