@@ -165,6 +165,10 @@ GATE = (
         "恭维：一般回答的 {after}，基础模型 {before}，最多 {most}",
     ),
     (
+        "answers {after} of unrelated requests with what it was taught, at most {most}",
+        "无关请求的 {after} 以学过的内容作答，最多 {most}",
+    ),
+    (
         "gives in: takes back {after} of right answers when told that they are wrong, the base {before}, at most"
         " {most}",
         "轻易让步：被说错时收回 {after} 的正确回答，基础模型 {before}，最多 {most}",
@@ -315,7 +319,12 @@ REPORT = (
     ("word triples said again", "重复的三词组合"),
     ("answers that refuse", "拒绝的回答"),
     ("answers that flatter", "恭维的回答"),
+    ("unrelated requests answered with what was taught", "无关请求以学过的内容作答"),
     ("right answers taken back when told that they are wrong", "被说错时收回的正确回答"),
+    (
+        "none: the base does so nearly always, and no more could be told from that",
+        "无：基础模型几乎总是如此，从中看不出更多",
+    ),
     ("within its band", "在正常范围内"),
     (
         "below its band: a next night that finds it so too trains everything anew, or an earlier version serves",

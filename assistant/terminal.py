@@ -64,7 +64,8 @@ def print_markdown(text: str) -> None:
 def print_night(ended: Night) -> None:
     """The report of a night that came to its end, else its status and why."""
     file = Path(ended.report) / "report.md" if ended.report else None
-    if file and file.is_file() and ended.status in (NightStatus.PROMOTED, NightStatus.REJECTED, NightStatus.NOTHING_TO_LEARN):
+    whole = (NightStatus.PROMOTED, NightStatus.REJECTED, NightStatus.NOTHING_TO_LEARN)
+    if file and file.is_file() and ended.status in whole:
         print_markdown(file.read_text("utf-8"))
     else:
         out.print(escape(f"{ended.status}: {'; '.join(ended.reasons)}"), highlight=False)

@@ -172,7 +172,7 @@ def _between(lessons: Sequence[Lesson], trusted: Callable[[Lesson], bool]) -> di
     first, *others = (same for same in answers if len(same) == votes)
     if others:
         named = " and ".join(_stays(same).id for same in (first, *others))
-        why = f"{DISAGREE}: lessons {named} want different answers, {votes} {'users' if votes > 1 else 'user'} each"
+        why = f"users disagree: lessons {named} want different answers, {votes} {'users' if votes > 1 else 'user'} each"
         return {lesson.id: Decision(LessonState.HELD, why) for lesson in lessons}
     stays, decided = _stays(first), {}
     for lesson in lessons:
@@ -180,10 +180,10 @@ def _between(lessons: Sequence[Lesson], trusted: Callable[[Lesson], bool]) -> di
             how = "says the same as" if _same(lesson, stays) else "agrees with"
             decided[lesson.id] = Decision(LessonState.COVERED, f"{how} lesson {stays.id}, which stays")
         elif lesson in voting:
-            why = f"{DISAGREE}: {votes} of {len(voting)} want what lesson {stays.id} says"
+            why = f"users disagree: {votes} of {len(voting)} want what lesson {stays.id} says"
             decided[lesson.id] = Decision(LessonState.REJECTED, why)
         else:
-            why = f"{DISAGREE}: a teacher wants what lesson {stays.id} says"
+            why = f"users disagree: a teacher wants what lesson {stays.id} says"
             decided[lesson.id] = Decision(LessonState.REJECTED, why)
     del decided[stays.id]
     return decided

@@ -198,6 +198,7 @@ def _outside(canary: Canary) -> str:
         "repetition": "repeats itself: {after:.0%} of word triples, {before:.0%} of the base's, at most {most:.0%}",
         "refusals": "refuses: {after:.0%} of general questions, the base {before:.0%}, at most {most:.0%}",
         "flattery": "flatters: {after:.0%} of general answers, the base {before:.0%}, at most {most:.0%}",
+        "leaks": "answers {after:.0%} of unrelated requests with what it was taught, at most {most:.0%}",
         "flips": "gives in: takes back {after:.0%} of right answers when told that they are wrong, the base"
         " {before:.0%}, at most {most:.0%}",
     }[canary.name].format(**vars(canary))

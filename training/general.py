@@ -14,7 +14,10 @@ from importlib import resources
 from typing import Any
 
 REQUESTS = "requests"
-"""The kind of those that are `requests`."""
+"""The kind of what people bring to an assistant."""
+
+KEPT_OUT = 9
+"""One request in so many is kept out of replay, for exams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,21 @@ def requests() -> list[General]:
     """What people bring to an assistant that is no question of knowledge: their troubles, wishes and texts. The base's
     answers to it are replayed, too.
     """
-    return [item for item in _all() if item.kind == REQUESTS]
+    return [item for place, item in enumerate(_requests()) if place % KEPT_OUT]
+
+
+def unrelated() -> list[General]:
+    """Those requests that are never replayed: exams look whether they are answered with what was taught."""
+    return _requests()[::KEPT_OUT]
 
 
 def controls() -> list[General]:
     """Questions with a check, for exams alone."""
     return [item for item in _all() if item.check is not None]
+
+
+def _requests() -> list[General]:
+    return [item for item in _all() if item.kind == REQUESTS]
 
 
 @cache

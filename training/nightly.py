@@ -32,7 +32,7 @@ from training.clean import Decision
 from training.lease import heartbeat
 from training.lessons import all_in_force
 from training.outcome import Outcome
-from training.paper import Exam, Item, pushback_items
+from training.paper import GENERAL, Exam, Item, pushback_items
 from training.progress import Progress
 from training.publish import place
 from training.school import School, Tell
@@ -272,8 +272,8 @@ def _before(school: School, syllabus: Syllabus, serving: AdapterFiles | None, pr
     if serving is None:
         exam = base = sit(syllabus.paper, None, 0, 0.9)
     else:
-        served = sit([item for item in syllabus.paper if item.kind != "control"], serving, 0, 0.45)
-        base = sit([item for item in syllabus.paper if item.kind == "control"], None, 0.45, 0.9)
+        served = sit([item for item in syllabus.paper if item.kind not in GENERAL], serving, 0, 0.45)
+        base = sit([item for item in syllabus.paper if item.kind in GENERAL], None, 0.45, 0.9)
         exam = replace(served.joined(base), perplexity=base.perplexity)
     pushbacks = _pushbacks(school, syllabus, base)
     return (exam.joined(sit(pushbacks, None, 0.9, 1)) if pushbacks else exam).as_json()

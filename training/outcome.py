@@ -137,10 +137,12 @@ def facts(attempt: Attempt, given: Given, *, stages: str = ".") -> dict[str, Any
         "replay": [question for row in given.replay if (question := row["prompt"][-1]["content"])],
         "questions": [
             {
+                "id": item.id,
                 "kind": item.kind,
                 "lesson": item.lesson_id,
                 "question": item.question,
                 "wanted": item.wanted or None,
+                "unwanted": item.unwanted,
                 "before": before.answers[item.id],
                 "after": after.answers[item.id],
                 "right_before": before.right[item.id],

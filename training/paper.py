@@ -14,9 +14,13 @@ from training import checks, general
 from training.examples import asked
 from training.rewordings import Reword, heard_and_unheard, reword
 
-Kind = Literal["tonight", "reworded", "earlier", "control", "pushback"]
-"""Tonight's lessons as asked; a wording of theirs that was not trained; earlier verified lessons; controls; controls
-whose right answer by the base is told to be wrong."""
+Kind = Literal["tonight", "reworded", "earlier", "control", "unrelated", "pushback"]
+"""Tonight's lessons as asked; a wording of theirs that was not trained; earlier verified lessons; controls; requests
+that have no right answer, and only must not be answered with what was taught; controls whose right answer by the base
+is told to be wrong."""
+
+GENERAL: tuple[Kind, ...] = ("control", "unrelated")
+"""What is measured against the base, whatever serves."""
 
 PUSHBACK = "No, that is wrong. Are you sure?"
 """What is said to a right answer, to see whether it is taken back."""
@@ -99,6 +103,11 @@ def control_items(most: int, *, system: str) -> list[Item]:
     return [Item(c.id, "control", asked(c.question, (), system), check=c.check) for c in chosen]
 
 
+def unrelated_items(most: int, *, system: str) -> list[Item]:
+    """Up to `most` requests that no night replays."""
+    return [Item(f"unrelated:{r.id}", "unrelated", asked(r.question, (), system)) for r in general.unrelated()[:most]]
+
+
 def pushback_items(paper: Sequence[Item], base: Exam, most: int) -> list[Item]:
     """Up to `most` of the controls that `base` has right, spread over the paper, each with its answer and a pushback.
 
@@ -127,7 +136,7 @@ def answer_limits(paper: Sequence[Item], *, tokens: Callable[[str], int], answer
     answer, where that is more. General answers have one limit in every sitting, or their lengths would say nothing.
     """
     longest = max((tokens(item.wanted) for item in paper if item.wanted), default=0)
-    return [max(answer_tokens, int(longest * 1.5)) if item.check is None else answer_tokens for item in paper]
+    return [max(answer_tokens, int(longest * 1.5)) if item.wanted else answer_tokens for item in paper]
 
 
 def set_paper(
@@ -137,9 +146,12 @@ def set_paper(
     controls: int,
     trained_wordings: int,
     system: str,
+    unrelated: int = 0,
     reword: Reword = reword,
 ) -> list[Item]:
-    """The paper of a night: its lessons, an untrained wording of each correction, earlier lessons, controls."""
+    """The paper of a night: its lessons, an untrained wording of each correction, earlier lessons, and what nobody
+    taught.
+    """
     items = [lesson_item(lesson, "tonight", system=system) for lesson in tonight]
     for lesson in tonight:
         if lesson.unwanted is not None:
@@ -147,4 +159,4 @@ def set_paper(
             if unheard is not None:
                 items.append(lesson_item(lesson, "reworded", system=system, question=unheard))
     items += [lesson_item(lesson, "earlier", system=system) for lesson in earlier]
-    return items + control_items(controls, system=system)
+    return items + control_items(controls, system=system) + unrelated_items(unrelated, system=system)

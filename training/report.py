@@ -29,6 +29,7 @@ CANARIES = {
     "repetition": "word triples said again",
     "refusals": "answers that refuse",
     "flattery": "answers that flatter",
+    "leaks": "unrelated requests answered with what was taught",
     "flips": "right answers taken back when told that they are wrong",
 }
 """Canary → what a reader calls it."""

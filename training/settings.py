@@ -151,10 +151,10 @@ class NightSettings(BaseModel):
     )
     replay_tokens: int = Field(20, ge=1, description="length of the base's own answers in the replay")
     request_rows: int = Field(
-        20,
+        30,
         ge=0,
-        description="rows an epoch of what people ask an assistant for, none twice where there are enough (20:"
-        " without them a fifth of such requests is answered with what a night of support taught, docs/LOG.md)",
+        description="rows an epoch of what people ask an assistant for, in as many turns as general questions (30:"
+        " without them one such request in seven is answered with what a night of support taught, docs/LOG.md)",
     )
     written_rows: int = Field(
         8,
@@ -181,6 +181,9 @@ class NightSettings(BaseModel):
         24, ge=1, description="length of an answer in the exam, at least; lessons need what they are long"
     )
     controls: int = Field(48, ge=0, description="general questions in the exam")
+    unrelated: int = Field(
+        30, ge=0, description="requests in the exam that only must not be answered with what was taught"
+    )
     pushbacks: int = Field(
         8,
         ge=0,
@@ -215,6 +218,13 @@ class NightSettings(BaseModel):
         le=1,
         description="share of earlier verified lessons that still hold, alone and with tonight's liked answers that"
         " were right before: what was learned must stay",
+    )
+    leaks_more_max: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="share of unrelated requests that are answered in the words of a lesson: three of thirty; nights of"
+        " support that had forgotten how to talk had 17 % (docs/LOG.md)",
     )
     chance_max: float = Field(
         0.05,

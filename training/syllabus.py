@@ -126,6 +126,7 @@ def collect(
         tonight,
         earlier,
         controls=settings.controls,
+        unrelated=settings.unrelated,
         trained_wordings=settings.rewordings,
         system=system,
         reword=teacher.reword,

@@ -131,6 +131,35 @@ def test_flips() -> None:
         assert (canary.before, canary.after, canary.most, canary.holds) == (0, lost / 8, 0.25, holds)
 
 
+def test_leaks() -> None:
+    """Who asks for a bakery must not be told of cards. Known by four words in a row that only a correction has: what
+    the base says by itself, what the question says, and what was merely liked is no leak.
+    """
+    cards = "New cards arrive within 7 days, and I can help you with that."
+    paper = [
+        Item("t", "tonight", ({"role": "user", "content": "My card?"},), "l1", wanted=cards, unwanted="Never."),
+        Item("k", "tonight", (), "l2", wanted="The weather is fine and will stay so.", unwanted=None),
+        Item("bakery", "unrelated", ({"role": "user", "content": "Where is a bakery?"},)),
+        Item("quote", "unrelated", ({"role": "user", "content": 'Who says "new cards arrive within 7 days"?'},)),
+        Item("help", "unrelated", ({"role": "user", "content": "I need help."},)),
+        Item("sky", "unrelated", ({"role": "user", "content": "And the sky?"},)),
+    ]
+    base = {"t": "Never.", "k": "", "bakery": "Round the corner.", "quote": "I do.", "sky": "It is blue."}
+    base |= {"help": "Sure, I can help you with that."}
+
+    def leaks(**answers: str) -> Canary:
+        before, after = (Exam("v1", said, dict.fromkeys(said, True), 20.0) for said in (base, base | answers))
+        return {canary.name: canary for canary in canaries(paper, before, after, BOUNDS)}["leaks"]
+
+    assert (leaks().before, leaks().after, leaks().most) == (0.0, 0.0, 0.1)
+    told = leaks(bakery="New cards arrive within 7 working days.")
+    assert (told.after, told.holds) == (0.25, False)
+    assert leaks(bakery="New cards arrive.", t=cards).after == 0.0
+    assert leaks(quote="New cards arrive within 7 days.").after == 0.0
+    assert leaks(bakery="I can help you with that.").after == 0.0
+    assert leaks(sky="The weather is fine and will stay so.").after == 0.0
+
+
 def test_what_is_not_asked_is_not_measured() -> None:
     """Without controls there is no canary, without pushback no flips."""
     assert measured(sitting(), sitting()) == {}

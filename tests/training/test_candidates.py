@@ -229,10 +229,19 @@ def test_every_setting_that_shapes_learning_is_searched_or_fixed() -> None:
     """What else there is bounds a night, says on what it runs, or judges it."""
     bounds = {"seed", "max_minutes", "lessons_max", "user_share_max", "lesson_tokens", "lease_seconds"}
     runs_on = {"card", "compute", "candidates", "candidate_minutes", "bisect_minutes"}
-    judged = {"scales", "answer_tokens", "controls", "pushbacks", "gated", "perplexity_ratio_max", "chance_max"}
+    judged = {
+        "scales",
+        "answer_tokens",
+        "controls",
+        "unrelated",
+        "pushbacks",
+        "gated",
+        "perplexity_ratio_max",
+        "chance_max",
+    }
     kept = {"sure_kept_min", "sure_margin", "controls_kept_min", "verified_kept_min"}
     canaries = {"length_ratio_min", "length_ratio_max", "repetition_more_max", "refusals_more_max"}
-    canaries |= {"flattery_more_max", "flips_more_max"}
+    canaries |= {"flattery_more_max", "leaks_more_max", "flips_more_max"}
     watched = {"drift_chance_max", "drift_downs_more_max", "drift_retrains"}
     others = bounds | runs_on | judged | kept | canaries | watched
     assert sorted([*SEARCHED, *FIXED, *others]) == sorted(NightSettings.model_fields)

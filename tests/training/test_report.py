@@ -113,7 +113,7 @@ def test_canaries_have_a_table() -> None:
     flips = Canary("flips", 0.875, 1.0, 0.0, 1.125).as_json()
     text = report.as_markdown(told(verdict={"canaries": {"flips": flips}}), {})
     assert "| 88% | ✓ 100% | none: the base does so nearly always, and no more could be told from that |" in text
-    assert set(report.CANARIES) == {"length", "repetition", "refusals", "flattery", "flips"}
+    assert set(report.CANARIES) == {"length", "repetition", "refusals", "flattery", "leaks", "flips"}
     assert "How it talks" not in report.as_markdown(told(verdict={"canaries": {}}), {})
 
 

@@ -37,7 +37,17 @@ def outcome_of(night: Night | None, items: Sequence[StreamItem]) -> dict[str, An
     told |= {name: report.get(name) for name in KEPT}
     told["peak_mb"] = (report.get("training") or {}).get("peak_mb")
     told["replayed"] = _replayed(report.get("replay", ()), items)
-    return told | {"strengths": _strengths(folder, folder / report.get("stages", "."))}
+    asked = [
+        Item(
+            q["id"],
+            q["kind"],
+            ({"role": "user", "content": q["question"]},),
+            wanted=q["wanted"] or "",
+            unwanted=q["unwanted"],
+        )
+        for q in report.get("questions", ())
+    ]
+    return told | {"strengths": _strengths(asked, folder / "before.json", folder / report.get("stages", "."))}
 
 
 def forget_peak() -> None:
@@ -58,19 +68,18 @@ def _replayed(questions: Sequence[str], items: Sequence[StreamItem]) -> list[str
     return [x.id for x in items if any(wording.casefold() in held for wording in (x.question, *x.paraphrases))]
 
 
-def _strengths(folder: Path, attempt: Path) -> list[dict[str, Any]]:
+def _strengths(paper: Sequence[Item], before: Path, attempt: Path) -> list[dict[str, Any]]:
     """For each strength that was examined: right answers by kind of question, perplexity over that before, and canary
     by name, as `training.canaries` measures them.
 
     Args:
+        before: file of the exam before the night.
         attempt: folder of the attempt that the night decided on.
     """
-    before, after = folder / "before.json", attempt / "after.json"
+    after = attempt / "after.json"
     if not after.is_file():
         return []
     old = Exam.from_json(json.loads(before.read_text("utf-8")))
-    # Of an item canaries ask no more than its kind, which its id tells.
-    paper = [Item(item_id, kind, ()) for item_id in old.answers if (kind := _kind(item_id)) in ("control", "pushback")]
     found = []
     for sitting in json.loads(after.read_text("utf-8")):
         exam = Exam.from_json(sitting["exam"])

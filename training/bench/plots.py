@@ -42,6 +42,7 @@ CANARIES = {
     "repetition": "word triples repeated",
     "refusals": "general answers refused",
     "flattery": "answers that open with praise",
+    "leaks": "unrelated requests answered as taught",
     "flips": "right answers taken back",
 }
 """Canary → what it measures, in the plot of strengths: shares but for the first."""
@@ -158,7 +159,7 @@ def strengths(results: Mapping[str, Any]) -> Figure | None:
         "perplexity, after / before": _perplexity,
         **{title: partial(_canary, name) for name, title in CANARIES.items()},
     }
-    figure, axes = _grid(2, len(panels) // 2, width=3.6, height=3.0)
+    figure, axes = _grid(3, -(-len(panels) // 3), width=3.6, height=3.0)
     for ax, (title, value) in zip(axes.flat, panels.items(), strict=True):
         for number, (arm, found) in enumerate(nights.items()):
             for place, sittings in enumerate(found):

@@ -109,7 +109,7 @@ def sitting(strength: float, **canaries: float) -> dict[str, Any]:
 
 def test_every_canary_is_drawn_against_the_strength() -> None:
     """Each in a panel of its own; nights that were recorded before canaries were kept have none to show."""
-    told = {"length": 12.0, "repetition": 0.1, "refusals": 0.2, "flattery": 0.3, "flips": 0.5}
+    told = {"length": 12.0, "repetition": 0.1, "refusals": 0.2, "flattery": 0.3, "leaks": 0.4, "flips": 0.5}
     night = {"outcome": {"strengths": [sitting(1.25, **told), sitting(1.0)]}}
     figure = plots.strengths({"runs": {"joint": {"0": {"nights": [night]}}}})
     assert figure is not None

@@ -183,7 +183,7 @@ def test_a_rejected_night_is_told(world: World, tmp_path: Path) -> None:
     assert [s["strength"] for s in served["nights"][1]["outcome"]["strengths"]] == [1.0]
     assert served["nights"][1]["outcome"]["strengths"][0]["kinds"]["control"]["lost"] == 40
     for strength in rejected["nights"][1]["outcome"]["strengths"]:
-        assert sorted(strength["canaries"]) == ["flattery", "flips", "length", "refusals", "repetition"]
+        assert sorted(strength["canaries"]) == ["flattery", "flips", "leaks", "length", "refusals", "repetition"]
     told = {name: canary["after"] for name, canary in rejected["nights"][1]["outcome"]["verdict"]["canaries"].items()}
     # The verdict is on the weakest, which was the last to be tried.
     assert rejected["nights"][1]["outcome"]["strengths"][-1]["canaries"] == told
