@@ -97,7 +97,9 @@ def matrices(results: Mapping[str, Any]) -> Figure | None:
         return None
     arms = list(dict.fromkeys(arm for arm, _ in found))
     days = results["manifest"]["days"]
-    figure, axes = _grid(len(arms), len(COLUMNS), width=max(4.0, 0.3 * len(days) + 1.5), height=3.6)
+    figure, axes = _grid(
+        len(arms), len(COLUMNS), width=max(4.0, 0.3 * len(days) + 1.5), height=max(3.6, 0.12 * len(days) + 1.5)
+    )
     for (arm, column), r in found.items():
         ax = axes[arms.index(arm)][COLUMNS.index(column)]
         image = ax.imshow(r, vmin=0, vmax=1, cmap="viridis", aspect="auto")
@@ -105,7 +107,8 @@ def matrices(results: Mapping[str, Any]) -> Figure | None:
         ax.set_xlabel("items of day")
         ax.set_ylabel("after night")
         _days_axis(ax, days)
-        ax.set_yticks(range(len(r)), [str(night) for night in range(len(r))], fontsize=7)
+        every = 1 + (len(r) - 1) // 20
+        ax.set_yticks(range(0, len(r), every), [str(night) for night in range(0, len(r), every)], fontsize=7)
         if len(r[0]) <= NUMBERED:
             for i, line in enumerate(r):
                 for j, value in enumerate(line):

@@ -124,7 +124,8 @@ def claim(out: Path, wanted: Mapping[str, Any]) -> None:
             raise BadInput(f"{out} holds something that is no bench: choose another --out")
         write_json(file, wanted)
         return
-    difference = _difference(_manifest(out), wanted)
+    with _shaped(file, "choose another --out"):
+        difference = _difference(_manifest(out), wanted)
     if difference:
         raise BadInput(f"{out} holds a bench of {difference}: choose another --out")
 
@@ -179,14 +180,24 @@ def summarise(out: Path) -> dict[str, Any]:
 def _lived(run: Run, known: Mapping[str, Any], nights: int) -> dict[str, Any]:
     """A run in `results.json`. Raises: BadInput when a night's file is missing, damaged or another bench's."""
     records = run.records()
-    for number, record in enumerate(records):
-        if any(known["items"].keys() - record["answers"].get(column, {}).keys() for column in figures.COLUMNS):
-            raise BadInput(f"night {number} of {run.folder} is another bench's: delete it, and it is run again")
-    return figures.lived(records, known, nights) | {"public_sets": run.public_sets()}
+    with _shaped(run.folder, "delete it, and it is run again"):
+        for number, record in enumerate(records):
+            if any(known["items"].keys() - record["answers"].get(column, {}).keys() for column in figures.COLUMNS):
+                raise BadInput(f"night {number} of {run.folder} is another bench's: delete it, and it is run again")
+        return figures.lived(records, known, nights) | {"public_sets": run.public_sets()}
 
 
 def _manifest(out: Path) -> Any:
     return _read(out / "manifest.json", BENCH, "choose another --out")
+
+
+@contextmanager
+def _shaped(what: Path, instead: str) -> Iterator[None]:
+    """Raises: BadInput for what is there but is of no shape that a bench writes, with what can be done `instead`."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError) as error:
+        raise BadInput(f"{what} is of no shape that a bench writes ({error!r}): {instead}") from error
 
 
 def _read(file: Path, fields: Sequence[str], instead: str) -> Any:

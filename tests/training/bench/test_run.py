@@ -507,6 +507,26 @@ def test_a_file_of_another_shape(world: World, tmp_path: Path, file: str, text: 
     assert f"{file} is damaged (it lacks " in refused(world, tmp_path / "out", arms="base")
 
 
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("manifest.json", {"settings": 1}),
+        ("manifest.json", {"streams": [{}]}),
+        ("runs/base/seed-0/nights/00.json", {"answers": []}),
+        ("runs/base/seed-0/nights/00.json", {"right": []}),
+    ],
+)
+def test_fields_of_another_shape(world: World, tmp_path: Path, file: str, change: dict[str, Any]) -> None:
+    """All of them are there, and hold what no bench writes: one line, no traceback."""
+    world.bench(tmp_path / "out", arms="base")
+    path = tmp_path / "out" / file
+    found = json.loads(path.read_text("utf-8"))
+    if "right" in change:
+        change = {"answers": {name: dict.fromkeys(column, change) for name, column in found["answers"].items()}}
+    path.write_text(json.dumps(found | change))
+    assert "of no shape that a bench writes" in refused(world, tmp_path / "out", arms="base")
+
+
 def test_a_damaged_night_goes_with_its_home(world: World, tmp_path: Path) -> None:
     """What is told to be deleted is the run, whose home is past its first nights, and then it is as it was."""
     out = tmp_path / "out"
