@@ -153,7 +153,7 @@ class NightSettings(BaseModel):
     request_rows: int = Field(
         30,
         ge=0,
-        description="rows an epoch of what people ask an assistant for, in as many turns as general questions (30:"
+        description="most rows an epoch of what people ask an assistant for, in as many turns as general questions (30:"
         " without them one such request in seven is answered with what a night of support taught, docs/LOG.md)",
     )
     written_rows: int = Field(

@@ -23,6 +23,9 @@ from training.progress import Progress
 from training.rewordings import reword
 from training.settings import NightSettings
 
+REQUESTS = 2
+"""Requests an epoch for each lesson, up to as many as the settings say: few lessons leak little."""
+
 
 class Diverged(NightschoolError):
     """The loss is no longer a number; nothing of this adapter is usable."""
@@ -168,7 +171,7 @@ class LocalTeacher:
             stored,
             rows=self.settings.replay_rows,
             neighbour_rows=self.settings.neighbour_rows,
-            request_rows=self.settings.request_rows,
+            request_rows=min(self.settings.request_rows, REQUESTS * len(lessons)),
             written_rows=_written_rows(len(lessons), self.settings),
             turns=min(self.settings.replay_turns, self.settings.epochs),
             neighbour_turns=_neighbour_turns(len(lessons), self.settings),

@@ -87,12 +87,13 @@ def test_a_night_replays_it(engine: LocalEngine, tmp_path: Path) -> None:
 
 
 def test_few_lessons_need_few(engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text an epoch for every four lessons, one at least, and eight at most."""
+    """A text an epoch for every four lessons, one at least, and eight at most; two requests for each, and thirty."""
     told = dict[str, Any]()
     monkeypatch.setattr("training.replay.replay", lambda *given, **named: told.update(named) or [])
     teacher: Any = LocalTeacher(engine, HashingEmbedder, NightSettings(), "", tmp_path / "c")
-    found = {}
+    found, requests = {}, {}
     for lessons in (1, 4, 5, 30, 32, 33, 1_000):
         teacher.replay([SimpleNamespace(question="Who?")] * lessons, [], seed=0, progress=lambda *step: None)
-        found[lessons] = told["written_rows"]
+        found[lessons], requests[lessons] = told["written_rows"], told["request_rows"]
     assert found == {1: 1, 4: 1, 5: 2, 30: 8, 32: 8, 33: 8, 1_000: 8}
+    assert requests == {1: 2, 4: 8, 5: 10, 30: 30, 32: 30, 33: 30, 1_000: 30}
