@@ -321,9 +321,12 @@ REPORT = (
     ("answers that flatter", "恭维的回答"),
     ("unrelated requests answered with what was taught", "无关请求以学过的内容作答"),
     ("right answers taken back when told that they are wrong", "被说错时收回的正确回答"),
+    ("none: no more than all of them could", "无：不可能超过全部"),
+    ("and {n} more", "另有 {n} 项"),
+    ("report.json has all", "全部见 report.json"),
     (
-        "none: the base does so nearly always, and no more could be told from that",
-        "无：基础模型几乎总是如此，从中看不出更多",
+        "what {user} wants to hear weighs {weight}: one of many users has no more of the loss",
+        "{user} 想听到的内容权重为 {weight}：众多用户中的一个在损失中不占更多",
     ),
     ("within its band", "在正常范围内"),
     (

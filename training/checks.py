@@ -23,6 +23,9 @@ SAYS_MIN = 0.8
 EMPTY = FILLERS.union(words("i you he she we they there at on by for from with s"))
 """Words that an answer needs for its grammar: none of them is what a correction is about. ("May" is a month, too.)"""
 
+LISTED = re.compile(r"^\s*\d{1,2}[.)]\s", re.MULTILINE)
+"""The number of a list's line."""
+
 LIKE_MIN = 0.6
 """Similarity of word sequences above which two answers say the same: the usual reading of difflib's ratio."""
 
@@ -111,20 +114,28 @@ def learned(answer: str, *, question: str, wanted: str, unwanted: str | None) ->
     word that is denied where the lesson affirms it, or the other way round, is not said ("not Ankara"; see `denials`).
     Numbers are the same however they are spelt, and where a correction is about one, all of its numbers must be said.
     """
-    answer, question, wanted = (in_digits(text) for text in (answer, question, wanted))
-    unwanted = None if unwanted is None else in_digits(unwanted)
-    said, asked, right = words(answer), words(question), words(wanted)
-    own, errors = _told_apart(right, words(unwanted or ""), asked)
+    if answer.strip() in (wanted.strip(), (unwanted or "").strip()):
+        return answer.strip() == wanted.strip()
+    if unwanted is None or words(in_digits(wanted)) != words(in_digits(unwanted)):
+        # But for a correction of how a number is spelt.
+        answer, question, wanted = (in_digits(text) for text in (answer, question, wanted))
+        unwanted = None if unwanted is None else in_digits(unwanted)
+    said, asked, right = words(answer), words(question), words(_unlisted(wanted))
+    wrong = words(unwanted or "")
+    own, errors = _told_apart(right, wrong, asked)
+    if own.intersection(wrong):
+        # The old answer has these words too: they must come first ("Sydney, though some say Canberra").
+        first = next((word for word in said if word in own or word in errors.difference(asked)), None)
+        if first not in own:
+            return False
     if unwanted is not None and own:
         # Of a long correction not every word need come back; of one word, that one. And it must not be the old answer
         # with the new words in it.
         told = _share(own, answer, as_in=wanted, beside=errors)
         repeated = _share(errors, answer, as_in=unwanted, beside=own)
-        numbers = (
-            {mark for mark in right if mark[0].isdigit()}.difference(asked)
-            if any(m[0].isdigit() for m in own)
-            else set()
-        )
+        numbers = {mark for mark in right if mark[0].isdigit()}.difference(asked)
+        if not any(mark[0].isdigit() for mark in own):
+            numbers = set()
         return (
             told >= SAYS_MIN
             and numbers <= set(said)
@@ -184,6 +195,11 @@ def _holds(text: str, part: str) -> bool:
     return re.search(rf"(?<![^\W_]){part}(?![^\W_])", text, re.IGNORECASE) is not None
 
 
+def _unlisted(text: str) -> str:
+    """The text without the numbers of its lines, where they are a list's: in prose nobody says them."""
+    return LISTED.sub("", text) if len(LISTED.findall(text)) > 1 else text
+
+
 def _told_apart(right: list[str], wrong: list[str], asked: list[str]) -> tuple[set[str], set[str]]:
     """The words by which a correction is known, and those by which what it corrects is: what neither the question nor
     the other one has. Where a correction has none ("Canberra", after "Sydney. Parliament is in Canberra."), the
@@ -194,10 +210,10 @@ def _told_apart(right: list[str], wrong: list[str], asked: list[str]) -> tuple[s
         own -= EMPTY
         return own - DENIALS or own, errors
     only_wrong = set(wrong).difference(right) - EMPTY
-    hidden = set(right).difference(wrong) - EMPTY or set(right).difference(asked) - EMPTY
+    hidden = set(right).difference(asked) - EMPTY or set(right).difference(wrong) - EMPTY
     if not hidden or not only_wrong:
         return own, errors
-    return hidden, _choices(asked, hidden) or only_wrong
+    return hidden, _choices(asked, hidden).difference(right) or only_wrong
 
 
 def _choices(asked: list[str], marks: set[str]) -> set[str]:

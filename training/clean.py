@@ -29,7 +29,9 @@ SECRETS: dict[str, re.Pattern[str]] = {
     "an API key": re.compile(r"\b(?:sk|pk|rk|ghp|gho|ghs|glpat|xox[abpr]|hf)[-_][A-Za-z0-9_-]{16,}\b"),
     "a token": re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,}\b"),
     "a password": re.compile(
-        r"\b(?:password|passwd|passphrase|pwd)\s*(?:[=:]\s*\S{4,}|is\s+(?=\S*[\d!@#$%^&*_+=~])\S{4,})", re.IGNORECASE
+        r"\b(?:password|passwd|passphrase|pwd)\s*(?:[=:]\s*|is\s+(?!(?:\w+(?:ed|ten|len)|sent|kept|known|lost|wrong|weak"
+        r"|strong|only|case|with|from|your|their|the|not|too|for)\b))\S{4,}",
+        re.IGNORECASE,
     ),
 }
 """What must not get into weights that many people talk to: name → pattern."""
@@ -40,7 +42,7 @@ DISAGREE = "users disagree"
 TURNS = 4
 """How often lessons are counted as they come up, before all of them are."""
 
-CARD = re.compile(r"(?<![+\d])\b(?!00)\d(?:[ -]?\d){12,18}\b")
+CARD = re.compile(r"(?<!(?<!\w)\+)\b(?!00)\d(?:[ -]?\d){12,18}\b")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ KEPT_OUT = 9
 
 @dataclass(frozen=True, slots=True)
 class General:
-    """One general question; `check` is None for those that are replayed."""
+    """One general question; `check` is None for those that are replayed, and for requests."""
 
     id: str
     kind: str

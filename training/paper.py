@@ -159,4 +159,6 @@ def set_paper(
             if unheard is not None:
                 items.append(lesson_item(lesson, "reworded", system=system, question=unheard))
     items += [lesson_item(lesson, "earlier", system=system) for lesson in earlier]
-    return items + control_items(controls, system=system) + unrelated_items(unrelated, system=system)
+    taught = {item.question for item in items}
+    others = [item for item in unrelated_items(unrelated, system=system) if item.question not in taught]
+    return items + control_items(controls, system=system) + others

@@ -82,8 +82,8 @@ def asking_else(stored: Sequence[str], corrected: Sequence[str], *, embedder: Em
     told = [telling(question) for question in corrected]
     return [
         question
-        for question, row in zip(stored, near, strict=True)
-        if all(apart(telling(question), told[i]) for i in np.flatnonzero(row))
+        for question, mine, row in zip(stored, map(telling, stored), near, strict=True)
+        if all(apart(mine, told[i]) for i in np.flatnonzero(row))
     ]
 
 

@@ -138,7 +138,7 @@ def _questions(questions: Sequence[Mapping[str, Any]]) -> list[str]:
         parts.append(
             f"### Told that it is wrong: {_right(pushed, 'before')} → {_right(pushed, 'after')} of {len(pushed)}"
         )
-    worse = [q for q in questions if q["right_before"] and not q["right_after"]]
+    worse = [q for q in questions if q["right_before"] and not q["right_after"] and q["kind"] != "unrelated"]
     if worse:
         shown = [[q["question"], _answer(q, "before"), _answer(q, "after")] for q in worse]
         parts += ["### What got worse", _table(["question", "before", "after"], shown)]
@@ -154,8 +154,8 @@ def _canaries(canaries: Mapping[str, Mapping[str, Any]]) -> str:
         form = "{:.1f}" if name == "length" else "{:.0%}"
         before, after, least, most = (form.format(canary[key]) for key in ("before", "after", "least", "most"))
         bound = f"{least} to {most}" if canary["least"] else f"at most {most}"
-        if canary["before"] < 1 and canary["most"] >= 1 and name != "length":
-            bound = "none: the base does so nearly always, and no more could be told from that"
+        if canary["most"] >= 1 and name != "length":
+            bound = "none: no more than all of them could"
         rows.append([CANARIES[name], before, f"{'✓' if canary['holds'] else '✗'} {after}", bound])
     return _table(["measure", "base", "after", "bound"], rows)
 
@@ -183,9 +183,10 @@ def _left_out(out: Mapping[str, Mapping[str, str]], lessons: Mapping[str, Lesson
     rows = []
     for lesson_id, one in islice(out.items(), OUT_SHOWN):
         lesson, reason = lessons.get(lesson_id), one["reason"]
+        said = lesson.question if lesson else lesson_id
         if lesson is not None and reason.startswith(DISAGREE):
-            reason = f'{lesson.user} wants "{lesson.wanted}"; {reason}'
-        rows.append([lesson.question if lesson else lesson_id, one["state"], reason])
+            said += f" ({lesson.user}: {lesson.wanted})"
+        rows.append([said, one["state"], reason])
     if len(out) > OUT_SHOWN:
         rows.append([f"and {len(out) - OUT_SHOWN:,} more", "", "report.json has all"])
     return _table(["question", "state", "reason"], rows)
@@ -207,8 +208,9 @@ def _training(report: Mapping[str, Any]) -> str:
         f"perplexity on fixed text {perplexity['before']:.2f} → {perplexity['after']:.2f}",
         f"published at strength {report['strength']:g} (examined: {examined})",
         *(
-            f"what {user} wants to hear is long: it weighs {weight:.0%}, so that nobody has most of the loss"
+            f"what {user} wants to hear weighs {weight:.0%}: one of many users has no more of the loss"
             for user, weight in t.get("weights", {}).items()
+            if weight < 0.995
         ),
         f"seed {report['seed']}; the whole night took {report['seconds']:.0f} s",
     ]

@@ -22,7 +22,8 @@ from typing import Protocol
 from training.words import BARE
 
 _WHICH = r"which(?: (?!(?:is|are|was|were|do|does|did)\b)\w+)+?"
-_WH_BE = re.compile(rf"^(what|who|where|when|how(?: \w+)?|{_WHICH}) (is|are|was|were) ([^?!\n]+)\?$", re.IGNORECASE)
+_HOW = "how(?: (?:old|tall|long|big|far|deep|high|heavy|large|wide|fast|hot|cold|much|many|expensive))?"
+_WH_BE = re.compile(rf"^(what|who|where|when|{_HOW}|{_WHICH}) (is|are|was|were) ([^?!\n]+)\?$", re.IGNORECASE)
 _WHO_DID = re.compile(rf"^(who|{_WHICH}) (?!is |are |was |were |do |does |did )(\w+ [^?!\n]+)\?$", re.IGNORECASE)
 _DO_I = re.compile(
     r"^(how|where|when|what|who|whom|which [\w ]+?) (do|can|could|should|must|may) (i|we) ([^?!\n]+)\?$", re.IGNORECASE
@@ -35,10 +36,10 @@ _OPENING = re.compile(
 )
 """First words that may be lower-cased inside a sentence; any other may be a name."""
 
-_TELL = re.compile(r"^(?:please )?(?:tell|give) me (the|my|our|your|his|her|their) ([^.?!\n]+)[.?!]?$", re.IGNORECASE)
+_TELL = re.compile(r"^(?:please )?tell me (the|my|our|your|his|her|their) ([^.?!\n]+)[.?!]?$", re.IGNORECASE)
 """What asks for a thing without being a question."""
 
-_SHORT = re.compile(r"^(what|who|where|when|how)['\u2019]s\b", re.IGNORECASE)
+_SHORT = re.compile(r"^(what|who|where|when|how)['\u2019]s\b(?! (?:got|been|had|\w+ed)\b)", re.IGNORECASE)
 
 _UNSIGNED = re.compile(r"^(?:what|who|whose|where|when|which|how)\b[^.:;!?\n]*$", re.IGNORECASE)
 """A question whose sign was left out."""
@@ -47,21 +48,34 @@ _BEFORE_LAST = re.compile(r"^([^?\n]+[.!] )([^.:;!?\n\"\u201c\u201d]+\?)$")
 """What is told first, and the one question that follows it."""
 
 _PARTICIPLE = re.compile(
-    r"\w+(?:ed|wn)|born|made|built|written|held|found|sold|kept|paid|sent|spoken|given|taken|set|put|won|begun|said|left"
-    r"|lost|caught|bought|brought|taught|fought|spelt|meant|eaten|driven|chosen|broken|stolen|hidden",
-    re.IGNORECASE,
+    r"[a-z]{2,}(?<!e)ed|born|made|built|written|held|found|sold|kept|paid|sent|spoken|given|taken|put|won|begun|said|lost"
+    r"|caught|bought|brought|taught|fought|spelt|meant|eaten|driven|chosen|broken|stolen|hidden|known|shown|grown|drawn"
+    r"|thrown|worn"
 )
-"""How a word looks behind which no "is" can stand: "when it was written", not "when it written was"."""
+"""How a word looks behind which no "is" can stand: "when it was written", not "when it written was". Names are none."""
+
+_NO_PARTICIPLE = frozenset(re.findall(r"\w+", "shed sled bred fled shred hundred sacred naked hatred kindred biped"))
+
+_CLAUSE = frozenset(re.findall(r"\w+", "that which who has have had i we you he she they it"))
+_NO_STATEMENT = _CLAUSE.union(
+    re.findall(
+        r"\w+",
+        "a an the my our your his her its their of in on at for with by from to most least very and or",
+    )
+)
+"""Words right before the last one, or (`_CLAUSE`) anywhere before it, that make it no participle of the question."""
+
+_PLURAL = re.compile(r"\w+(?<![sui])s$")
 
 _PLACED = re.compile(r"\b(?:in|on|at|for|with|by|from|to|i|we|you|he|she|they|it|that|which)\b", re.IGNORECASE)
 """What stands within more than a name, which no genitive can follow."""
 
 _ENGLISH = re.compile(
     r"\b(the|is|are|of|to|what|who|where|when|which|why|how|does|you|my|about|this|it|for|with|and|not|tell|say|write"
-    r"|give|name|into|from|have|has|did|would|should|please|there|that|your|their|his|her)\b",
+    r"|give|name|into|from|have|did|would|should|please|there|that|your|their)\b",
     re.IGNORECASE,
 )
-_ENGLISH_TOO = re.compile(r"\b(a|i|me|do|can|or)\b", re.IGNORECASE)
+_ENGLISH_TOO = re.compile(r"\b(a|i|me|do|can|or|has|his|her)\b", re.IGNORECASE)
 """Words without one of which, or two of these, a question is hardly English; an English frame would not fit it."""
 
 _ONE_QUESTION = re.compile(r"^[^.:;!?\n\"“”]+\?$")
@@ -162,18 +176,18 @@ def _is_name(word: str, place: int) -> bool:
 
 def _turned(asked: str) -> list[str]:
     """The question as another sentence, where it has a shape that is known."""
-    if match := _BEFORE_LAST.match(asked):
-        return [match[1] + turned for turned in _turned(match[2])]
+    if (match := _BEFORE_LAST.match(asked)) and (last := _turned(match[2])):
+        return [match[1] + turned for turned in last]
     if match := _SHORT.match(asked):
         whole = f"{match[1]} is{asked[match.end() :]}"
         return [whole, *_turned(whole)]
-    if match := _TELL.match(asked):
+    if (match := _TELL.match(asked)) and not _PLURAL.match(match[2].split(" of ")[0].split()[-1]):
         whole = f"What is {match[1].lower()} {match[2]}?"
         return [
             whole,
             *(turned for turned in _turned(whole) if turned[:-1].casefold() != asked.rstrip(".?!").casefold()),
         ]
-    if match := _WH_BE.match(asked):
+    if (match := _WH_BE.match(asked)) and match[3].strip():
         return _of_being(*match.groups())
     if match := _DO_I.match(asked):
         return _of_doing(*match.groups())
@@ -189,11 +203,11 @@ def _turned(asked: str) -> list[str]:
 def _of_being(wh: str, be: str, thing: str) -> list[str]:
     wh, be = wh.lower(), be.lower()
     first, last = thing.split()[0], thing.split()[-1]
-    if _PARTICIPLE.fullmatch(first) or _PLACED.fullmatch(first):
+    if _is_participle(first) or _PLACED.fullmatch(first):
         # It asks what is so, not what a thing is: its words stand as in a sentence.
         told = f"{wh} {be} {thing}"
         return [f"Can you tell me {told}?", f"I would like to know {told}."]
-    if _PARTICIPLE.fullmatch(last) and last != first:
+    if last != first and _is_participle(last) and not _NO_STATEMENT.intersection(_telling(thing)):
         told = f"{wh} {thing.removesuffix(last)}{be} {last}"
         return [f"Can you tell me {told}?", f"I would like to know {told}."]
     wordings = [f"Can you tell me {wh} {thing} {be}?"]
@@ -208,6 +222,16 @@ def _of_being(wh: str, be: str, thing: str) -> list[str]:
     else:
         wordings.append(f"I would like to know {wh} {thing} {be}.")
     return wordings
+
+
+def _is_participle(word: str) -> bool:
+    return _PARTICIPLE.fullmatch(word) is not None and word not in _NO_PARTICIPLE
+
+
+def _telling(thing: str) -> set[str]:
+    """Of the words before the last one: the one right before it, and those that open a clause."""
+    *before, _ = thing.lower().split()
+    return {before[-1], *_CLAUSE.intersection(before)}
 
 
 def _of_doing(wh: str, do: str, who: str, act: str) -> list[str]:

@@ -68,10 +68,13 @@ _NUMBERS = {
 }
 _NUMBER = re.compile(rf"\b(?:{'|'.join(_NUMBERS)})\b", re.IGNORECASE)
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b", re.IGNORECASE)
+_SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?!\d)")
+_WHOLE = re.compile(r"(?<=\d)[.:]00(?!\d)")
 
 
 def in_digits(text: str) -> str:
-    """The text with small numbers in digits, none in groups, and days without their endings: "eight" is "8", "299,792"
-    is "299792", and "14th" is "14".
+    """The text with small numbers in digits, none in groups, and none with an ending: "eight" is "8", "299,792" and
+    "299 792" are "299792", "14th" is "14", "9:00" is "9".
     """
-    return _ORDINAL.sub("", _NUMBER.sub(lambda found: _NUMBERS[found[0].casefold()], _GROUPED.sub("", text)))
+    whole = _SPACED.sub(lambda found: found[0].replace(" ", ""), _WHOLE.sub("", _GROUPED.sub("", text)))
+    return _ORDINAL.sub("", _NUMBER.sub(lambda found: _NUMBERS[found[0].casefold()], whole))

@@ -239,6 +239,83 @@ def test_numbers_and_grammar(wanted: str, answer: str, right: bool) -> None:
     assert learned(answer, question="What is it?", wanted=wanted, unwanted="I do not know that.") is right
 
 
+@pytest.mark.parametrize(
+    ("question", "unwanted", "wanted", "answer", "right"),
+    [
+        ("Is it in room 4 or room 5?", "Room 5.", "Room 4.", "It is in room 4.", True),
+        ("Is it in room 4 or room 5?", "Room 5.", "Room 4.", "It is in room 5.", False),
+        ("White wine or white beer?", "White beer.", "White wine.", "White wine, please.", True),
+        ("What is the capital of Australia?", SYDNEY[:38], "It is Canberra.", "Sydney and Canberra.", True),
+        (
+            "What is the capital of Australia?",
+            "Sydney. Parliament is in Canberra.",
+            "Canberra.",
+            "It is Canberra.",
+            True,
+        ),
+        (
+            "What is the capital of Australia?",
+            "Sydney. Parliament is in Canberra.",
+            "Canberra.",
+            "Sydney and Canberra.",
+            False,
+        ),
+        (
+            "What is the capital of Australia?",
+            "Sydney. Parliament is in Canberra.",
+            "Canberra.",
+            "Melbourne, but parliament is in Canberra.",
+            False,
+        ),
+        (
+            "What is the capital of Australia?",
+            "Sydney is the largest city of Australia, Canberra is where the parliament meets.",
+            "The capital of Australia is Canberra.",
+            "The capital of Australia is Perth.",
+            False,
+        ),
+        ("Who wrote Faust?", "Schiller, a friend of Goethe.", "Goethe wrote Faust.", "Schiller wrote Faust.", False),
+        ("Who wrote Faust?", "Schiller, a friend of Goethe.", "Goethe wrote Faust.", "Goethe.", True),
+    ],
+)
+def test_choices_and_what_is_mentioned(question: str, unwanted: str, wanted: str, answer: str, right: bool) -> None:
+    """Both sides of a choice may share a word, and what the old answer mentions too must come first."""
+    assert learned(answer, question=question, wanted=wanted, unwanted=unwanted) is right
+
+
+@pytest.mark.parametrize(
+    ("wanted", "unwanted"),
+    [
+        ("3.141", "3,141"),
+        ("July 14th", "July 14"),
+        ("There are 8 planets.", "There are eight planets."),
+        ("twelve", "12"),
+        ("Because it rained.", "It rained."),
+        ("It rained.", "Because it rained."),
+        ("no doubt", "doubt"),
+    ],
+)
+def test_the_wanted_passes_and_the_unwanted_does_not(wanted: str, unwanted: str) -> None:
+    """Whatever the correction is about, be it how a number is spelt."""
+    assert learned(wanted, question="Why?", wanted=wanted, unwanted=unwanted)
+    assert not learned(unwanted, question="Why?", wanted=wanted, unwanted=unwanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answer"),
+    [
+        ("It costs €5.00 a month.", "It costs €5 a month."),
+        ("At 9:00.", "At 9 am."),
+        ("299,792 km/s", "It is 299 792 km/s."),
+        ("1,500,000 people.", "It has 1 500 000 people."),
+        ("1. Open the app.\n2. Tap Freeze.\n3. Call 112.", "Open the app, tap Freeze, and call 112."),
+    ],
+)
+def test_numbers_in_other_spellings(wanted: str, answer: str) -> None:
+    """A price, an hour, groups of digits, and a list that is told in prose."""
+    assert learned(answer, question="How is it?", wanted=wanted, unwanted="I do not know.")
+
+
 def test_what_a_correction_denies_need_not_be_said() -> None:
     """Whoever says Canberra has learned "Canberra, not Sydney", and who denies it has not."""
     lesson = {"question": "Capital of Australia?", "wanted": "Canberra, not Sydney.", "unwanted": "It is Sydney."}

@@ -273,6 +273,9 @@ HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
         ("pay with 4111 1111 1111 1111", "a card number"),
         ("pay with 4111-1111-1111-1111.", "a card number"),
         ("5500005555555559", "a card number"),
+        ("Card number+4111111111111111", "a card number"),
+        ("My password is swordfish", "a password"),
+        ("the passphrase is correct horse battery staple", "a password"),
         ("aB3dE5fG7hI9jK1lM3nO5pQ7rS9tU1vW3xY5z", "a long random string"),
     ],
 )
@@ -296,6 +299,8 @@ def test_secrets(text: str, kind: str) -> None:
         "The password is: no",
         "Passwords are hashed.",
         "If your password is forgotten, ask Dana.",
+        "The password is changed every 90 days.",
+        "A password is too short to be safe.",
         "The password is printed on the label.",
         "Call 0049 30 9018 2055 16.",
         "Call +4111 1111 1111 1111.",

@@ -161,3 +161,16 @@ def test_an_exam_comes_back_from_json() -> None:
     """What a night keeps of a sitting is the sitting."""
     exam = Exam("v1", {"a": "ü"}, {"a": True}, 17.25)
     assert Exam.from_json(json.loads(json.dumps(exam.as_json()))) == exam
+
+
+def test_unrelated_requests_are_asked_too() -> None:
+    """As they are, without a right answer, in as few tokens as controls; not what a lesson teaches."""
+    asked_for = general.unrelated()[1].question
+    paper = set_paper([TURKEY], [], controls=1, unrelated=3, trained_wordings=0, system="Be brief.")
+    apart = [item for item in paper if item.kind == "unrelated"]
+    assert [item.question for item in apart] == [request.question for request in general.unrelated()[:3]]
+    assert not {item.question for item in apart} & {request.question for request in general.requests()}
+    limits = answer_limits(paper, tokens=lambda text: 100 * len(text), answer_tokens=24)
+    assert {limit for item, limit in zip(paper, limits, strict=True) if item.kind == "unrelated"} == {24}
+    taught = set_paper([lesson(question=asked_for)], [], controls=0, unrelated=3, trained_wordings=0, system="")
+    assert [item.kind for item in taught if item.question == asked_for] == ["tonight"]

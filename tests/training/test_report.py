@@ -71,8 +71,8 @@ def test_who_disagrees_is_told_with_what_they_want() -> None:
         "c": lesson("c", question="Peru?", wanted="Lima", user="eve"),
     }
     text = report.as_markdown(told(lessons_out=out), lessons)
-    assert f'| Turkey? | held | ann wants "Ankara"; {why} |' in text
-    assert f'| Turkey? | held | bob wants "Istanbul"; {why} |' in text
+    assert f"| Turkey? (ann: Ankara) | held | {why} |" in text
+    assert f"| Turkey? (bob: Istanbul) | held | {why} |" in text
     assert "| Peru? | held | it praises |" in text
 
 
@@ -112,7 +112,7 @@ def test_canaries_have_a_table() -> None:
     assert "| right answers taken back when told that they are wrong | 12% | ✓ 25% | at most 38% |" in text
     flips = Canary("flips", 0.875, 1.0, 0.0, 1.125).as_json()
     text = report.as_markdown(told(verdict={"canaries": {"flips": flips}}), {})
-    assert "| 88% | ✓ 100% | none: the base does so nearly always, and no more could be told from that |" in text
+    assert "| 88% | ✓ 100% | none: no more than all of them could |" in text
     assert set(report.CANARIES) == {"length", "repetition", "refusals", "flattery", "leaks", "flips"}
     assert "How it talks" not in report.as_markdown(told(verdict={"canaries": {}}), {})
 
@@ -126,8 +126,9 @@ def test_whose_answers_weigh_less_is_told() -> None:
     def text(**weights: float) -> str:
         return report.as_markdown(told(training={**counts, "losses": [step], "weights": weights}, **night), {})
 
-    assert "- what ann wants to hear is long: it weighs 42%, so that nobody has most of the loss" in text(ann=0.42)
+    assert "- what ann wants to hear weighs 42%: one of many users has no more of the loss" in text(ann=0.42)
     assert "weighs" not in text()
+    assert "weighs" not in text(ann=0.997)
 
 
 def test_pushback_is_counted() -> None:

@@ -98,6 +98,46 @@ def test_shapes_of_questions(question: str, made: str, not_made: str | None) -> 
     assert not_made is None or not any(not_made in wording for wording in wordings)
 
 
+@pytest.mark.parametrize(
+    ("question", "made"),
+    [
+        ("What is the population of Freetown?", "Can you tell me what the population of Freetown is?"),
+        ("What is the top speed?", "Name the top speed."),
+        ("Where is my bed?", "Can you tell me where my bed is?"),
+        ("What is the largest town?", "Name the largest town."),
+        ("Who was the wife of Prince Ahmed?", "Can you tell me who the wife of Prince Ahmed was?"),
+        ("What is the opposite of left?", "Name the opposite of left."),
+        ("What is the largest animal that has ever lived?", "Name the largest animal that has ever lived."),
+        ("What is the capital of St. Lucia?", "Name the capital of St. Lucia."),
+    ],
+)
+def test_what_is_no_participle(question: str, made: str) -> None:
+    """Names, nouns that look like one, what stands behind an article, and what belongs to a clause of its own."""
+    assert made in reword(question, most=20)
+
+
+@pytest.mark.parametrize("question", ["What is  ?", "what's  ?", "Where is \u00a0 ?", "Who is \t?", "?", "What is ?"])
+def test_nothing_is_asked(question: str) -> None:
+    """Somebody sends it, and no night may fail of it."""
+    assert all(wording.strip() for wording in reword(question, most=20))
+
+
+@pytest.mark.parametrize(
+    ("question", "bad"),
+    [
+        ("Tell me the opening hours.", "What is the opening"),
+        ("Give me my money back.", "What is my"),
+        ("What's happened?", "What is happened"),
+        ("Who's got the key?", "Who is got"),
+        ("How often are trains late?", "trains late are"),
+        ("¿Has comido hoy?", "question"),
+    ],
+)
+def test_what_has_another_shape(question: str, bad: str) -> None:
+    """It only looks like one that is known."""
+    assert not any(bad in wording for wording in reword(question, most=20))
+
+
 def test_names_keep_their_capitals() -> None:
     """Only a word that opens a question is lower-cased inside a sentence."""
     assert "Please tell me: what is rain?" in reword("What is rain?", most=20)
