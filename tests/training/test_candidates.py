@@ -426,7 +426,7 @@ def test_candidates_of_the_real_model(models_dir: Path, tmp_path: Path) -> None:
     """Two candidates learn two capitals; the gate's choice serves, and answers both right."""
     real = LocalEngine(resolve("embedded", models_dir), weights="unpacked", copies=models_dir / "unpacked")
     settings = NightSettings(
-        **{"candidates": 2, "scales": (1.0,), "controls": 0, "bisect_minutes": 0, "batch_rows": 4},
+        **{"candidates": 2, "scales": (1.0,), "controls": 0, "unrelated": 0, "bisect_minutes": 0, "batch_rows": 4},
         **{"replay_rows": 4, "neighbour_rows": 8, "request_rows": 2, "written_rows": 1},
     )
     home = taught(tmp_path, real, settings)
