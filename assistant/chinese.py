@@ -388,6 +388,7 @@ REPORT = (
     ("night", "结果"),
     ("state", "状态"),
     ("reason", "原因"),
+    ("wanted", "想要的回答"),
 )
 """The fixed words of a night's report."""
 

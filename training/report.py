@@ -179,17 +179,20 @@ def _drift(drift: Mapping[str, Any]) -> str:
 
 
 def _left_out(out: Mapping[str, Mapping[str, str]], lessons: Mapping[str, Lesson]) -> str:
-    """The first of them by their questions; of users who disagree also what each wants."""
-    rows = []
-    for lesson_id, one in islice(out.items(), OUT_SHOWN):
-        lesson, reason = lessons.get(lesson_id), one["reason"]
-        said = lesson.question if lesson else lesson_id
-        if lesson is not None and reason.startswith(DISAGREE):
-            said += f" ({lesson.user}: {lesson.wanted})"
-        rows.append([said, one["state"], reason])
-    if len(out) > OUT_SHOWN:
-        rows.append([f"and {len(out) - OUT_SHOWN:,} more", "", "report.json has all"])
-    return _table(["question", "state", "reason"], rows)
+    """The first of them by their questions, each alone in its cell, by which forgetting finds it; where users disagree,
+    also what each wants.
+    """
+    shown = list(islice(out.items(), OUT_SHOWN))
+    rows = [[lessons[i].question if i in lessons else i, one["state"], one["reason"]] for i, one in shown]
+    head, rest = ["question", "state", "reason"], [f"and {len(out) - OUT_SHOWN:,} more", "", "report.json has all"]
+    if any(one["reason"].startswith(DISAGREE) for _, one in shown):
+        head, rest = [*head, "wanted"], [*rest, ""]
+        rows = [[*row, _wish(lessons.get(i), one["reason"])] for row, (i, one) in zip(rows, shown, strict=True)]
+    return _table(head, [*rows, rest] if len(out) > OUT_SHOWN else rows)
+
+
+def _wish(lesson: Lesson | None, reason: str) -> str:
+    return f"{lesson.user}: {lesson.wanted}" if lesson and reason.startswith(DISAGREE) else ""
 
 
 def _training(report: Mapping[str, Any]) -> str:

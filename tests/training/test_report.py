@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from assistant.forgetting import clean_files
 from memory import Ledger, LessonState, NightStatus
+from memory.records import Forgotten
 from memory.testing import NOON, lesson, night
 from training import report
 from training.canaries import Canary
@@ -71,9 +73,21 @@ def test_who_disagrees_is_told_with_what_they_want() -> None:
         "c": lesson("c", question="Peru?", wanted="Lima", user="eve"),
     }
     text = report.as_markdown(told(lessons_out=out), lessons)
-    assert f"| Turkey? (ann: Ankara) | held | {why} |" in text
-    assert f"| Turkey? (bob: Istanbul) | held | {why} |" in text
-    assert "| Peru? | held | it praises |" in text
+    assert f"| Turkey? | held | {why} | ann: Ankara |" in text
+    assert f"| Turkey? | held | {why} | bob: Istanbul |" in text
+    assert "| Peru? | held | it praises |  |" in text
+
+
+def test_who_disagreed_is_forgotten(tmp_path: Path, ledger: Ledger) -> None:
+    """However short what they asked and wanted is, nothing of it stays in an idle night's reports."""
+    rate(ledger, "ann", "Turkey?", correction="Ankara", answer="Oh.", user="ann")
+    rate(ledger, "bob", "Turkey?", correction="Bursa", answer="Oh.", user="bob")
+    run(school(tmp_path, ledger), ledger.request_night(night("n1")).id, seed=0)
+    folder = tmp_path / "nights" / "n1"
+    assert "ann: Ankara" in (folder / "report.md").read_text("utf-8")
+    texts = frozenset({"Turkey?", "Ankara", "Oh."})
+    clean_files(tmp_path, Forgotten("exchange", "ann", ("e-ann",), ("ann",), texts=texts))
+    assert not [word for word in texts for file in folder.glob("report.*") if word in file.read_text("utf-8")]
 
 
 def test_not_all_that_was_left_out_is_named() -> None:
