@@ -60,6 +60,20 @@ def test_nothing_gained() -> None:
     assert (verdict.tallies["tonight"].gained, verdict.tallies["tonight"].lost) == (1, 1)
 
 
+def test_a_night_that_leaks_is_rejected() -> None:
+    """Nothing else is against it: four of thirty unrelated requests are answered in the words of a correction."""
+    taught = Item("tonight:0", "tonight", (), wanted="New cards arrive within seven days.", unwanted="No.")
+    apart = [Item(f"unrelated:{i}", "unrelated", ({"role": "user", "content": "Help!"},)) for i in range(30)]
+    items = [taught, *apart]
+    before = exam(items, tonight=0)
+    for leaks, promote in ((3, True), (4, False)):
+        told = {item.id: taught.wanted for item in apart[:leaks]}
+        after = replace(exam(items), answers=before.answers | told)
+        verdict = decide(items, before, after, BOUNDS)
+        assert verdict.promote is promote
+    assert verdict.reasons == ("answers 13% of unrelated requests with what it was taught, at most 10%",)
+
+
 def test_without_lessons_of_tonight_no_gain_is_needed() -> None:
     """A night that only takes lessons out of the weights has nothing to gain."""
     items = paper(earlier=2, control=5)

@@ -149,6 +149,25 @@ def test_the_next_night_trains_on_everything_in_force(nights: Nights) -> None:
     assert nights.states("peru") == [LessonState.QUEUED, TRAINED, VERIFIED]
 
 
+def test_what_is_general_is_measured_against_the_base(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever serves: a version that leaks would else be what the next one is measured against."""
+    asked: list[tuple[set[str], bool]] = []
+    sit = nights.teacher.sit
+
+    def told(paper: Sequence[Item], adapter: AdapterFiles | None, *, progress: Progress) -> Exam:
+        asked.append(({item.kind for item in paper}, adapter is None))
+        return sit(paper, adapter, progress=progress)
+
+    monkeypatch.setattr(nights.teacher, "sit", told)
+    nights.next()
+    asked.clear()
+    rate(nights.ledger, "peru", "What is the capital of Peru?", correction="Lima.", answer="Cusco.")
+    nights.next()
+    served, base, *_ = asked
+    assert served == ({"tonight", "reworded", "earlier"}, False)
+    assert base == ({"control", "unrelated"}, True)
+
+
 def test_same_ledger_same_seed_same_bytes(tmp_path: Path) -> None:
     """Two homes with the same lessons and seed make the same adapter, and another seed another one."""
 
