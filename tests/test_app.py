@@ -568,7 +568,9 @@ def test_a_night_without_lessons_has_nothing_to_learn(nightschool: Run, ledger: 
     """It says why, and that is no failure; a night that somebody else holds is one."""
     ended = nightschool("nightly")
     assert ended.code == 0
-    assert ended.out.startswith("nothing_to_learn: nothing to learn, because ")
+    title, why = (line.strip() for line in ended.out.split("\n", 1))
+    assert title == "What I learned last night: nothing to learn"
+    assert why.startswith("• nothing to learn, because no rating says what a better answer would be")
     night = nightschool("nightly", "--json").json
     assert (night["status"], night["adapter"]) == ("nothing_to_learn", None)
     assert night["reasons"][0].startswith("nothing to learn, because ")
