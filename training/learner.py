@@ -32,6 +32,7 @@ from assistant.models import sha256_of
 from memory.errors import ModelUnavailable
 from training.examples import Dialogue, Pack, Row, mismatched, of_epoch, packed, rows, steps
 from training.fused import fused
+from training.lower import Lower
 from training.objectives import (
     Reference,
     apo_zero,
@@ -47,6 +48,7 @@ from training.objectives import (
 )
 from training.progress import Progress
 from training.recorded import Recorded
+from training.room import out_of_memory
 from training.settings import NightSettings
 from training.shares import weighed
 from training.teacher import Diverged, Trained
@@ -56,6 +58,9 @@ PACK_TOKENS = 512
 
 PACK_TOKENS_GPU = 2048
 """There a pack costs one unpacking of all NF4 weights, and from here on attention under a mask costs more than that."""
+
+ROUNDING = 0.05
+"""What bfloat16 makes of the same row in another pack, of its logits' norm, at most."""
 
 ROW_TOKENS = 256
 """What a row of a step is reckoned at, at most: a night that makes do with one row a step packs no more."""
@@ -90,13 +95,14 @@ def train(
         if base.device.type == "cuda":
             # What an exam before it held, keys and values of many answers among it, is no need of training's.
             torch.cuda.reset_peak_memory_stats()
-        anchors = _anchors(base, made, settings)
+        lower = _lower(base, made, settings)
+        anchors = _anchors(base, made, settings, lower)
         model = _with_adapter(base, settings)
         try:
             if start is not None:
                 _go_on_from(start, model)
             with _computing(model):
-                result = _loop(model, made, anchors, settings, rng, began, progress)
+                result = _loop(model, made, anchors, lower, settings, rng, began, progress)
             model.peft_config["default"].base_model_name_or_path = engine.model_id
             model.save_pretrained(str(folder), save_embedding_layers=False)
         finally:
@@ -153,7 +159,7 @@ def _has_bfloat16() -> bool:
 
 
 def _with_adapter(base: Any, settings: NightSettings) -> Any:
-    still = _all_but_the_upper(base, share=settings.layers)
+    still = _all_but_the_upper(base, settings)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -172,18 +178,46 @@ def _with_adapter(base: Any, settings: NightSettings) -> Any:
     return model
 
 
-def _all_but_the_upper(base: Any, *, share: float) -> str | None:
-    """A pattern of the names of all modules that are not of the upper `share` of the layers, one at least; None where
-    all layers learn, or the base is not built of a list of them, as others are.
+def _all_but_the_upper(base: Any, settings: NightSettings) -> str | None:
+    """A pattern of the names of all modules that do not learn; None where all do."""
+    name, layers, first = _stack(base, settings)
+    if not first:
+        return None
+    upper = "|".join(map(str, range(first, len(layers))))
+    return rf"(?!{re.escape(name)}\.(?:{upper})\.).*"
+
+
+def _stack(base: Any, settings: NightSettings) -> tuple[str, Sequence[Any], int]:
+    """The list of the base's layers, its name, and the place of the first that learns: those do that are of the upper
+    `settings.layers` of them, one at least. 0 where all do, or the base is not built of a list of them, as others are.
     """
     depth = getattr(base.config.get_text_config(), "num_hidden_layers", 0)
-    lists = (name for name, module in base.named_modules() if isinstance(module, ModuleList) and len(module) == depth)
-    name = next(lists, None)
-    first = min(depth - round(depth * share), depth - 1)
-    if name is None or first <= 0:
+    for name, module in base.named_modules():
+        if isinstance(module, ModuleList) and len(module) == depth:
+            return name, list(module), max(0, min(depth - round(depth * settings.layers), depth - 1))
+    return "", (), 0
+
+
+def _lower(base: Any, made: Sequence[Row], settings: NightSettings) -> Lower | None:
+    """What the layers that do not learn hand on of each row. None where there are none, where more than that goes on to
+    the layers above them, and on a GPU, which has recorded its steps whole.
+    """
+    _, layers, first = _stack(base, settings)
+    if not first or not made or base.device.type != "cpu":
         return None
-    upper = "|".join(map(str, range(first, depth)))
-    return rf"(?!{re.escape(name)}\.(?:{upper})\.).*"
+    rows, longest = list(dict.fromkeys(made)), _longest(base, settings)
+    (alone, *_), lower = packed(rows[:1], longest=longest), Lower(layers, first)
+    with torch.inference_mode():
+        computed = _logits(base, alone)
+        try:
+            lower.read(packed(rows, longest=longest), partial(_logits, base))
+            handed_on = _logits(base, alone, lower)
+        except (AttributeError, IndexError, TypeError, RuntimeError) as error:
+            if out_of_memory(error):
+                raise
+            # Layers that hand on several things, or take from others than the one below.
+            return None
+    return lower if (computed - handed_on).norm() <= ROUNDING * computed.norm() else None
 
 
 def _go_on_from(folder: Path, model: Any) -> None:
@@ -231,11 +265,11 @@ class _Anchors:
     weights: tuple[float, float] = (1.0, 1.0)
 
 
-def _anchors(base: Any, made: Sequence[Row], settings: NightSettings) -> _Anchors:
+def _anchors(base: Any, made: Sequence[Row], settings: NightSettings, lower: Lower | None = None) -> _Anchors:
     found: dict[Row, Reference] = {}
     with torch.inference_mode():
         replayed = list(dict.fromkeys(row for row in made if row.kind == "replay"))
-        for row, logits, _ in _answers(base, packed(replayed, longest=_longest(base, settings))):
+        for row, logits, _ in _answers(base, packed(replayed, longest=_longest(base, settings)), lower):
             found[row] = Reference.of(logits)
     # Inference tensors can't be saved for a backward pass; clones made outside can.
     tokens = {row: Reference(ref.ids.clone(), ref.log_probs.clone()) for row, ref in found.items()}
@@ -246,7 +280,7 @@ def _anchors(base: Any, made: Sequence[Row], settings: NightSettings) -> _Anchor
     strangers = mismatched(preferred) if settings.preference == "kto" else {}
     with torch.inference_mode():
         scored = packed(list(dict.fromkeys([*preferred, *strangers.values()])), longest=_longest(base, settings))
-        found_probs = {row: sequence_log_prob(logits, targets) for row, logits, targets in _answers(base, scored)}
+        found_probs = {row: sequence_log_prob(*said) for row, *said in _answers(base, scored, lower)}
     log_probs = dict(zip(found_probs, torch.stack([*found_probs.values()]).tolist(), strict=True))
     return _Anchors(tokens, log_probs, strangers, balance(len(preferred) - unwanted, unwanted))
 
@@ -267,6 +301,7 @@ def _loop(
     model: Any,
     made: Sequence[Row],
     anchors: _Anchors,
+    lower: Lower | None,
     settings: NightSettings,
     rng: random.Random,
     began: float,
@@ -287,7 +322,7 @@ def _loop(
         for packs in steps(heard[epoch], size=settings.batch_rows, longest=_longest(model, settings), rng=rng):
             for group in optimizer.param_groups:
                 group["lr"] = highest * _schedule(step, planned, settings.warmup)
-            loss, parts = _loss(model, packs, anchors, settings, recorded)
+            loss, parts = _loss(model, packs, anchors, settings, lower, recorded)
             loss.backward()  # type: ignore[no-untyped-call]
             # Its graph ends here: what it holds of the parameters belongs to a stream that a recording is not on.
             del loss
@@ -331,6 +366,7 @@ def _loss(
     packs: Sequence[Pack],
     anchors: _Anchors,
     settings: NightSettings,
+    lower: Lower | None = None,
     recorded: Recorded | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The joint loss of one step, and its terms without gradients: mean NLL of wanted tokens, mean KL, mismatch and
@@ -341,7 +377,7 @@ def _loss(
     """
     wanted, held, matched, leads, scores = [], [], [], [], []
     # What is recorded holds one pack's way back at a time.
-    for row, mine, targets in _answers(model, packs, recorded if len(packs) == 1 else None):
+    for row, mine, targets in _answers(model, packs, lower, recorded if len(packs) == 1 else None):
         if row.kind == "replay":
             base = anchors.tokens[row]
             log_probs = base.of_model(mine)
@@ -395,7 +431,7 @@ def _preference(
 
 
 def _answers(
-    model: Any, packs: Iterable[Pack], recorded: Recorded | None = None
+    model: Any, packs: Iterable[Pack], lower: Lower | None = None, recorded: Recorded | None = None
 ) -> Iterator[tuple[Row, torch.Tensor, torch.Tensor]]:
     """Every row with the (positions, vocabulary) logits that predict its answer, and the (positions,) tokens of it."""
     for pack in packs:
@@ -403,16 +439,17 @@ def _answers(
         if recorded is not None and len(pack.rows) > 1:
             logits = recorded.logits(there, lambda filled: _mask(filled, model.dtype))
         else:
-            logits = _logits(model, there)
+            logits = _logits(model, there, lower)
         said = torch.split(logits, lengths)
         yield from zip(pack.rows, said, torch.split(there.answers, lengths), strict=True)
 
 
-def _logits(model: Any, pack: Pack) -> torch.Tensor:
+def _logits(model: Any, pack: Pack, lower: Lower | None = None) -> torch.Tensor:
     """(answer tokens of all rows, vocabulary), row after row, of a pack where the model is."""
     # One row alone is an ordinary sequence: the model masks it in its own way, whatever its layers are.
     mask = None if len(pack.rows) == 1 else _mask(pack, model.dtype)
-    return _said(model, pack.ids[None], pack.positions[None], mask, pack.predicting)
+    with lower.handing_on(pack) if lower else nullcontext():
+        return _said(model, pack.ids[None], pack.positions[None], mask, pack.predicting)
 
 
 def _said(

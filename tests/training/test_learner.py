@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from training.learner import (
     _logits,
     _longest,
     _loss,
+    _lower,
     _mask,
     _rounded,
     _said,
@@ -39,6 +41,7 @@ from training.learner import (
     scale,
     train,
 )
+from training.lower import Lower
 from training.nightly import run
 from training.paper import Item
 from training.recorded import Recorded
@@ -351,19 +354,26 @@ def test_the_arithmetic_of_training_is_not_the_servers(engine: LocalEngine, tmp_
         assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def gradients(engine: LocalEngine, made: list[Row], cuts: list[list[Row]], settings: NightSettings) -> list[Any]:
+def gradients(
+    engine: LocalEngine,
+    made: list[Row],
+    cuts: list[list[Row]],
+    settings: NightSettings,
+    lower: Callable[[Any], Lower | None] = lambda base: None,
+) -> list[Any]:
     """The loss's terms of one step over `made`, cut so, and its gradient by every parameter of an adapter that has
     moved already.
     """
     with engine.base() as base:
-        anchors = _anchors(base, made, settings)
+        handed = lower(base)
+        anchors = _anchors(base, made, settings, handed)
         torch.manual_seed(3)
         model = _with_adapter(base, settings)
         try:
             trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
             for parameter in trainable:
                 parameter.data += 0.05 * torch.randn_like(parameter)
-            loss, terms = _loss(model, [pack(cut) for cut in cuts], anchors, settings)
+            loss, terms = _loss(model, [pack(cut) for cut in cuts], anchors, settings, handed)
             numbers = {name: term.item() for name, term in terms.items()}
             return [numbers, *torch.autograd.grad(loss, trainable)]
         finally:
@@ -387,6 +397,60 @@ def test_cutting_a_step_changes_no_gradient(engine: LocalEngine, preference: Any
         assert terms == pytest.approx(whole, abs=1e-5)
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("preference", ["none", "kto"])
+def test_layers_that_do_not_learn_are_computed_once(engine: LocalEngine, preference: Any) -> None:
+    """However rows are packed later, losses and gradients are those of a model that computes them every time."""
+    settings = preferring(preference, layers=0.5)
+    made = _used(rows(engine, MIXED), settings)
+    computed: list[int] = []
+
+    def lower(base: Any) -> Lower | None:
+        handed = _lower(base, made, settings)
+        base.model.layers[0].mlp.register_forward_hook(lambda *_: computed.append(1))
+        computed.clear()
+        return handed
+
+    whole, *expected = gradients(engine, made, [made], settings)
+    for pieces in ([made], [[*made[::2]], [*made[1::2]]], [[row] for row in reversed(made)]):
+        terms, *found = gradients(engine, made, pieces, settings, lower)
+        # KTO's answers to other questions are no rows of the night.
+        assert bool(computed) is (preference == "kto")
+        if preference == "none" or len(pieces) == 1:
+            assert terms == pytest.approx(whole, abs=1e-5)
+            for one, other in zip(found, expected, strict=True):
+                torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_only_layers_that_hand_on_all_they_know_are_left_out(engine: LocalEngine, share: float) -> None:
+    """Where all learn, or a layer takes more from one below than what it hands on, a night computes them all."""
+    settings, made = preferring("none", layers=share), rows(engine, MIXED)
+    with engine.base() as base:
+        assert (_lower(base, made, settings) is None) is (share == 1.0)
+        first, second = base.model.layers
+        said: list[torch.Tensor] = []
+        keeps = first.mlp.register_forward_hook(lambda _layer, _given, hidden: said.append(hidden))
+        adds = second.register_forward_hook(lambda _layer, _given, hidden: hidden + said[-1])
+        assert _lower(base, made, settings) is None
+        keeps.remove()
+        adds.remove()
+
+
+def test_layers_that_hand_on_several_things_are_computed(engine: LocalEngine) -> None:
+    """What older models do: nothing is kept of them, and nothing left of the try."""
+
+    class Several(torch.nn.Module):
+        def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, None]:
+            return hidden, None
+
+    below, above = Several(), torch.nn.Identity()
+    whole = pack(rows(engine, DIALOGUES))
+    with pytest.raises(TypeError, match="tuple"):
+        Lower([below, above], 1).read([whole], lambda given: above(below(given.ids[None, :, None])[0]))
+    assert not below._forward_hooks
+    assert "forward" not in vars(above)
 
 
 def test_filling_a_pack_up_changes_no_number(engine: LocalEngine) -> None:
