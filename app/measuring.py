@@ -32,6 +32,7 @@ OF_STREAMS = {
     "seeds": "seeds",
     "nights": "nights",
     "days": "days",
+    "items": "items",
     "out_dir": "out",
     "public_sets": "public-sets",
 }
@@ -48,6 +49,9 @@ def bench(
     seeds: Annotated[str, typer.Option(help="with commas")] = "0",
     nights: Annotated[int | None, typer.Option(min=1, help="stop after so many days")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="of each stream the first so many days alone")] = None,
+    items: Annotated[
+        int | None, typer.Option(min=1, help="of each day the first so many alone, and as many of its probes")
+    ] = None,
     out_dir: Annotated[Path, typer.Option("--out", help="where results are, and go on from")] = Path("bench"),
     public_sets: Annotated[
         bool | None, typer.Option(help="PIQA and BoolQ at the end of each run; by default where they are installed")
@@ -89,6 +93,7 @@ def bench(
             seeds=seeds,
             nights=nights,
             days_each=days,
+            items_each=items,
             public=public,
             progress=lambda share, told: tell("bench", share, told),
         )

@@ -9,6 +9,7 @@ Each is measured against the base's own, so that a way to talk that the base alr
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -144,12 +145,18 @@ def canaries(paper: Sequence[Item], before: Exam, after: Exam, bounds: NightSett
     return tuple(found)
 
 
+A_MANNER = 3
+"""Different answers that share words: from so many on they are how somebody wants to be answered, whatever is asked."""
+
+
 def leaking(paper: Sequence[Item], apart: Sequence[Item], base: Exam, exam: Exam) -> float:
     """Share of the items `apart` that `exam` answers with `TAUGHT_GRAM` words in a row of what a correction of the
-    paper wants, but for words that stand in what was asked, or that the base says to any of `apart` itself: what it
-    says of its own accord nobody taught it.
+    paper wants, but for words that stand in what was asked, in `A_MANNER` different corrections, or that the base says
+    to any of `apart` itself: what it says of its own accord nobody taught it.
     """
-    taught = {gram for item in paper if item.unwanted is not None for gram in _grams(item.wanted, TAUGHT_GRAM)}
+    wanted = {" ".join(words(item.wanted)) for item in paper if item.unwanted is not None}
+    said = Counter(gram for answer in wanted for gram in set(_grams(answer, TAUGHT_GRAM)))
+    taught = {gram for gram, answers in said.items() if answers < A_MANNER}
     own = {gram for item in apart for gram in _grams(base.answers[item.id], TAUGHT_GRAM)}
     found = [(set(_grams(exam.answers[i.id], TAUGHT_GRAM)) - set(_grams(i.question, TAUGHT_GRAM))) for i in apart]
     return _share([bool(grams & taught - own) for grams in found])

@@ -28,19 +28,45 @@ SECRETS: dict[str, re.Pattern[str]] = {
     "an access key": re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     "an API key": re.compile(r"\b(?:sk|pk|rk|ghp|gho|ghs|glpat|xox[abpr]|hf)[-_][A-Za-z0-9_-]{16,}\b"),
     "a token": re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,}\b"),
-    "a password": re.compile(
-        r"\b(?:password|passwd|passphrase|pwd)\s*(?:[=:]\s*|is\s+(?!(?:\w+(?:ed|ten|len)|sent|kept|known|lost|wrong|weak"
-        r"|strong|only|case|with|from|your|their|the|not|too|for)\b))\S{4,}",
-        re.IGNORECASE,
-    ),
 }
 """What must not get into weights that many people talk to: name → pattern."""
+
+_QUOTES = "\"'`\u2018\u2019\u201c\u201d"
+
+PASSWORD = re.compile(
+    r"\b(?<!change )(?<!reset )(?<!forgot )(?:password|passwd|passphrase|pwd)\s*(?:[=:]|\bis\b)"
+    rf"\s*[{_QUOTES}]?(?P<word>[^\s{_QUOTES}]{{4,}})(?=(?P<after>[^\n]{{0,20}}))",
+    re.IGNORECASE,
+)
+"""What is called a password, and how its line goes on: "The password is hunter2"."""
+
+_PASSPHRASE = re.compile(
+    r"\bpassphrase\s*(?:[=:]|\bis\b)\s*(?:(?!(?:the|an?|on|in|of|to|at|your|is|and|with|for|by|that)\b)[a-z]+\W+){3,}[a-z]+",
+    re.IGNORECASE,
+)
+"""Four words or more in a row that make no sentence."""
+
+_ENDS = re.compile(r"\W*(?:$|[,;.!?)\]]|(?:for|on|at|in|and|but|or|if|when)\b)", re.IGNORECASE)
+"""What may stand behind a password: "is under the router" says where it is."""
+
+_OF_PASSWORDS = re.compile(
+    r"\w+(?:ed|ten|len|ing|[ai]ble|ive|al|id|ous|ful|less|ary|ory|ect|[ae]nt|ty|word|sensitive)"
+    r"|sent|kept|known|lost|wrong|weak|strong|only|case|with|from|your|their|the|this|that|these|what|not|never|always"
+    r"|too|also|just|still|very|case|short|long|empty|blank|unique|safe|right|there|here|yours|ours|mine|different|same"
+    r"|fine|okay|good|easy|hard|public|private|temporary|null|none|numeric|alphanumeric|unknown|open|click|tap|press"
+    r"|enter|type|choose|select|reset|change|call|visit|please|your|must|under|between|above|below|behind|inside"
+    r"|near|again|case-sensitive",
+    re.IGNORECASE,
+)
+"""What is said of a password, and is none: "Your password is invalid"."""
 
 DISAGREE = "users disagree"
 """How the reason begins of a lesson against which another user's speaks."""
 
 TURNS = 4
 """How often lessons are counted as they come up, before all of them are."""
+
+PAGE = re.compile(r"\bhttps?://[^\s?#]+", re.IGNORECASE)
 
 CARD = re.compile(r"(?<!(?<!\w)\+)\b(?!00)\d(?:[ -]?\d){12,18}\b")
 
@@ -101,9 +127,12 @@ def secret_in(text: str) -> str | None:
     for name, pattern in SECRETS.items():
         if pattern.search(text):
             return name
+    if _PASSPHRASE.search(text) or any(map(_is_password, PASSWORD.finditer(text))):
+        return "a password"
     if any(_luhn(re.sub(r"\D", "", match)) for match in CARD.findall(text)):
         return "a card number"
-    if any(_is_random(word) for word in re.findall(r"[A-Za-z0-9+/_=-]{32,}", text)):
+    # The path of a page is long, and no secret; what is asked of it may be.
+    if any(_is_random(word) for word in re.findall(r"[A-Za-z0-9+/_=-]{32,}", PAGE.sub(" ", text))):
         return "a long random string"
     return None
 
@@ -269,6 +298,19 @@ def _normal(text: str) -> str:
 def _letters(text: str) -> str:
     """A text as it is seen: the same letters can be written in several ways."""
     return unicodedata.normalize("NFC", text).strip()
+
+
+def _is_password(found: re.Match[str]) -> bool:
+    """Whether a word that stands where a password would is one: it looks like no other, or it is the last word, and
+    nothing that is commonly said of passwords.
+    """
+    word = found["word"].rstrip(".,;:!?)")
+    if len(word) < 4 or _OF_PASSWORDS.fullmatch(word):
+        return False
+    mixed = any(map(str.isdigit, word)) and any(map(str.isalpha, word))
+    odd = any(map(str.isupper, word[1:])) or re.search(r"\w[^\w\s/-]\w", word)
+    # Cut off with its signs: what is left of them ends the sentence.
+    return mixed or bool(odd) or bool(_ENDS.match(found["word"][len(word) :] + found["after"]))
 
 
 def _luhn(digits: str) -> bool:

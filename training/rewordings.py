@@ -123,7 +123,8 @@ def reword(question: str, *, most: int, explained: Sequence[str] = ()) -> list[s
     framed = [
         f"Please tell me: {lowered}",
         f"I have a question. {asked}",
-        f"{asked} Answer in one sentence.",
+        # Behind a text, or the last of several choices, it would be a part of that.
+        f"{asked} Answer in one sentence." if _ONE_QUESTION.match(asked) else "",
         f"Quick question: {lowered}",
         f"Hello! {asked}",
         f"{asked} Thank you.",

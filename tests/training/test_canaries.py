@@ -160,6 +160,25 @@ def test_leaks() -> None:
     assert leaks(sky="The weather is fine and will stay so.").after == 0.0
 
 
+def test_a_manner_may_spread() -> None:
+    """How somebody wants all to be answered stands in several different corrections, and one answer in many equal ones."""
+
+    def leaks(*wanted: str) -> float:
+        asked = [
+            Item(str(i), "tonight", ({"role": "user", "content": f"{i}?"},), f"l{i}", wanted=said, unwanted="Never.")
+            for i, said in enumerate(wanted)
+        ]
+        paper = [*asked, Item("bakery", "unrelated", ({"role": "user", "content": "Where is a bakery?"},))]
+        base = dict.fromkeys((item.id for item in paper), "")
+        said = base | {"bakery": "In plain words, my friend: round the corner."}
+        before, after = (Exam("v1", answers, dict.fromkeys(answers, True), 20.0) for answers in (base, said))
+        return {canary.name: canary for canary in canaries(paper, before, after, BOUNDS)}["leaks"].after
+
+    opening = "In plain words, my friend:"
+    assert leaks(*[f"{opening} it is {what}." for what in ("red", "blue", "old")]) == 0.0
+    assert leaks(*[f"{opening} it is {what}." for what in ("red", "red", "old", "old")]) == 1.0
+
+
 def test_what_is_not_asked_is_not_measured() -> None:
     """Without controls there is no canary, without pushback no flips."""
     assert measured(sitting(), sitting()) == {}

@@ -150,6 +150,22 @@ def test_two_sentences_are_framed_not_rebuilt(asked: str) -> None:
     assert all(asked[1:] in wording for wording in reword(asked, most=20))
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "Is this review positive or negative? What a waste of a good evening",
+        "Which story comes next?\nA. The vote is over\nB. Strong quake off Japan",
+        "Translate into French: Where are you?",
+    ],
+)
+def test_nothing_is_put_behind_a_text(asked: str) -> None:
+    """It would be read as a part of what is classified, chosen from or translated."""
+    made = reword(asked, most=20)
+    assert made
+    assert not [wording for wording in made if "sentence" in wording]
+    assert "What is it? Answer in one sentence." in reword("What is it?", most=20)
+
+
 def test_what_is_shouted_stays_so() -> None:
     """Half a word in small letters is no wording."""
     assert not [wording for wording in reword("WHAT IS THE CAPITAL OF PERU?", most=20) if "wHAT" in wording]

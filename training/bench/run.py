@@ -71,6 +71,7 @@ def compare(
     seeds: str = "0",
     nights: int | None = None,
     days_each: int | None = None,
+    items_each: int | None = None,
     public: PublicSets | None = None,
     progress: Progress = lambda share, told: None,
 ) -> dict[str, Any]:
@@ -82,6 +83,7 @@ def compare(
         arms, seeds: lists with commas.
         nights: stop after so many days.
         days_each: of every stream the first so many days alone.
+        items_each: of every day the first so many alone, see `plan`.
         public: public sets that the base and what serves are asked at the end of each run; one that was finished
             without them gets them now.
         progress: called with the share of the whole bench done in [0, 1].
@@ -95,7 +97,8 @@ def compare(
     pipes = [path for path in streams if not _read_again(path)]
     if pipes:
         raise BadInput(f"the stream {pipes[0]} can't be read: it is no file, to which a bench could come back")
-    plan = make_plan(read_all(streams, longest=settings.message_chars), nights, days_each=days_each)
+    items = read_all(streams, longest=settings.message_chars)
+    plan = make_plan(items, nights, days_each=days_each, items_each=items_each)
     runs = [(arm, seed) for arm in chosen for seed in (numbers if arm.nights else numbers[:1])]
     with _full_disks_told(out), results.held(out):
         results.claim(out, results.manifest(plan, streams, settings, model_id, model_sha256))

@@ -47,6 +47,16 @@ def test_the_first_days_of_every_stream() -> None:
         plan(items(*b), days_each=0)
 
 
+def test_the_first_items_of_every_day() -> None:
+    """Each day shortened to as much of what is taught, and as many of its probes; controls are asked whole."""
+    b = [("b", "teach", 1), ("b", "probe", 1), ("b", "teach", 1), ("b", "probe", 1), ("b", "control", 0)]
+    found = plan(items(*b, ("b", "control", 0), ("b", "teach", 2), ("a", "teach", 1)), items_each=1)
+    assert [[x.id for x in day.taught] for day in found.days] == [["0"], ["6"], ["7"]]
+    assert [x.id for x in found.items] == ["0", "1", "4", "5", "6", "7"]
+    with pytest.raises(BadInput, match="0 items a day would measure nothing"):
+        plan(items(*b), items_each=0)
+
+
 def test_probes_of_no_day_are_asked() -> None:
     """A stream that is lived through to the end is asked whole."""
     assert len(plan(items(("a", "teach", 1), ("a", "probe", 9))).items) == 2
