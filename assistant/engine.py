@@ -47,7 +47,9 @@ class AdapterFiles:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some more of the answer. The last piece alone has a `finish`, and the token counts of the whole."""
+    """Some more of the answer. The last piece alone has a `finish`, and the token counts of the whole; others have the
+    tokens of the answer so far, where the engine knows.
+    """
 
     text: str
     finish: FinishReason | None = None

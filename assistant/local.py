@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from assistant.decoder.decoder import Decoder
 
 __all__ = ["MANIFEST", "WEIGHTS_FILE", "GivenUp", "LocalEngine", "Weights", "check_adapter"]
+
+NO_PENALTY: Mapping[str, Any] = {"repetition_penalty": 1.0}
+"""What models ask of transformers' `generate` beside, which neither the decoder nor an exam does."""
 
 AT_ONCE = 32
 """Answers that are computed together; more wait for their turn."""
@@ -243,7 +246,9 @@ class LocalEngine:
                 if sampling.seed is not None:
                     torch.manual_seed(sampling.seed)
                 chosen: dict[str, Any] = (
-                    {} if sampling.greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p}
+                    {}
+                    if sampling.greedy
+                    else {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
                 )
                 if not stream.stop.is_set():
                     with until_stopped(model, stream.stop, tokens=len(ids)) as stream.when_read:
@@ -256,6 +261,7 @@ class LocalEngine:
                             pad_token_id=self._tokenizer.pad_token_id,
                             streamer=stream,
                             stopping_criteria=[stream.should_stop],
+                            **NO_PENALTY,
                             **chosen,
                         )
             stream.finish(self.end_ids)
@@ -324,6 +330,7 @@ class LocalEngine:
                 do_sample=False,
                 eos_token_id=self.end_ids,
                 pad_token_id=pad,
+                **NO_PENALTY,
             )
         texts = self._tokenizer.batch_decode(output[:, longest:], skip_special_tokens=True)
         return [text.strip() for text in texts]

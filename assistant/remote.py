@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import re
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 from assistant import models
@@ -24,7 +26,7 @@ from assistant.local import check_adapter
 from assistant.models import ModelFiles, context_of
 from assistant.rendering import as_text, as_text_of_any, read_tokenizer, render
 from assistant.settings import Settings
-from assistant.upstream import Down, UnknownThere, Upstream, read_chunk, whole_signs
+from assistant.upstream import Down, Dropped, UnknownThere, Upstream, read_chunk, says_something, whole_signs
 from memory.errors import BadInput, ModelUnavailable, NightschoolError
 from memory.records import Message
 
@@ -41,6 +43,9 @@ LOOK_EVERY = 5.0
 
 LOOKS_AT_STOP = 0.05
 """Seconds in which a pressed stop is seen."""
+
+DATED = re.compile(r"-\d{3,}[\w.-]*|[:@].+")
+"""What may stand behind a model's name in answers of the same one: a date or a tag."""
 
 CHARACTERS_A_TOKEN = 3
 """Of an estimate that is rather too high: English has four, and other scripts fewer (counted as UTF-8)."""
@@ -130,7 +135,13 @@ class RemoteEngine:
             raise ModelUnavailable(
                 f"the model's server at {self._upstream.url} serves {found}, not {wanted}: set remote_model"
             )
-        self._base = self._name or names[0]
+        if not self._name and self._base and self._base not in names:
+            # Nights train on the weights that it had.
+            raise ModelUnavailable(
+                f"the model's server at {self._upstream.url} no longer serves {self._base!r} but {names[0]!r}:"
+                " set remote_model"
+            )
+        self._base = self._name or self._base or names[0]
         most = listed[names.index(self._base)].get("max_model_len")
         if isinstance(most, int) and most > 0:
             self._context = min(most, self._context or most)
@@ -276,6 +287,7 @@ class RemoteEngine:
         pieces: queue.Queue[Piece | BaseException] = queue.Queue()
         answering = self._loop.begin(self._stream(request, pieces))
         said: list[str] = []
+        heard = monotonic()
         try:
             with self._noticing():
                 while True:
@@ -285,7 +297,11 @@ class RemoteEngine:
                     try:
                         piece = pieces.get(timeout=LOOKS_AT_STOP)
                     except queue.Empty:
+                        # What keeps a connection open is no word.
+                        if monotonic() - heard > self._upstream.patience + LOOKS_AT_STOP:
+                            raise self._upstream.silent() from None
                         continue
+                    heard = monotonic()
                     if isinstance(piece, BaseException):
                         raise piece
                     if piece.finish:
@@ -312,19 +328,23 @@ class RemoteEngine:
                     told = f"the model's server at {self._upstream.url} says what is no part of an answer"
                     raise ModelUnavailable(f"{told}: {str(chunk)[:80]}") from error
                 said, half = whole_signs(half + said)
-                if said:
+                if said or says_something(chunk):
                     pieces.put(Piece(said))
                 finish, usage = why or finish, counted or usage
             if finish is None:
                 raise ModelUnavailable(f"the model's server at {self._upstream.url} ended without saying why")
-            pieces.put(Piece("", finish, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)))
+            pieces.put(_last(finish, usage))
         except Exception as error:
-            # Whatever it is: raised where the asker waits for it.
-            pieces.put(error)
+            # Whatever it is: raised where the asker waits for it. Of an answer that has said why it ends, all is there.
+            whole = isinstance(error, Dropped) and finish is not None
+            pieces.put(_last(finish, usage) if whole else error)
 
     def _check_name(self, asked: str, answers: Any) -> None:
-        """Raises: ModelUnavailable where another model answers. A name may go on, as `gpt-4o-2024-08-06` does."""
-        if answers and answers != asked and not str(answers).startswith((f"{asked}-", f"{asked}:", f"{asked}@")):
+        """Raises: ModelUnavailable where another model answers. A date or a tag may stand behind a name, as in
+        `gpt-4o-2024-08-06`; `gpt-4o-mini` is another.
+        """
+        more = str(answers).removeprefix(asked)
+        if answers and answers != asked and not (str(answers).startswith(asked) and DATED.fullmatch(more)):
             raise ModelUnavailable(
                 f"the model's server at {self._upstream.url} answers as {str(answers)[:80]!r}, not as {asked!r}:"
                 " set remote_model"
@@ -409,6 +429,10 @@ def _request(name: str, prompt: Sequence[Message], sampling: Sampling) -> dict[s
     if sampling.stop:
         request["stop"] = list(sampling.stop)
     return request
+
+
+def _last(finish: FinishReason | None, usage: Mapping[str, Any]) -> Piece:
+    return Piece("", finish, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
 
 
 class _Stopped(Exception):

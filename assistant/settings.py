@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     )
     message_chars: int = Field(20_000, ge=1, description="longest message")
     chats_max: int = Field(
-        32, ge=1, le=1000, description="chats over HTTP that are answered or wait at once; more are told to come back"
+        64, ge=1, le=1000, description="chats over HTTP that are answered or wait at once; more are told to come back"
     )
 
     recall_k: int = Field(3, ge=0, le=50, description="recollections in a prompt; 0 switches recall off")

@@ -108,6 +108,7 @@ Fault = Literal[
     "html",
     "drop",
     "hang",
+    "keeps open",
     "hangs loading",
     "other model",
     "broken json",
@@ -116,11 +117,15 @@ Fault = Literal[
     "no text",
     "no counts",
     "no reason",
+    "no end",
+    "cut end",
     "500",
     "429",
     "401",
 ]
-"""What a `ScriptedServer` can do wrong with an answer. `drop` and `hang` come after its first two words."""
+"""What a `ScriptedServer` can do wrong with an answer. `drop`, `hang` and `keeps open` (it sends what is no word) come
+after its first two words; of `no end` and `cut end` the answer itself is whole.
+"""
 
 
 ODD_CHUNKS: Mapping[Fault | None, Any] = {
@@ -249,6 +254,9 @@ class _OpenAIHandler(BaseHTTPRequestHandler):
             if place == 2 and fault == "hang":
                 self.said._let_go.wait(30)
                 return
+            while place == 2 and fault == "keeps open" and not self.said._let_go.wait(0.05):
+                self.wfile.write(b": working\n\n")
+                self._event(self._chunk(body, fault, {"role": "assistant", "content": ""}))
             if place == 2 and fault == "broken json":
                 self.wfile.write(b"data: {oops\n\n")
                 return
@@ -263,7 +271,8 @@ class _OpenAIHandler(BaseHTTPRequestHandler):
             self._event(self._chunk(body, fault, {}, "length" if most < len(words) else "stop"))
             usage = {"prompt_tokens": 7, "completion_tokens": min(most, len(words))}
             self._event({"model": body["model"], "choices": [], "usage": usage})
-        self.wfile.write(b"data: [DONE]\n\n")
+        if fault != "no end":
+            self.wfile.write(b"data: [DONE]" if fault == "cut end" else b"data: [DONE]\n\n")
 
     @staticmethod
     def _chunk(body: Mapping[str, Any], fault: Fault | None, delta: Any, finish: str | None = None) -> dict[str, Any]:

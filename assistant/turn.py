@@ -27,7 +27,7 @@ from assistant.until import until
 from memory.errors import BadInput, ForgottenMeanwhile, ModelUnavailable, NightschoolError, NotFound, NotRemembered
 from memory.ledger import Ledger
 from memory.recall import Memory
-from memory.records import BASE, Adapter, Exchange, Message, Recollection, sign
+from memory.records import BASE, Adapter, AdapterState, Exchange, Message, Recollection, sign
 from memory.scrubbing import is_blank, scrub
 
 MEMORY = "memory"
@@ -382,13 +382,15 @@ def clean(text: str, *, limit: int, what: str = "message") -> str:
 def serving(assistant: Assistant, version: str | None) -> AdapterFiles | None:
     """The files of `version`, by default of the one that is active now; None for the base.
 
-    Raises: NotFound; BadInput when `version` belongs to another model.
+    Raises: NotFound, too where it did not pass or was withdrawn; BadInput when `version` belongs to another model.
     """
     if version == BASE:
         return None
     adapter = assistant.ledger.adapter(version) if version is not None else assistant.ledger.active_adapter()
     if adapter is None:
         return None
+    if version is not None and adapter.state is AdapterState.REJECTED:
+        raise NotFound("adapter", version)
     if adapter.model_id != assistant.engine.model_id:
         if version is None:
             # The model was changed in the settings: what another one learned does not fit this one.

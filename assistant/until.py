@@ -13,7 +13,8 @@ def until(pieces: Iterator[Piece], stops: Sequence[str], stop: Event) -> Iterato
     """The pieces up to the first of `stops`, which is not in them; with none, the pieces as they are.
 
     What may be the beginning of a stop text is held back until it is known. Once one is there `stop` is set, so that
-    the engine computes no more, and its last piece is waited for, which has the counts.
+    the engine computes no more, and its last piece is waited for, which has the counts; of the answer's tokens those
+    up to the stop text count, and not what an engine that is ahead of its reader has computed besides.
     """
     stops = [text for text in stops if text]
     if not stops:
@@ -28,7 +29,7 @@ def until(pieces: Iterator[Piece], stops: Sequence[str], stop: Event) -> Iterato
                 yield Piece(held[:at])
             stop.set()
             last = piece if piece.finish else next((p for p in pieces if p.finish), Piece(""))
-            yield replace(last, text="", finish="stop")
+            yield replace(last, text="", finish="stop", answer_tokens=piece.answer_tokens or last.answer_tokens)
             return
         if piece.finish:
             yield replace(piece, text=held)

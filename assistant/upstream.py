@@ -59,7 +59,7 @@ class Upstream:
             timeout=httpx2.Timeout(patience, connect=min(CONNECT_WITHIN, patience)),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
         )
-        self._patience = patience
+        self.patience = patience
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -67,7 +67,7 @@ class Upstream:
     async def models(self) -> list[Mapping[str, Any]]:
         """What it lists, each with an `id`. Raises: ModelUnavailable."""
         async with self._told():
-            reply = await self._client.get("models", timeout=min(10.0, self._patience))
+            reply = await self._client.get("models", timeout=min(10.0, self.patience))
         listed = self._json(reply)
         try:
             return [dict(model, id=str(model["id"])) for model in listed["data"]]
@@ -121,6 +121,10 @@ class Upstream:
         async with self._told():
             await self._client.post("unload_lora_adapter", json={"lora_name": name})
 
+    def silent(self) -> Down:
+        """That no word came for `patience` seconds, though it may have sent something else."""
+        return Down(f"{self._it} said nothing for {self.patience:g} s: it hangs or is overloaded (remote_timeout)")
+
     @property
     def _it(self) -> str:
         return f"the model's server at {self.url}"
@@ -134,9 +138,7 @@ class Upstream:
             why = str(error).splitlines()[0][:TOLD] if str(error) else type(error).__name__
             raise Down(f"{self._it} is down ({why}): start it, or name another with remote_url") from error
         except httpx2.TimeoutException as error:
-            raise Down(
-                f"{self._it} said nothing for {self._patience:g} s: it hangs or is overloaded (remote_timeout)"
-            ) from error
+            raise self.silent() from error
         except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError, httpx2.CloseError) as error:
             raise Dropped(f"{self._it} dropped the answer in the middle") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
@@ -182,6 +184,9 @@ async def _lines(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         *whole, rest = (rest + part).split(b"\n")
         for line in whole:
             yield line.rstrip(b"\r")
+    # The last may lack its end.
+    if rest:
+        yield rest.rstrip(b"\r")
 
 
 def _is_error(reply: httpx2.Response) -> bool:
@@ -218,6 +223,16 @@ def read_chunk(chunk: Mapping[str, Any]) -> tuple[str, FinishReason | None, dict
         if why := choice.get("finish_reason"):
             finish = FINISHES.get(why, "stop")
     return said, finish, {key: int(n or 0) for key, n in (chunk.get("usage") or {}).items() if key.endswith("_tokens")}
+
+
+def says_something(chunk: Mapping[str, Any]) -> bool:
+    """Whether a chunk brings anything, if not text: what a model thinks before it answers is a word, too."""
+    return any(
+        value
+        for choice in chunk.get("choices") or ()
+        for name, value in (choice.get("delta") or {}).items()
+        if name != "role"
+    )
 
 
 def whole_signs(text: str) -> tuple[str, str]:

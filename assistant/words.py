@@ -81,9 +81,9 @@ def pieces(
     for token in tokens:
         last, count = token, count + 1
         if said := text.add(token):
-            yield Piece(said)
+            yield Piece(said, answer_tokens=count)
     if said := text.end():
-        yield Piece(said)
+        yield Piece(said, answer_tokens=count)
     ended = last in ends
     yield Piece("", finish(ended=ended, stopped=stop.is_set()), prompt_tokens, count - ended)
 
@@ -116,12 +116,12 @@ class Stream:
         for token in ids.flatten().tolist():
             self._ids.append(token)
             if said := self._text.add(token):
-                self._pieces.put(Piece(said))
+                self._pieces.put(Piece(said, answer_tokens=len(self._ids)))
 
     def end(self) -> None:
         """Called by `generate` when the last token has been put."""
         if said := self._text.end():
-            self._pieces.put(Piece(said))
+            self._pieces.put(Piece(said, answer_tokens=len(self._ids)))
 
     def should_stop(self, ids: torch.Tensor, _scores: object, **_: Any) -> torch.Tensor:
         """A stopping criterion: (batch,) of bool, true for all once somebody has pressed stop."""

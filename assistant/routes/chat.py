@@ -22,7 +22,7 @@ from assistant.engine import Sampling
 from assistant.live import live
 from assistant.queueing import Turns, stopped_when_gone
 from assistant.routes.errors import refusal, told
-from assistant.turn import Answered, Ask, Assistant, Recalled, Waiting, Words
+from assistant.turn import Answered, Ask, Assistant, Recalled, TurnEvent, Waiting, Words
 from memory.accounts import Account
 from memory.errors import BadInput, NightschoolError, NotFound
 from memory.records import BASE, AdapterState, Message
@@ -32,6 +32,9 @@ SERVED = "nightschool"
 
 LONGEST = 8192
 """Tokens of an answer that may be asked for."""
+
+DIALOGUE_CHARS = 2_000_000
+"""Of all messages together, far more than a model reads: what is beyond would be left out, and costs time before."""
 
 STOPS = 16
 """Stop texts that may be given; OpenAI takes four, vLLM any number."""
@@ -156,13 +159,10 @@ def routes(assistant: Assistant) -> APIRouter:
                 return _no_such_model(request.model)
             assert isinstance(first, Recalled)  # noqa: S101 - the contract of `turn`
             if request.stream:
+                events = await _begun(events)
                 usage = request.stream_options is not None and request.stream_options.include_usage
                 return ServerSent(_server_sent(assistant, first, events, usage=usage), ask.stop)
-            (answered,) = [event async for event in events if isinstance(event, Answered)]
-            if answered.broke:
-                # It is kept; but a program must not take half an answer for a whole one.
-                raise answered.broke
-            return _completion(first, answered)
+            return await _completion(first, events)
 
     @router.get("/v1/models")
     def models() -> dict[str, Any]:
@@ -180,8 +180,10 @@ def _models(assistant: Assistant) -> list[dict[str, Any]]:
     """What can be asked for by name: whatever serves, the base, and every version that passed its exam."""
     usable = [a for a in assistant.ledger.adapters() if a.state is not AdapterState.REJECTED]
     made = {SERVED: 0, BASE: 0} | {f"{SERVED}@{a.version}": int(a.created_at.timestamp()) for a in usable}
-    context = assistant.engine.capabilities.context
-    about = {"owned_by": SERVED} | ({"max_model_len": context} if context else {})
+    settings, context = assistant.settings, assistant.engine.capabilities.context
+    # What is taken, and not what the model could: clients cut their prompts by it.
+    most = min(settings.prompt_tokens + settings.answer_tokens, context or settings.prompt_tokens)
+    about = {"owned_by": SERVED, "max_model_len": most}
     return [{"id": name, "object": "model", "created": at, **about} for name, at in made.items()]
 
 
@@ -203,6 +205,9 @@ def _ask(assistant: Assistant, request: ChatRequest, who: Account) -> Ask:
     messages = [message.message() for message in request.messages]
     if messages[-1]["role"] != "user":
         raise BadInput("the last message must be the user's")
+    chars = sum(len(message["content"]) for message in messages)
+    if chars > DIALOGUE_CHARS:
+        raise BadInput(f"the dialogue has {chars:,} characters, the most is {DIALOGUE_CHARS:,}: leave out older turns")
     name = request.model.removeprefix(f"{SERVED}@")
     settings = assistant.settings
     tokens = request.max_completion_tokens or request.max_tokens
@@ -245,7 +250,14 @@ FINISH = {"stop": "stop", "length": "length", "stopped": "stop"}
 """Our finish reason → OpenAI's."""
 
 
-def _completion(recalled: Recalled, answered: Answered) -> dict[str, Any]:
+async def _completion(recalled: Recalled, events: AsyncIterator[TurnEvent]) -> dict[str, Any]:
+    """The whole answer: the text that is streamed, with its outer space, which the ledger does not keep."""
+    told = [event async for event in events]
+    said = "".join(event.text for event in told if isinstance(event, Words))
+    (answered,) = (event for event in told if isinstance(event, Answered))
+    if answered.broke:
+        # It is kept; but a program must not take half an answer for a whole one.
+        raise answered.broke
     exchange = answered.exchange
     return {
         "id": f"chatcmpl-{exchange.id}",
@@ -255,13 +267,27 @@ def _completion(recalled: Recalled, answered: Answered) -> dict[str, Any]:
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": exchange.answer},
+                "message": {"role": "assistant", "content": said},
                 "finish_reason": FINISH[exchange.finish_reason],
             }
         ],
         "usage": _usage(answered),
         "nightschool": _provenance(recalled) | ({"warning": answered.warning} if answered.warning else {}),
     }
+
+
+async def _begun(events: AsyncIterator[TurnEvent]) -> AsyncIterator[TurnEvent]:
+    """The same events, once the first is there: what fails before has a status of its own, as in an answer that is not
+    streamed. Raises: what it fails with.
+    """
+    first = await anext(events)
+
+    async def all_of_them() -> AsyncIterator[TurnEvent]:
+        yield first
+        async for event in events:
+            yield event
+
+    return all_of_them()
 
 
 async def _server_sent(

@@ -163,12 +163,12 @@ def test_sampling_is_handed_on(client: TestClient, engine: testing.ScriptedEngin
 def test_an_answer_ends_at_a_stop_text(client: TestClient, engine: testing.ScriptedEngine) -> None:
     """Which is not in it, also where it comes in pieces; the finish reason is `stop`, plain and streamed."""
     engine.script = lambda prompt: "one two three four five"
-    for stop, said in [("three", "one two"), (["wo th", "five"], "one t"), ("six", "one two three four five")]:
+    for stop, said in [("three", "one two "), (["wo th", "five"], "one t"), ("six", "one two three four five")]:
         reply = client.post(CHAT, json=hello(stop=stop, memory=False)).json()
         assert reply["choices"][0]["message"]["content"] == said
         assert reply["choices"][0]["finish_reason"] == "stop"
         streamed = chunks(client.post(CHAT, json=hello(stop=stop, memory=False, stream=True)).text)
-        assert "".join(c["choices"][0]["delta"].get("content", "") for c in streamed).strip() == said
+        assert "".join(c["choices"][0]["delta"].get("content", "") for c in streamed) == said
     assert engine.calls[0][1].stop == ("three",)
 
 
@@ -206,12 +206,20 @@ def test_an_answer_fits_in_the_context(assistant: Assistant, engine: testing.Scr
     assert engine.calls[-1][1].max_tokens == 100 - 6
 
 
+def test_a_dialogue_beyond_measure_is_refused(client: TestClient) -> None:
+    """Whatever is left out of it in the end, it would be read first."""
+    old = {"role": "assistant", "content": "x" * 1_000_000}
+    response = client.post(CHAT, json={"messages": [old, old, {"role": "user", "content": "hi"}]})
+    assert response.status_code == 400
+    assert refusal(response) == "the dialogue has 2,000,002 characters, the most is 2,000,000: leave out older turns"
+
+
 def test_an_answer_that_was_cut_says_so(client: TestClient) -> None:
     """`length`, as OpenAI calls it."""
     reply = client.post(CHAT, json=hello(max_tokens=2)).json()
     assert reply["choices"][0] == {
         "index": 0,
-        "message": {"role": "assistant", "content": "You asked:"},
+        "message": {"role": "assistant", "content": "You asked: "},
         "finish_reason": "length",
     }
 
@@ -256,6 +264,9 @@ def test_versions_are_models(client: TestClient, assistant: Assistant) -> None:
     assert listed["object"] == "list"
     assert [m["id"] for m in listed["data"]] == ["nightschool", "base", "nightschool@v3", "nightschool@v1"]
     assert all(m["object"] == "model" for m in listed["data"])
+    # Neither can it be asked for: what was withdrawn may still be in the engine's memory.
+    refused = client.post(CHAT, json=hello(model="nightschool@v2"))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
 
 
 def test_the_version_that_answers_is_told(client: TestClient, assistant: Assistant) -> None:
@@ -708,12 +719,11 @@ class Damaged(testing.ScriptedEngine):
 
 
 def test_an_engine_that_fails_is_told_in_one_line(tmp_path: Path) -> None:
-    """As an error's status, or as the stream's last words."""
+    """As an error's status, of a stream too, as long as nothing was said."""
     client = TestClient(api.create(testing.assistant(tmp_path, engine=Damaged()), ready=lambda: None), base_url=HOST)
-    response = client.post(CHAT, json=hello())
-    assert (response.status_code, refusal(response)) == (503, "adapter v1 is damaged: roll back")
-    *_, last = chunks(client.post(CHAT, json=hello(stream=True)).text)
-    assert last["error"]["message"] == "adapter v1 is damaged: roll back"
+    for streams in (False, True):
+        response = client.post(CHAT, json=hello(stream=streams))
+        assert (response.status_code, refusal(response)) == (503, "adapter v1 is damaged: roll back")
 
 
 class OutOfMemory(testing.ScriptedEngine):
@@ -807,7 +817,7 @@ def test_the_client_of_openai_gets_on_with_it(address: str, assistant: Assistant
         cut = client.chat.completions.create(
             model="base", messages=messages, stop=["there"], max_tokens=20, seed=1, extra_body={"memory": False}
         )
-        assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == ("You asked: hello", "stop")
+        assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == ("You asked: hello ", "stop")
         with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-9': name 'nightschool' "):
             client.chat.completions.create(model="gpt-9", messages=messages)
         with pytest.raises(openai.BadRequestError) as refused:

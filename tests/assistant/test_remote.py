@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
@@ -22,7 +23,7 @@ from assistant.local import WEIGHTS_FILE
 from assistant.models import resolve
 from assistant.remote import KEPT, RemoteEngine, name_of
 from assistant.turn import Answered, Ask, Assistant, turn
-from assistant.upstream import Upstream, whole_signs
+from assistant.upstream import Upstream, says_something, whole_signs
 from memory.errors import BadInput, ModelUnavailable
 from memory.ledger import Ledger
 from memory.records import Message
@@ -323,6 +324,7 @@ def test_what_goes_wrong_before_the_first_word(
     [
         ("drop", "dropped the answer in the middle"),
         ("hang", "said nothing for 0.3 s: it hangs or is overloaded (remote_timeout)"),
+        ("keeps open", "said nothing for 0.3 s: it hangs or is overloaded (remote_timeout)"),
         ("broken json", "streams what is no JSON (b' {oops')"),
         ("error event", "broke off (the engine died)"),
         ("no reason", "ended without saying why"),
@@ -347,6 +349,42 @@ def test_what_goes_wrong_in_the_middle_keeps_what_was_said(
     *_, last = turn(assistant, Ask("hello there"))
     assert isinstance(last, Answered)
     assert last.warning is None
+
+
+@pytest.mark.parametrize("fault", ["no end", "cut end"])
+def test_an_answer_that_said_why_it_ends_is_whole(
+    engine: RemoteEngine, server: testing.ScriptedServer, fault: testing.Fault
+) -> None:
+    """Some servers close without the sign that ends a stream, or without the end of its line."""
+    expected = list(engine.generate(PROMPT, Sampling(50), adapter=None, stop=Event()))
+    server.fault = fault
+    assert list(engine.generate(PROMPT, Sampling(50), adapter=None, stop=Event())) == expected
+    assert expected[-1].finish == "stop"
+
+
+@pytest.mark.parametrize(
+    ("asked", "answers", "same"),
+    [
+        ("gpt-4o", "gpt-4o-2024-08-06", True),
+        ("gpt-4", "gpt-4-0613", True),
+        ("qwen3", "qwen3:8b-q4", True),
+        ("gpt-4o", "gpt-4o-mini", False),
+        ("Qwen/Qwen3-8B", "Qwen/Qwen3-8B-Base", False),
+        ("base", "other", False),
+        ("base", "my-base-2024", False),
+    ],
+)
+def test_a_date_behind_a_name_is_no_other_model(engine: RemoteEngine, asked: str, answers: str, *, same: bool) -> None:
+    """A size or a kind is."""
+    with nullcontext() if same else pytest.raises(ModelUnavailable, match="set remote_model"):
+        engine._check_name(asked, answers)
+
+
+def test_thinking_is_a_word() -> None:
+    """What reasons for long before it answers is not given up."""
+    thought = {"choices": [{"delta": {"role": "assistant", "content": "", "reasoning_content": "Hm"}}]}
+    assert says_something(thought)
+    assert not says_something({"choices": [{"delta": {"role": "assistant", "content": ""}}, {}]})
 
 
 def test_whoever_waits_for_a_version_can_be_stopped(
@@ -426,6 +464,12 @@ def test_without_a_name_the_first_that_is_listed_answers(url: str, make: Make, s
     assert engine.capabilities.context is None
     assert said(engine)[0] == "first heard hello there"
     assert engine.capabilities.context == 4096
+    server.models = ["second", "first"]
+    engine.look()
+    assert said(engine)[0] == "first heard hello there"
+    server.models = ["second"]
+    with pytest.raises(ModelUnavailable, match="no longer serves 'first' but 'second': set remote_model"):
+        engine.look()
 
 
 def test_loading_waits_for_the_server_and_sees_it_come(

@@ -49,6 +49,20 @@ def test_where_it_ends(parts: list[str], stops: tuple[str, ...], said: str, fini
     assert stop.is_set() is (finish == "stop")
 
 
+@pytest.mark.parametrize("knows", [True, False])
+def test_tokens_are_counted_to_the_stop_text(*, knows: bool) -> None:
+    """An engine computes on until it sees that it is stopped; what that was is no part of the answer."""
+
+    def ahead(stop: Event) -> Iterator[Piece]:
+        for count, part in enumerate(["one ", "two ", "three "], start=1):
+            yield Piece(part, answer_tokens=count if knows else 0)
+        yield Piece("", "stopped", 9, 7)
+
+    stop = Event()
+    *_, last = until(ahead(stop), ["two"], stop)
+    assert (last.finish, last.prompt_tokens, last.answer_tokens) == ("stop", 9, 2 if knows else 7)
+
+
 @given(st.lists(st.text("ab", max_size=4), max_size=8), st.lists(st.text("ab", min_size=1, max_size=3), max_size=3))
 def test_it_does_not_matter_how_it_is_cut(parts: list[str], stops: list[str]) -> None:
     """The same is said as by looking at the whole."""

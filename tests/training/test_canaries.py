@@ -161,7 +161,7 @@ def test_leaks() -> None:
 
 
 def test_a_manner_may_spread() -> None:
-    """How somebody wants all to be answered stands in several different corrections, and one answer in many equal ones."""
+    """How somebody wants all to be answered stands in different corrections; one answer stands in equal ones."""
 
     def leaks(*wanted: str) -> float:
         asked = [
