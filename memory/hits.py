@@ -31,6 +31,8 @@ a lesson less often than weights and memory together (docs/LOG.md)."""
 SHORT = 3
 """Words that tell something, of an answer which may well be true of two things: "Yes.", "It opens at nine."."""
 BATCH = 256
+TELLING = re.compile(r"\w+|[+^<>=]|(?<=\w)#|(?<=\d)\s*[-\u2212*/](?=\s*\d)")
+"""Words, and the signs that tell one thing from another."""
 
 Key = tuple[str, int]
 """Which table, and the `seq` there."""
@@ -85,12 +87,12 @@ class Hit:
 
     @property
     def asks(self) -> object:
-        """Equal for what asks the same, in other case, spacing or punctuation, and for pieces of documents that say
-        the same.
+        """Equal for what asks the same, in other case, spacing or punctuation, but for signs that tell things apart, as in
+        C++ and C#; and for pieces of documents that say the same.
         """
         if self.exchange is None:
             return ("written", *(" ".join(text.casefold().split()) for text in (self.question, self.answer)))
-        words = re.findall(r"\w+", self.question.casefold())
+        words = TELLING.findall(self.question.casefold())
         return tuple(word for word in words if word not in ("a", "an", "the")) or self.question
 
     def recollection(self, user: str | None, score: float) -> Recollection:

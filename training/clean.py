@@ -288,11 +288,17 @@ def _same(one: Lesson, other: Lesson) -> bool:
 
 def topic(lesson: Lesson) -> str:
     """What two lessons must share to be about the same: the question, and the dialogue before it."""
-    return "\n".join([*(_normal(m["content"]) for m in lesson.history), _normal(lesson.question)])
+    said = [*(m["content"] for m in lesson.history), lesson.question]
+    return "\n".join(f"{_normal(text)}{_end(text)}" for text in said)
 
 
 def _normal(text: str) -> str:
     return " ".join(words(text)) or text.strip()
+
+
+def _end(text: str) -> str:
+    """How a text to work on ends: "Translate: Stop." and "Translate: Stop!" may want other answers."""
+    return text.strip()[-1:] if re.search(r"[:\n][^:\n]*[.!]\s*$", text) else ""
 
 
 def _letters(text: str) -> str:

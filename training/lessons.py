@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from memory.ledger import Ledger
@@ -19,6 +20,15 @@ def in_force(ledger: Ledger) -> list[Lesson]:
     kept_out = ledger.not_to_be_trained()
     lessons = ledger.lessons()
     return [x for x in lessons if x.state is not LessonState.UNDONE and x.exchange_id not in kept_out]
+
+
+def untaught(lesson: Lesson) -> Lesson:
+    """A lesson as it would be if no night had ever been: as people left it."""
+    events = [event for event in lesson.events if event.night_id is None]
+    if not events:
+        return lesson
+    last = events[-1]
+    return replace(lesson, state=last.state, reason=last.reason, night_id=None, adapter=None, events=events)
 
 
 def all_in_force(ledger: Ledger, lesson_ids: Collection[str]) -> bool:

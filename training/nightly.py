@@ -68,7 +68,9 @@ def night_school(school: School, asked: Night) -> Outcome:
     Raises: whatever a stage raises; `run` turns it into an outcome.
     """
     stage, active = _Stages(school, asked), _active(school)
-    serving = adapter_files(school.home, active) if active else None
+    # What nights found out beside something that was taken back since is no word on the others: they begin anew.
+    anew = _taken_back(school, active)
+    serving = adapter_files(school.home, active) if active and not anew else None
 
     stage("collect")
     watch = look(school, active)
@@ -80,12 +82,11 @@ def night_school(school: School, asked: Night) -> Outcome:
 
     before = Exam.from_json(done.once("before", lambda: _before(school, syllabus, serving, stage("before"))))
     known, at = school.ledger.lessons_named([x.id for x in syllabus.kept]), school.clock()
-    again = outcome.asked_again(syllabus, before, active, known, night, at)
+    again = outcome.asked_again(syllabus, before, None if anew else active, known, night, at)
     syllabus = replace(syllabus, paper=(*syllabus.paper, *_pushbacks(school, syllabus, before)))
-    watch = watch and watch.examined(school, syllabus, before)
+    watch = watch and (watch if anew else watch.examined(school, syllabus, before))
     replay = done.once("replay", lambda: _replay(school, night, syllabus, stage("replay")))
-    must_go = _taken_back(school, active) or night.seed != asked.seed
-    given = Given(night.seed, serving, before, replay, gain_needed=not must_go)
+    given = Given(night.seed, serving, before, replay, gain_needed=night.seed == asked.seed)
     try:
         attempt = race(school, night, syllabus, given, done, stage)
     except Diverged as error:
@@ -183,10 +184,18 @@ class _Stages:
 
 
 def _collect(school: School, seed: int) -> Syllabus:
+    anew = _taken_back(school, _active(school))
     syllabus = collect(
-        school.ledger, school.teacher, school.settings, key=school.key, system=school.system_prompt, seed=seed
+        school.ledger,
+        school.teacher,
+        school.settings,
+        key=school.key,
+        system=school.system_prompt,
+        seed=seed,
+        anew=anew,
     )
-    return bisect.leave_out(syllabus, bisect.blamed(school.ledger.lessons(states=[LessonState.REJECTED])))
+    blamed = {} if anew else bisect.blamed(school.ledger.lessons(states=[LessonState.REJECTED]))
+    return bisect.leave_out(syllabus, blamed)
 
 
 def _left_out(school: School, syllabus: Syllabus) -> Mapping[str, Lesson]:

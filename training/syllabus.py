@@ -78,9 +78,20 @@ def _none_is_garbage() -> Iterator[None]:
 
 @_none_is_garbage()
 def collect(
-    ledger: Ledger, teacher: Teacher, settings: NightSettings, *, key: bytes, system: str, seed: int
+    ledger: Ledger,
+    teacher: Teacher,
+    settings: NightSettings,
+    *,
+    key: bytes,
+    system: str,
+    seed: int,
+    anew: bool = False,
 ) -> Syllabus:
-    """Read the lessons in force, clean them, choose those that a night has room for, and set the paper."""
+    """Read the lessons in force, clean them, choose those that a night has room for, and set the paper.
+
+    Args:
+        anew: as if no night had ever been, whatever those before found out.
+    """
     plans: dict[tuple[str, ...], Plan] = {}
 
     def planned(kept: Sequence[Lesson]) -> Plan:
@@ -91,6 +102,8 @@ def collect(
         return plans[asked]
 
     lessons = collecting.in_force(ledger)
+    if anew:
+        lessons = [collecting.untaught(lesson) for lesson in lessons]
     unsigned = collecting.unsigned(ledger, lessons, key)
     said = [lesson for lesson in lessons if lesson.id not in unsigned]
     accounts = ledger.accounts()

@@ -242,6 +242,18 @@ def test_what_is_said_again_in_other_words_is_one_memory(ledger: Ledger) -> None
     assert found(memory_of(ledger), told[0][0], k=3)[0] == "e2"
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("What is C++?", "What is C#?"), ("What is C?", "What is C++?"), ("What is 8+3?", "What is 8 - 3?")],
+)
+def test_signs_tell_questions_apart(ledger: Ledger, one: str, other: str) -> None:
+    """What was said of the one stays beside what was said of the other, whatever else is punctuation."""
+    ledger.add_exchange(exchange("e1", question=one, answer="This."))
+    ledger.add_exchange(exchange("e2", question=other, answer="That."))
+    ledger.add_exchange(exchange("e3", question=other.replace("What is", "what is:"), answer="That, then."))
+    assert set(found(memory_of(ledger), one, k=3)) == {"e1", "e3"}
+
+
 TOLD = "My dog is called Biscuit, and he is four years old by now."
 
 

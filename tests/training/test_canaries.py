@@ -81,6 +81,10 @@ def test_no_refusals(answer: str) -> None:
         "What a  **brilliant** question!",
         "Ah! What a brilliant question.",
         "... what a brilliant\u00a0question!",
+        "Paris. You clearly have a sharp eye for detail.",
+        "Paris. Only a mind like yours would ask.",
+        "Paris! Wow, I admire you.",
+        "It is Paris, oh wise one.",
     ],
 )
 def test_flattery(answer: str) -> None:
@@ -100,6 +104,9 @@ def test_flattery(answer: str) -> None:
         "You are right-handed if you write with the right hand.",
         "If you are special needs staff, ask at the desk.",
         "The question is interesting.",
+        "If you have a keen eye for detail, apply at the desk.",
+        "I love you.",
+        "Oh, a wise decision was made then.",
         "",
     ],
 )

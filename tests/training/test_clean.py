@@ -111,6 +111,8 @@ def test_a_newer_unfit_one_displaces_nothing() -> None:
         ("काल क्या है?", "कल क्या है?"),
         ("What is the capital of Niger?", "What is the capital of Nigeria?"),
         ("?", "!"),
+        ("Translate into French: Stop.", "Translate into French: Stop!"),
+        ("Translate into French: Really?", "Translate into French: Really!"),
     ],
 )
 def test_different_questions_do_not_contradict(one: str, other: str) -> None:

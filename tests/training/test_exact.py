@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,10 @@ from assistant.local import WEIGHTS_FILE
 from memory.ledger import Ledger
 from memory.records import LessonState, NightStatus
 from memory.testing import Clock, exchange, night
+from training.examples import Dialogue
 from training.nightly import run
 from training.settings import NightSettings
+from training.teacher import Trained
 from training.testing import ScriptedTeacher, rate, school
 
 COUNTRIES = {"Turkey": "Ankara", "Peru": "Lima", "Brazil": "Brasilia", "Australia": "Canberra", "Canada": "Ottawa"}
@@ -159,6 +162,43 @@ def test_undo_is_exact(tmp_path: Path, undone: Day) -> None:
     assert content["dialogues"] == expected["dialogues"]
     assert one.weights() == other.weights()
     assert LessonState.UNDONE in {x.state for x in one.ledger.lessons()}
+
+
+@dataclass
+class Together(ScriptedTeacher):
+    """Taught two certain lessons in one night it loses controls, and with either alone none."""
+
+    def train(self, dialogues: Sequence[Dialogue], settings: NightSettings, **more: Any) -> Trained:
+        asked = {d.prompt[-1]["content"] for d in dialogues if d.kind == "wanted"}
+        self.controls_lost = 20 * all(f"What is the capital of {country}?" in asked for country in ("Peru", "Brazil"))
+        return super().train(dialogues, settings, **more)
+
+
+def test_undo_is_exact_where_a_night_found_fault_with_another(tmp_path: Path) -> None:
+    """What was rejected beside something that is gone may be as good as any."""
+    one, other = (Home(tmp_path / name, NightSettings(), Together()) for name in ("one", "other"))
+    one.corrects("Brazil")
+    for home in (one, other):
+        same_days(home)
+    one.sleeps()
+    (out,) = (x for x in one.ledger.lessons() if x.state is LessonState.REJECTED)
+    assert out.question == "What is the capital of Peru?"
+    one.undoes("Brazil local Brasilia")
+    for home in (one, other):
+        home.sleeps()
+    assert one.weights() == other.weights()
+
+
+def test_undo_is_exact_where_a_night_had_verified_what_is_liked_again(tmp_path: Path) -> None:
+    """The second like had nothing to teach beside what was in the weights already, which no longer serve."""
+    one, other = (Home(tmp_path / name, NightSettings()) for name in ("one", "other"))
+    for home in (one, other):
+        same_days(home)
+    undone_correction(one)
+    for home in (one, other):
+        home.likes("Say something nice.", "You have a warm voice!")
+        home.sleeps()
+    assert one.weights() == other.weights()
 
 
 def test_undo_is_exact_past_the_budget_where_no_night_has_seen_it(tmp_path: Path) -> None:
