@@ -87,8 +87,8 @@ class Hit:
 
     @property
     def asks(self) -> object:
-        """Equal for what asks the same, in other case, spacing or punctuation, but for signs that tell things apart, as in
-        C++ and C#; and for pieces of documents that say the same.
+        """Equal for what asks the same, in other case, spacing or punctuation, but for signs that tell apart (C++,
+        C#); and for pieces of documents that say the same.
         """
         if self.exchange is None:
             return ("written", *(" ".join(text.casefold().split()) for text in (self.question, self.answer)))

@@ -68,8 +68,7 @@ def night_school(school: School, asked: Night) -> Outcome:
     Raises: whatever a stage raises; `run` turns it into an outcome.
     """
     stage, active = _Stages(school, asked), _active(school)
-    # What nights found out beside something that was taken back since is no word on the others: they begin anew.
-    anew = _taken_back(school, active)
+    anew = _anew(school, active)
     serving = adapter_files(school.home, active) if active and not anew else None
 
     stage("collect")
@@ -184,7 +183,7 @@ class _Stages:
 
 
 def _collect(school: School, seed: int) -> Syllabus:
-    anew = _taken_back(school, _active(school))
+    anew = _anew(school, _active(school))
     syllabus = collect(
         school.ledger,
         school.teacher,
@@ -255,6 +254,15 @@ def _taken_back(school: School, active: Adapter | None) -> bool:
     if active is None:
         return False
     return not all_in_force(school.ledger, active.exam.get("lessons", ()))
+
+
+def _anew(school: School, active: Adapter | None) -> bool:
+    """Whether tonight's lessons are taught as if no night had been: what nights have found out is no word on them where
+    it was beside something that was taken back since, or where nothing serves that they were found in.
+    """
+    if active is None:
+        return bool(school.ledger.lessons(states=[LessonState.VERIFIED]))
+    return _taken_back(school, active)
 
 
 def _never_serving_what_was_taken_back(school: School, ended: Outcome) -> Outcome:

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from assistant.feedback import undo_lesson
+from assistant.forgetting import forget
 from assistant.local import WEIGHTS_FILE
 from memory.ledger import Ledger
-from memory.records import LessonState, NightStatus
-from memory.testing import Clock, exchange, night
+from memory.records import BASE, LessonState, NightStatus
+from memory.testing import KEY, Clock, exchange, night
 from training.examples import Dialogue
 from training.nightly import run
 from training.settings import NightSettings
@@ -62,6 +63,11 @@ class Home:
     def undoes(self, name: str) -> None:
         """The rating behind a lesson is taken back."""
         undo_lesson(self.ledger, self.lessons.pop(name), clock=self.clock, new_id=lambda: uuid.uuid4().hex)
+
+    def forgets(self, name: str) -> None:
+        """The exchange behind a lesson is forgotten, and whatever came of it."""
+        gone = f"e-{self.lessons.pop(name)}"
+        assert forget(self.ledger, lambda places: True, self.folder, KEY, exchange=gone)
 
     def sleeps(self) -> None:
         """A night, which must be promoted."""
@@ -199,6 +205,34 @@ def test_undo_is_exact_where_a_night_had_verified_what_is_liked_again(tmp_path: 
         home.likes("Say something nice.", "You have a warm voice!")
         home.sleeps()
     assert one.weights() == other.weights()
+
+
+def test_forgetting_is_exact(tmp_path: Path) -> None:
+    """As undoing is, for whatever is gone for good."""
+    one, other = (Home(tmp_path / name, NightSettings(), Together()) for name in ("one", "other"))
+    one.corrects("Brazil")
+    for home in (one, other):
+        same_days(home)
+    one.sleeps()
+    one.forgets("Brazil local Brasilia")
+    for home in (one, other):
+        home.sleeps()
+    assert one.weights() == other.weights()
+
+
+def test_where_the_base_serves_again_all_is_taught_anew(tmp_path: Path) -> None:
+    """A rollback leaves what nights have verified in no weights that serve."""
+    home = Home(tmp_path, NightSettings())
+    same_days(home)
+    home.sleeps()
+    home.ledger.activate(BASE, reason="rolled back by hand")
+    home.corrects("Australia")
+    home.sleeps()
+    reports = [json.loads(path.read_text()) for path in tmp_path.glob("nights/*/report.json")]
+    (second,) = (report for report in reports if report["adapter"] == "v2")
+    asked = [q["kind"] for q in second["questions"] if q["kind"] in ("tonight", "earlier")]
+    assert asked.count("tonight") == 4
+    assert "earlier" not in asked
 
 
 def test_undo_is_exact_past_the_budget_where_no_night_has_seen_it(tmp_path: Path) -> None:
