@@ -15,8 +15,8 @@ GREEDY_BELOW = 1e-3
 divided by it run out of float32.
 """
 
-FinishReason = Literal["stop", "length", "stopped"]
-"""The model ended by itself; the longest answer was reached; somebody pressed stop."""
+FinishReason = Literal["stop", "length", "stopped", "content_filter"]
+"""The model ended by itself; the longest answer was reached; somebody pressed stop; another server cut it off."""
 
 
 @dataclass(frozen=True, slots=True)

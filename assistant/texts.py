@@ -187,6 +187,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "where.recalled": ("Remembered for it, nearest first:", "为此想起的内容，最相近的在前："),
     "where.gone": ("(deleted since)", "（已删除）"),
     "where.stopped": ("stopped", "已停止"),
+    "where.filtered": ("cut off by the model's server", "被模型服务器截断"),
     "where.length": ("cut off at the longest answer", "达到回答长度上限而截断"),
     "where.writing": ("The answer is being written.", "正在写回答。"),
     "duel.switch": ("Compare blindly", "盲选比较"),

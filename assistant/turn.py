@@ -161,6 +161,7 @@ class Said:
         if piece.text:
             self.first_word_at = self.first_word_at or perf_counter()
             self.words.append(piece.text)
+        self.answer_tokens = piece.answer_tokens or self.answer_tokens
         if piece.finish:
             self.finish = piece.finish
             self.prompt_tokens, self.answer_tokens = piece.prompt_tokens, piece.answer_tokens

@@ -25,7 +25,7 @@ LOADS = "load_lora_adapter"
 TOLD = 200
 """Characters of somebody else's message that are passed on."""
 
-FINISHES: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "stopped"}
+FINISHES: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
 """Of other reasons an answer is whole."""
 
 

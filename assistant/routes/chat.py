@@ -246,7 +246,7 @@ def _provenance(recalled: Recalled) -> dict[str, Any]:
     }
 
 
-FINISH = {"stop": "stop", "length": "length", "stopped": "stop"}
+FINISH = {"stop": "stop", "length": "length", "stopped": "stop", "content_filter": "content_filter"}
 """Our finish reason → OpenAI's."""
 
 

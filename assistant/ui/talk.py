@@ -232,7 +232,9 @@ def where_from(exchange: Exchange, recollections: Sequence[Mapping[str, Any]], l
     digest = f" <code>{escape(exchange.adapter_sha256[:12])}</code>" if exchange.adapter_sha256 else ""
     seconds = exchange.timings.get("total_s")
     took = f" · {seconds:.1f} s" if seconds is not None else ""
-    ended = {"stopped": text("where.stopped", lang), "length": text("where.length", lang)}.get(exchange.finish_reason)
+    cut = {"stopped": "where.stopped", "length": "where.length", "content_filter": "where.filtered"}
+    key = cut.get(exchange.finish_reason)
+    ended = text(key, lang) if key else ""
     took += f" · {ended}" if ended else ""
     about = escape(" ".join(exchange.question.split())[:80])
     lines = [
