@@ -7,7 +7,7 @@ beyond the bounds of the settings, and no canary is outside its own. It knows no
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,7 +90,7 @@ def decide(
     }
     harm = [
         *_lost("forgets", "earlier lessons", tallies["earlier"], bounds.verified_kept_min, bounds.chance_max),
-        *_lost("forgets", HELD, tallies["held"], bounds.verified_kept_min, bounds.chance_max),
+        *_held_lost(tallies, bounds),
         *_lost("damages", SURE, tallies["sure"], bounds.sure_kept_min, bounds.chance_max),
         *_lost("damages", "controls", tallies["control"], bounds.controls_kept_min, bounds.chance_max),
     ]
@@ -190,6 +190,15 @@ def _lost(verb: str, what: str, tally: Tally, least: float, chance: float) -> li
         f"{verb}: {tally.lost} of {tally.before} {what} lost, {tally.kept:.0%} kept, at least {least:.0%} must be"
         f" ({_by_chance(tally, chance)})"
     ]
+
+
+def _held_lost(tallies: Mapping[str, Tally], bounds: NightSettings) -> list[str]:
+    """Of few lessons one is more than the bound lets go. Where that is a liked answer, often the model's own word against
+    a correction of nearly the same question, it fails no night: it would choose how much is learned of all others.
+    """
+    if tallies["held"].lost == tallies["liked"].lost == 1:
+        return []
+    return _lost("forgets", HELD, tallies["held"], bounds.verified_kept_min, bounds.chance_max)
 
 
 def _outside(canary: Canary) -> str:

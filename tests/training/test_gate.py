@@ -107,6 +107,22 @@ def test_a_liked_answer_that_is_lost_weighs_against_the_gain() -> None:
         assert len(verdict.harm) == harms
 
 
+@pytest.mark.parametrize(
+    ("liked_lost", "earlier_lost", "passes"), [(0, 0, True), (1, 0, True), (2, 0, False), (1, 1, False), (0, 1, False)]
+)
+def test_one_liked_answer_does_not_choose_what_is_learned(liked_lost: int, earlier_lost: int, *, passes: bool) -> None:
+    """It may be the model's own word against a correction of nearly the same question; two are a manner of losing."""
+    corrected, earlier = paper(tonight=9), paper(earlier=4)
+    liked = [Item(f"liked:{i}", "tonight", ()) for i in range(2)]
+    before = Exam("base", {}, dict.fromkeys((i.id for i in (*earlier, *liked)), True), 20.0)
+    before = replace(before, right=before.right | {i.id: False for i in corrected})
+    lost = [*liked[:liked_lost], *earlier[:earlier_lost]]
+    after = replace(before, right=dict.fromkeys(before.right, True) | {i.id: False for i in lost})
+    verdict = decide([*corrected, *earlier, *liked], before, after, BOUNDS)
+    assert verdict.promote is passes
+    assert bool(verdict.harm) is not passes
+
+
 def test_liked_answers_alone() -> None:
     """Where all of them were right before, and still are, a night passes."""
     liked = [Item("liked", "tonight", ())]
