@@ -193,7 +193,7 @@ def _lost(verb: str, what: str, tally: Tally, least: float, chance: float) -> li
 
 
 def _held_lost(tallies: Mapping[str, Tally], bounds: NightSettings) -> list[str]:
-    """Of few lessons one is more than the bound lets go. Where that is a liked answer, often the model's own word against
+    """Of few lessons one is more than the bound lets go. Where that is a liked answer, often a model's own word against
     a correction of nearly the same question, it fails no night: it would choose how much is learned of all others.
     """
     if tallies["held"].lost == tallies["liked"].lost == 1:
