@@ -235,11 +235,10 @@ def test_where_the_base_serves_again_all_is_taught_anew(tmp_path: Path) -> None:
     assert "earlier" not in asked
 
 
-def test_undo_is_exact_past_the_budget_where_no_night_has_seen_it(tmp_path: Path) -> None:
-    """What was taken back before a night draws no lot. Once a night had it, that night found out less of the others,
-    and the next ones teach those first: past the budget that shows.
-    """
-    one, other = with_and_without(tmp_path, undone_before_any_night, NightSettings(lessons_max=3))
+@pytest.mark.parametrize("undone", [undone_before_any_night, undone_correction])
+def test_undo_is_exact_past_the_budget(tmp_path: Path, undone: Day) -> None:
+    """What was taken back draws no lot, and that a night had it gives no other a turn."""
+    one, other = with_and_without(tmp_path, undone, NightSettings(lessons_max=3))
     assert one.weights() == other.weights()
 
 
