@@ -1,13 +1,14 @@
 """The gate: a pure function from two sittings of one paper to a verdict with its reasons.
 
 It lets an adapter serve only when tonight's lessons gained by more than chance, nothing that was right before is lost
-beyond the bounds of the settings, and no canary is outside its own. It knows no model and no ledger.
+beyond the bounds of the settings (one liked answer is never too many), and no canary is outside its own. It knows no
+model and no ledger.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,9 +79,15 @@ def decide(
     """Compare two sittings of `paper`, item by item.
 
     Args:
-        gain_needed: False where the old version may not serve on in any case, because it holds what was taken back.
+        gain_needed: False where the old version may not serve on in any case, and where one is only looked at.
     """
-    tallies = {name: _tally(items, before, after) for name, items in _sorted(paper, before, bounds).items()}
+    items = _sorted(paper, before, bounds)
+    tallies = {name: _tally(group, before, after) for name, group in items.items()}
+    one = _one_like_lost(items["held"], before, after)
+    tonight, earlier, held = (
+        _tally([item for item in items[name] if item is not one], before, after)
+        for name in ("tonight", "earlier", "held")
+    )
     ratio = round(after.perplexity / before.perplexity, 4)
     measured = canaries(paper, before, after, bounds)
     gains = {
@@ -89,8 +96,8 @@ def decide(
         if kind in ("tonight", "reworded")
     }
     harm = [
-        *_lost("forgets", "earlier lessons", tallies["earlier"], bounds.verified_kept_min, bounds.chance_max),
-        *_held_lost(tallies, bounds),
+        *_lost("forgets", "earlier lessons", earlier, bounds.verified_kept_min, bounds.chance_max),
+        *_lost("forgets", HELD, held, bounds.verified_kept_min, bounds.chance_max),
         *_lost("damages", SURE, tallies["sure"], bounds.sure_kept_min, bounds.chance_max),
         *_lost("damages", "controls", tallies["control"], bounds.controls_kept_min, bounds.chance_max),
     ]
@@ -100,7 +107,7 @@ def decide(
             f" at most {bounds.perplexity_ratio_max:.3f} may be"
         )
     harm += [_outside(canary) for canary in measured if not canary.holds]
-    against = [*_not_gained(tallies["tonight"], bounds.chance_max, gain_needed=gain_needed), *harm]
+    against = [*_not_gained(tallies["tonight"], tonight, bounds.chance_max, gain_needed=gain_needed), *harm]
     promote = not against or not bounds.gated
     if not against:
         reasons = _for_it(tallies, gains["tonight"], ratio, len(measured), bounds.chance_max)
@@ -153,6 +160,17 @@ def _is_held(item: Item, before: Exam) -> bool:
     return item.kind == "tonight" and item.unwanted is None and before.right[item.id]
 
 
+def _one_like_lost(held: Sequence[Item], before: Exam, after: Exam) -> Item | None:
+    """What is lost of the lessons that were right before, if it is one alone, and a liked answer.
+
+    Of few lessons one is more than any bound lets go. A liked answer is the model's own word, liked in passing perhaps
+    and against a correction of nearly the same question: it must not choose how much is learned of all others, nor fail
+    one night after the other.
+    """
+    lost = [item for item in held if before.right[item.id] and not after.right[item.id]]
+    return lost[0] if len(lost) == 1 and lost[0].unwanted is None else None
+
+
 def _tally(items: Sequence[Item], before: Exam, after: Exam) -> Tally:
     pairs = [(before.right[i.id], after.right[i.id]) for i in items]
     return Tally(
@@ -164,8 +182,9 @@ def _tally(items: Sequence[Item], before: Exam, after: Exam) -> Tally:
     )
 
 
-def _not_gained(tonight: Tally, chance: float, *, gain_needed: bool) -> list[str]:
-    """What is against a night that shall teach something: no gain, or one that chance could have made.
+def _not_gained(tonight: Tally, weighed: Tally, chance: float, *, gain_needed: bool) -> list[str]:
+    """What is against a night that shall teach something: no gain, or one that chance could have made, by what of it is
+    `weighed`.
 
     Of fewer changed lessons than could ever tell (five, at a chance of 0.05), it passes where every change is a gain.
     """
@@ -175,7 +194,7 @@ def _not_gained(tonight: Tally, chance: float, *, gain_needed: bool) -> list[str
         return [f"nothing gained: {said}"]
     if not gain_needed or tonight.after == tonight.before:
         return []
-    gained, lost = tonight.gained, tonight.lost
+    gained, lost = weighed.gained, weighed.lost
     if not enough(gained + lost, chance=chance):
         few = f"too few to say: {said}; {gained} gained and {lost} lost may be chance"
         return [f"{few}, and of so few none may be lost"] if lost else []
@@ -190,15 +209,6 @@ def _lost(verb: str, what: str, tally: Tally, least: float, chance: float) -> li
         f"{verb}: {tally.lost} of {tally.before} {what} lost, {tally.kept:.0%} kept, at least {least:.0%} must be"
         f" ({_by_chance(tally, chance)})"
     ]
-
-
-def _held_lost(tallies: Mapping[str, Tally], bounds: NightSettings) -> list[str]:
-    """Of few lessons one is more than the bound lets go. Where that is a liked answer, often a model's own word against
-    a correction of nearly the same question, it fails no night: it would choose how much is learned of all others.
-    """
-    if tallies["held"].lost == tallies["liked"].lost == 1:
-        return []
-    return _lost("forgets", HELD, tallies["held"], bounds.verified_kept_min, bounds.chance_max)
 
 
 def _outside(canary: Canary) -> str:

@@ -15,10 +15,10 @@ BOUNDS = NightSettings(perplexity_ratio_max=1.03, controls_kept_min=0.9, sure_ke
 
 
 def paper(**counts: int) -> list[Item]:
-    """So many items of each kind: `paper(tonight=2, control=10)`; all of tonight's are corrections."""
+    """So many items of each kind: `paper(tonight=2, control=10)`; all lessons are corrections."""
     kinds: tuple[Kind, ...] = ("tonight", "reworded", "earlier", "control")
     return [
-        Item(f"{kind}:{i}", kind, (), unwanted="No." if kind == "tonight" else None)
+        Item(f"{kind}:{i}", kind, (), unwanted="No." if kind in ("tonight", "earlier") else None)
         for kind in kinds
         for i in range(counts.get(kind, 0))
     ]
@@ -107,18 +107,22 @@ def test_a_liked_answer_that_is_lost_weighs_against_the_gain() -> None:
         assert len(verdict.harm) == harms
 
 
+@pytest.mark.parametrize("gained", [2, 6, 9])
+@pytest.mark.parametrize("liked", ["tonight", "earlier"])
 @pytest.mark.parametrize(
     ("liked_lost", "earlier_lost", "passes"), [(0, 0, True), (1, 0, True), (2, 0, False), (1, 1, False), (0, 1, False)]
 )
-def test_one_liked_answer_does_not_choose_what_is_learned(liked_lost: int, earlier_lost: int, *, passes: bool) -> None:
+def test_one_liked_answer_does_not_choose_what_is_learned(
+    liked: Kind, liked_lost: int, earlier_lost: int, gained: int, *, passes: bool
+) -> None:
     """It may be the model's own word against a correction of nearly the same question; two are a manner of losing."""
-    corrected, earlier = paper(tonight=9), paper(earlier=4)
-    liked = [Item(f"liked:{i}", "tonight", ()) for i in range(2)]
-    before = Exam("base", {}, dict.fromkeys((i.id for i in (*earlier, *liked)), True), 20.0)
+    corrected, earlier = paper(tonight=gained), paper(earlier=4)
+    likes = [Item(f"liked:{i}", liked, ()) for i in range(2)]
+    before = Exam("base", {}, dict.fromkeys((i.id for i in (*earlier, *likes)), True), 20.0)
     before = replace(before, right=before.right | {i.id: False for i in corrected})
-    lost = [*liked[:liked_lost], *earlier[:earlier_lost]]
+    lost = [*likes[:liked_lost], *earlier[:earlier_lost]]
     after = replace(before, right=dict.fromkeys(before.right, True) | {i.id: False for i in lost})
-    verdict = decide([*corrected, *earlier, *liked], before, after, BOUNDS)
+    verdict = decide([*corrected, *earlier, *likes], before, after, BOUNDS)
     assert verdict.promote is passes
     assert bool(verdict.harm) is not passes
 
