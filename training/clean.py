@@ -34,28 +34,33 @@ SECRETS: dict[str, re.Pattern[str]] = {
 _QUOTES = "\"'`\u2018\u2019\u201c\u201d"
 
 PASSWORD = re.compile(
-    r"\b(?<!change )(?<!reset )(?<!forgot )(?:password|passwd|passphrase|pwd)\s*(?:[=:]|\bis\b)"
-    rf"\s*[{_QUOTES}]?(?P<word>[^\s{_QUOTES}]{{4,}})(?=(?P<after>[^\n]{{0,20}}))",
+    r"(?P<title>\b(?:change|reset|forgot|new) )?\b(?:password|passwd|passphrase|pwd)\b(?: for [\w -]{1,30}?)?"
+    r"\s*(?:is\s*:|[=:]|\bis\b)"
+    rf"\s*[{_QUOTES}]?(?P<word>[^\s{_QUOTES}](?:[{_QUOTES}]?[^\s{_QUOTES}]){{3,}})(?=(?P<after>[^\n]{{0,80}}))",
     re.IGNORECASE,
 )
 """What is called a password, and how its line goes on: "The password is hunter2"."""
 
-_PASSPHRASE = re.compile(
-    r"\bpassphrase\s*(?:[=:]|\bis\b)\s*(?:(?!(?:the|an?|on|in|of|to|at|your|is|and|with|for|by|that)\b)[a-z]+\W+){3,}[a-z]+",
+_ENDS = re.compile(
+    r"\W*$|\s*[,;.!?)\]\u2013\u2014]|\s+-\s|\W*\b(?:for|on|at|in|and|but|or|if|when|until|till|since)\b", re.IGNORECASE
+)
+"""What may stand behind a password: "is under the router" says where it is."""
+
+_WORDS = re.compile(r"(?:\s+[a-z]+){3,}\W*(?=[.,;!?\n]|$)")
+_SENTENCE = re.compile(
+    r"\b(?:the|an?|on|in|of|to|at|your|my|our|is|are|was|and|or|with|for|by|that|than|it|you|we|not|be|as|if|when|words?|characters?|several|every)\b",
     re.IGNORECASE,
 )
-"""Four words or more in a row that make no sentence."""
-
-_ENDS = re.compile(r"\W*(?:$|[,;.!?)\]]|(?:for|on|at|in|and|but|or|if|when)\b)", re.IGNORECASE)
-"""What may stand behind a password: "is under the router" says where it is."""
+"""Words without which four in a row make no sentence: "correct horse battery staple"."""
 
 _OF_PASSWORDS = re.compile(
     r"\w+(?:ed|ten|len|ing|[ai]ble|ive|al|id|ous|ful|less|ary|ory|ect|[ae]nt|ty|word|sensitive)"
     r"|sent|kept|known|lost|wrong|weak|strong|only|case|with|from|your|their|the|this|that|these|what|not|never|always"
-    r"|too|also|just|still|very|case|short|long|empty|blank|unique|safe|right|there|here|yours|ours|mine|different|same"
-    r"|fine|okay|good|easy|hard|public|private|temporary|null|none|numeric|alphanumeric|unknown|open|click|tap|press"
-    r"|enter|type|choose|select|reset|change|call|visit|please|your|must|under|between|above|below|behind|inside"
-    r"|near|again|case-sensitive",
+    r"|too|also|just|still|very|short|long|longer|empty|blank|unique|safe|right|there|here|yours|ours|mine|different"
+    r"|same|fine|okay|good|easy|hard|public|private|temporary|null|none|numeric|alphanumeric|unknown|open|click|tap"
+    r"|press|enter|type|choose|select|reset|change|call|visit|please|must|under|between|above|below|behind|inside|near"
+    r"|again|usually|often|complex|simple|hidden|gone|secure|secret|visible|optional|mandatory|settings"
+    r"|case-sensitive",
     re.IGNORECASE,
 )
 """What is said of a password, and is none: "Your password is invalid"."""
@@ -66,7 +71,8 @@ DISAGREE = "users disagree"
 TURNS = 4
 """How often lessons are counted as they come up, before all of them are."""
 
-PAGE = re.compile(r"\bhttps?://[^\s?#]+", re.IGNORECASE)
+PAGE = re.compile(r"\bhttps?://(?![^\s/]*@)[^\s?#\"'<>)\],]+", re.IGNORECASE)
+"""An address, up to what is asked of it: who is let in by it is part of no page's name."""
 
 CARD = re.compile(r"(?<!(?<!\w)\+)\b(?!00)\d(?:[ -]?\d){12,18}\b")
 
@@ -127,12 +133,15 @@ def secret_in(text: str) -> str | None:
     for name, pattern in SECRETS.items():
         if pattern.search(text):
             return name
-    if _PASSPHRASE.search(text) or any(map(_is_password, PASSWORD.finditer(text))):
+    if any(map(_is_password, PASSWORD.finditer(text))):
         return "a password"
     if any(_luhn(re.sub(r"\D", "", match)) for match in CARD.findall(text)):
         return "a card number"
-    # The path of a page is long, and no secret; what is asked of it may be.
-    if any(_is_random(word) for word in re.findall(r"[A-Za-z0-9+/_=-]{32,}", PAGE.sub(" ", text))):
+    # The path of a page is long and made of words; a part of it that is none may open a door.
+    pages = "\n".join(PAGE.findall(text))
+    if any(map(_is_random, re.findall(r"[A-Za-z0-9+/_=-]{32,}", PAGE.sub(" ", text)))) or any(
+        map(_is_random, re.findall(r"(?<=/)[A-Za-z0-9]{20,}", pages))
+    ):
         return "a long random string"
     return None
 
@@ -307,16 +316,23 @@ def _letters(text: str) -> str:
 
 
 def _is_password(found: re.Match[str]) -> bool:
-    """Whether a word that stands where a password would is one: it looks like no other, or it is the last word, and
-    nothing that is commonly said of passwords.
+    """Whether what stands where a password would is one: it looks like no word, or it is a word that nobody says of
+    passwords and that ends what is said, or four of them that make no sentence.
     """
-    word = found["word"].rstrip(".,;:!?)")
-    if len(word) < 4 or _OF_PASSWORDS.fullmatch(word):
+    word, after = found["word"].rstrip(".,;:!?)"), found["after"]
+    if len(word) < 4:
         return False
-    mixed = any(map(str.isdigit, word)) and any(map(str.isalpha, word))
-    odd = any(map(str.isupper, word[1:])) or re.search(r"\w[^\w\s/-]\w", word)
+    digits = any(map(str.isdigit, word))
+    if (digits and any(map(str.isalpha, word)) and "-" not in word) or word.isdecimal():
+        return True
+    if any(map(str.isupper, word[1:])) or re.search(r"\w[^\w\s/-]\w", word):
+        return True
+    said_of_them = bool(found["title"] or _OF_PASSWORDS.fullmatch(word))
     # Cut off with its signs: what is left of them ends the sentence.
-    return mixed or bool(odd) or bool(_ENDS.match(found["word"][len(word) :] + found["after"]))
+    if not said_of_them and _ENDS.match(found["word"][len(word) :] + after):
+        return True
+    several = _WORDS.match(after)
+    return several is not None and not _SENTENCE.search(f"{word}{several.group()}")
 
 
 def _luhn(digits: str) -> bool:
