@@ -50,7 +50,7 @@ def bench(
     nights: Annotated[int | None, typer.Option(min=1, help="stop after so many days")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="of each stream the first so many days alone")] = None,
     items: Annotated[
-        int | None, typer.Option(min=1, help="of each day the first so many alone, and as many of its probes")
+        int | None, typer.Option(min=1, help="of each day the first so many alone, taught ones and probes")
     ] = None,
     out_dir: Annotated[Path, typer.Option("--out", help="where results are, and go on from")] = Path("bench"),
     public_sets: Annotated[

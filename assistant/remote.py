@@ -44,7 +44,10 @@ LOOK_EVERY = 5.0
 LOOKS_AT_STOP = 0.05
 """Seconds in which a pressed stop is seen."""
 
-DATED = re.compile(r"-\d{3,}[\w.-]*|[:@].+")
+ENDS_WITHIN = 3.0
+"""Seconds that are waited for an answer's counts once it has said why it ends."""
+
+DATED = re.compile(r"(?:-preview|-exp)?(?:-\d{3,8}(?:-\d\d){0,2}|-\d\d-\d\d)|-(?:preview|latest)|[:@].+")
 """What may stand behind a model's name in answers of the same one: a date or a tag."""
 
 CHARACTERS_A_TOKEN = 3
@@ -320,24 +323,33 @@ class RemoteEngine:
         usage: Mapping[str, Any] = {}
         half = ""
         try:
-            async for chunk in self._upstream.chat(request):
-                self._check_name(str(request["model"]), chunk.get("model"))
-                try:
-                    said, why, counted = read_chunk(chunk)
-                except (AttributeError, TypeError, ValueError, OverflowError) as error:
-                    told = f"the model's server at {self._upstream.url} says what is no part of an answer"
-                    raise ModelUnavailable(f"{told}: {str(chunk)[:80]}") from error
-                said, half = whole_signs(half + said)
-                if said or says_something(chunk):
-                    pieces.put(Piece(said))
-                finish, usage = why or finish, counted or usage
+            async with asyncio.timeout(None) as patience:
+                async for chunk in self._upstream.chat(request):
+                    said, why, counted = self._read(request, chunk)
+                    said, half = whole_signs(half + said)
+                    if said or says_something(chunk):
+                        pieces.put(Piece(said))
+                    if why and finish is None:
+                        patience.reschedule(asyncio.get_running_loop().time() + ENDS_WITHIN)
+                    finish, usage = why or finish, counted or usage
             if finish is None:
                 raise ModelUnavailable(f"the model's server at {self._upstream.url} ended without saying why")
             pieces.put(_last(finish, usage))
         except Exception as error:
             # Whatever it is: raised where the asker waits for it. Of an answer that has said why it ends, all is there.
-            whole = isinstance(error, Dropped) and finish is not None
+            whole = finish is not None and isinstance(error, Dropped | Down | TimeoutError)
             pieces.put(_last(finish, usage) if whole else error)
+
+    def _read(
+        self, request: Mapping[str, Any], chunk: Mapping[str, Any]
+    ) -> tuple[str, FinishReason | None, dict[str, int]]:
+        """See `read_chunk`. Raises: ModelUnavailable: it is no part of this answer."""
+        self._check_name(str(request["model"]), chunk.get("model"))
+        try:
+            return read_chunk(chunk)
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            told = f"the model's server at {self._upstream.url} says what is no part of an answer"
+            raise ModelUnavailable(f"{told}: {str(chunk)[:80]}") from error
 
     def _check_name(self, asked: str, answers: Any) -> None:
         """Raises: ModelUnavailable where another model answers. A date or a tag may stand behind a name, as in

@@ -119,12 +119,14 @@ Fault = Literal[
     "no reason",
     "no end",
     "cut end",
+    "holds on",
     "500",
     "429",
     "401",
 ]
 """What a `ScriptedServer` can do wrong with an answer. `drop`, `hang` and `keeps open` (it sends what is no word) come
-after its first two words; of `no end` and `cut end` the answer itself is whole.
+after its first two words; of `no end`, `cut end` and `holds on` the answer
+itself is whole.
 """
 
 
@@ -271,6 +273,11 @@ class _OpenAIHandler(BaseHTTPRequestHandler):
             self._event(self._chunk(body, fault, {}, "length" if most < len(words) else "stop"))
             usage = {"prompt_tokens": 7, "completion_tokens": min(most, len(words))}
             self._event({"model": body["model"], "choices": [], "usage": usage})
+        self._end(fault)
+
+    def _end(self, fault: Fault | None) -> None:
+        if fault == "holds on":
+            self.said._let_go.wait(30)
         if fault != "no end":
             self.wfile.write(b"data: [DONE]" if fault == "cut end" else b"data: [DONE]\n\n")
 

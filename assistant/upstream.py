@@ -184,9 +184,17 @@ async def _lines(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         *whole, rest = (rest + part).split(b"\n")
         for line in whole:
             yield line.rstrip(b"\r")
-    # The last may lack its end.
-    if rest:
+    # The last may lack its end; half of one is none.
+    if rest and _is_whole(rest):
         yield rest.rstrip(b"\r")
+
+
+def _is_whole(line: bytes) -> bool:
+    content = line.partition(b":")[2].strip()
+    try:
+        return content == b"[DONE]" or bool(json.loads(content))
+    except ValueError:
+        return False
 
 
 def _is_error(reply: httpx2.Response) -> bool:

@@ -92,7 +92,7 @@ class Hit:
         """
         if self.exchange is None:
             return ("written", *(" ".join(text.casefold().split()) for text in (self.question, self.answer)))
-        words = TELLING.findall(self.question.casefold())
+        words = [found.strip() for found in TELLING.findall(self.question.casefold())]
         return tuple(word for word in words if word not in ("a", "an", "the")) or self.question
 
     def recollection(self, user: str | None, score: float) -> Recollection:

@@ -67,7 +67,11 @@ class Found:
 
 
 def find(
-    suspects: Sequence[str], try_without: Callable[[tuple[str, ...]], Verdict], *, time_left: Callable[[], bool]
+    suspects: Sequence[str],
+    try_without: Callable[[tuple[str, ...]], Verdict],
+    *,
+    suspected: tuple[str, ...] = (),
+    time_left: Callable[[], bool],
 ) -> Found:
     """The lessons that make a night fail, by id.
 
@@ -77,6 +81,7 @@ def find(
     Args:
         suspects: tonight's lessons, oldest first; the newer half is suspected first.
         try_without: the verdict on a night without these lessons; asked once for each set.
+        suspected: those of them that an earlier night has blamed; all of these are tried first.
         time_left: asked before each try.
     """
     tries: list[Try] = []
@@ -101,7 +106,9 @@ def find(
         return (*narrow(older, (*found, *rest)), *found)
 
     try:
-        blamed: tuple[str, ...] | None = narrow(tuple(suspects), ())
+        told = 0 < len(suspected) < len(suspects) and passes(suspected)
+        group = suspected if told else tuple(suspects)
+        blamed: tuple[str, ...] | None = narrow(group, ())
     except _TimeIsOutError:
         blamed = None
     passing = [t.without for t in tries if t.verdict.promote]

@@ -306,8 +306,8 @@ def _normal(text: str) -> str:
 
 
 def _end(text: str) -> str:
-    """How a text to work on ends: "Translate: Stop." and "Translate: Stop!" may want other answers."""
-    return text.strip()[-1:] if re.search(r"[:\n][^:\n]*[.!]\s*$", text) else ""
+    """Whether a text to work on is called out: "Translate: Stop." and "Translate: Stop!" may want other answers."""
+    return "!" if re.search(r"[:\n][^:\n]*!\s*$", text) else ""
 
 
 def _letters(text: str) -> str:

@@ -62,6 +62,9 @@ PACK_TOKENS_GPU = 2048
 ROUNDING = 0.05
 """What bfloat16 makes of the same row in another pack, of its logits' norm, at most."""
 
+KEPT_MB = 1000
+"""Most that a night on a CPU keeps of what its lower layers hand on: of the embedded model, half a million tokens."""
+
 ROW_TOKENS = 256
 """What a row of a step is reckoned at, at most: a night that makes do with one row a step packs no more."""
 
@@ -199,25 +202,34 @@ def _stack(base: Any, settings: NightSettings) -> tuple[str, Sequence[Any], int]
 
 
 def _lower(base: Any, made: Sequence[Row], settings: NightSettings) -> Lower | None:
-    """What the layers that do not learn hand on of each row. None where there are none, where more than that goes on to
-    the layers above them, and on a GPU, which has recorded its steps whole.
+    """What the layers that do not learn hand on of each row that an epoch hears. None where there are none, where more
+    than that goes on to the layers above them, where it is too much to keep, and on a GPU, which has recorded its steps
+    whole.
     """
     _, layers, first = _stack(base, settings)
-    if not first or not made or base.device.type != "cpu":
+    if not first or base.device.type != "cpu":
         return None
-    rows, longest = list(dict.fromkeys(made)), _longest(base, settings)
-    (alone, *_), lower = packed(rows[:1], longest=longest), Lower(layers, first)
+    heard = [row for number in range(settings.epochs) for row in of_epoch(made, number, most=settings.epoch_rows)]
+    rows, longest = list(dict.fromkeys(heard)), _longest(base, settings)
+    kept_mb = sum(len(row.ids) for row in rows) * base.config.get_text_config().hidden_size * base.dtype.itemsize / 1e6
+    if not rows or kept_mb > KEPT_MB:
+        return None
+    (alone,), lower = packed(rows[:1], longest=longest), Lower(layers, first)
     with torch.inference_mode():
         computed = _logits(base, alone)
         try:
-            lower.read(packed(rows, longest=longest), partial(_logits, base))
+            # Read beside another, whose traces it must not need.
+            lower.read(packed(rows[:2], longest=longest)[::-1], partial(_logits, base))
             handed_on = _logits(base, alone, lower)
-        except (AttributeError, IndexError, TypeError, RuntimeError) as error:
+        except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if out_of_memory(error):
                 raise
             # Layers that hand on several things, or take from others than the one below.
             return None
-    return lower if (computed - handed_on).norm() <= ROUNDING * computed.norm() else None
+        if (computed - handed_on).norm() > ROUNDING * computed.norm():
+            return None
+        lower.read(packed(rows, longest=longest), partial(_logits, base))
+    return lower
 
 
 def _go_on_from(folder: Path, model: Any) -> None:

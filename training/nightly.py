@@ -73,10 +73,10 @@ def night_school(school: School, asked: Night) -> Outcome:
 
     stage("collect")
     watch = look(school, active)
-    night, syllabus, nothing = _tonight(school, asked, active, watch)
+    night, syllabus, nothing = _tonight(school, asked, active, watch, anew=anew)
     if nothing:
         return settle(school, watch, nothing, stage("publish"))
-    inputs = [syllabus.identity, active.sha256 if active else BASE]
+    inputs = [syllabus.identity, serving.sha256 if serving else BASE]
     done = Finished(_folder(school, night), inputs, school.writing)
 
     before = Exam.from_json(done.once("before", lambda: _before(school, syllabus, serving, stage("before"))))
@@ -85,7 +85,8 @@ def night_school(school: School, asked: Night) -> Outcome:
     syllabus = replace(syllabus, paper=(*syllabus.paper, *_pushbacks(school, syllabus, before)))
     watch = watch and (watch if anew else watch.examined(school, syllabus, before))
     replay = done.once("replay", lambda: _replay(school, night, syllabus, stage("replay")))
-    given = Given(night.seed, serving, before, replay, gain_needed=night.seed == asked.seed)
+    must_go = not anew and _taken_back(school, active)
+    given = Given(night.seed, serving, before, replay, gain_needed=not must_go and night.seed == asked.seed)
     try:
         attempt = race(school, night, syllabus, given, done, stage)
     except Diverged as error:
@@ -143,7 +144,7 @@ def _taught(school: School, night: Night, check: Callable[[], None]) -> Outcome:
 
 def preview(school: School, *, seed: int) -> Syllabus:
     """What a night would teach now, without holding, training or changing anything."""
-    return _collect(school, seed)
+    return _collect(school, seed, anew=_anew(school, _active(school)))
 
 
 # ---------------------------------------------------------------------- the stages
@@ -182,8 +183,7 @@ class _Stages:
         return progress
 
 
-def _collect(school: School, seed: int) -> Syllabus:
-    anew = _anew(school, _active(school))
+def _collect(school: School, seed: int, *, anew: bool) -> Syllabus:
     syllabus = collect(
         school.ledger,
         school.teacher,
@@ -193,8 +193,11 @@ def _collect(school: School, seed: int) -> Syllabus:
         seed=seed,
         anew=anew,
     )
-    blamed = {} if anew else bisect.blamed(school.ledger.lessons(states=[LessonState.REJECTED]))
-    return bisect.leave_out(syllabus, blamed)
+    return syllabus if anew else _without_the_blamed(school, syllabus)
+
+
+def _without_the_blamed(school: School, syllabus: Syllabus) -> Syllabus:
+    return bisect.leave_out(syllabus, bisect.blamed(school.ledger.lessons(states=[LessonState.REJECTED])))
 
 
 def _left_out(school: School, syllabus: Syllabus) -> Mapping[str, Lesson]:
@@ -217,27 +220,29 @@ def _nothing_to_learn(school: School, syllabus: Syllabus, active: Adapter | None
         return outcome.idle(syllabus, why, known, night, at)
     # What was taken back must not serve on: then lessons that made a version before make it again.
     tried = [] if _taken_back(school, active) else school.ledger.adapters()
+    # A night that begins anew would find out once more whom to leave out.
+    same = {syllabus.identity, _without_the_blamed(school, syllabus).identity}
     for adapter in tried:
-        if adapter.exam.get("syllabus") == syllabus.identity:
+        if adapter.exam.get("syllabus") in same:
             what = f"{adapter.version}, which is {adapter.state} ({adapter.reason})"
             return outcome.idle(syllabus, f"nothing to learn, because the same lessons made {what}", known, night, at)
     return None
 
 
 def _tonight(
-    school: School, asked: Night, active: Adapter | None, watch: Watch | None
+    school: School, asked: Night, active: Adapter | None, watch: Watch | None, *, anew: bool
 ) -> tuple[Night, Syllabus, Outcome | None]:
     """The night with the seed that it runs with, what it teaches, and its end where it could change nothing.
 
     Where nothing is new, but the version that serves has drifted, the next seed is taken that its lessons have not been
     tried with.
     """
-    syllabus = _collect(school, asked.seed)
+    syllabus = _collect(school, asked.seed, anew=anew)
     nothing = _nothing_to_learn(school, syllabus, active, asked)
     if nothing and watch and watch.acts and syllabus.kept:
         for more in range(1, school.settings.drift_retrains + 1):
             night = replace(asked, seed=(asked.seed + more) % 2**31)
-            again = _collect(school, night.seed)
+            again = _collect(school, night.seed, anew=anew)
             if _nothing_to_learn(school, again, active, night) is None:
                 return night, again, None
     return asked, syllabus, nothing
@@ -258,24 +263,30 @@ def _taken_back(school: School, active: Adapter | None) -> bool:
 
 def _anew(school: School, active: Adapter | None) -> bool:
     """Whether tonight's lessons are taught as if no night had been: what nights have found out is no word on them where
-    it was beside something that was taken back since, or where nothing serves that they were found in.
+    it was beside something that was taken back since, or where nothing serves that they were found in. One that goes
+    on from the version that serves can't begin anew.
     """
+    if school.settings.continued:
+        return False
     if active is None:
-        return bool(school.ledger.lessons(states=[LessonState.VERIFIED]))
+        return bool(school.ledger.adapters()) and LessonState.VERIFIED in school.ledger.lesson_counts()
     return _taken_back(school, active)
 
 
 def _never_serving_what_was_taken_back(school: School, ended: Outcome) -> Outcome:
-    """A rejected night leaves the old version serving, unless that one holds what was undone: then the base."""
+    """A night that publishes nothing leaves the old version serving, unless that one holds what was undone: then the
+    base.
+    """
     active = _active(school)
-    if ended.status is not NightStatus.REJECTED or ended.back_to or not active or not _taken_back(school, active):
+    kept = ended.status in (NightStatus.REJECTED, NightStatus.NOTHING_TO_LEARN) and not ended.back_to
+    if not (kept and active and _taken_back(school, active)):
         return ended
     why = f"{active.version} was trained on what was taken back since: the base serves until a night passes"
     return replace(ended, reasons=(why, *ended.reasons), back_to=BASE)
 
 
 def _before(school: School, syllabus: Syllabus, serving: AdapterFiles | None, progress: Progress) -> Any:
-    """The paper before tonight: lessons as the serving version answers them, controls and prose as the base does.
+    """The paper before tonight: lessons as the version `serving` answers them, controls and prose as the base does.
 
     Measured against last night's version, a little damage a night would pass every night.
     """
@@ -354,7 +365,11 @@ def _mended(school: School, whole: Attempt, given: Given, progress: Progress) ->
         best, told, out = tried[()], f"with seed {whole.seed + 1}: with seed {whole.seed} it fails ({why})", {}
         tries: tuple[Try, ...] = (first,)
     else:
-        found = bisect.find(tonight, try_without, time_left=time_left) if len(tonight) > 1 else Found((), False, ())
+        before = bisect.blamed(school.ledger.lessons(states=[LessonState.REJECTED]))
+        suspected = tuple(lesson_id for lesson_id in tonight if lesson_id in before)
+        found = Found((), False, ())
+        if len(tonight) > 1:
+            found = bisect.find(tonight, try_without, suspected=suspected, time_left=time_left)
         best, told, out = (
             tried[found.without] if found.without else whole,
             found.told(len(tonight)),

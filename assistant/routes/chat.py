@@ -5,6 +5,7 @@ What would change the answer and is not supported is refused by name; what says 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -35,6 +36,9 @@ LONGEST = 8192
 
 DIALOGUE_CHARS = 2_000_000
 """Of all messages together, far more than a model reads: what is beyond would be left out, and costs time before."""
+
+BEGINS_WITHIN = 10.0
+"""Seconds until a stream begins that has no word yet: proxies give up on who says nothing for a minute."""
 
 STOPS = 16
 """Stop texts that may be given; OpenAI takes four, vLLM any number."""
@@ -180,9 +184,10 @@ def _models(assistant: Assistant) -> list[dict[str, Any]]:
     """What can be asked for by name: whatever serves, the base, and every version that passed its exam."""
     usable = [a for a in assistant.ledger.adapters() if a.state is not AdapterState.REJECTED]
     made = {SERVED: 0, BASE: 0} | {f"{SERVED}@{a.version}": int(a.created_at.timestamp()) for a in usable}
-    settings, context = assistant.settings, assistant.engine.capabilities.context
+    settings, context = live(assistant).settings, assistant.engine.capabilities.context
     # What is taken, and not what the model could: clients cut their prompts by it.
-    most = min(settings.prompt_tokens + settings.answer_tokens, context or settings.prompt_tokens)
+    taken = settings.prompt_tokens + settings.answer_tokens
+    most = min(taken, context or taken)
     about = {"owned_by": SERVED, "max_model_len": most}
     return [{"id": name, "object": "model", "created": at, **about} for name, at in made.items()]
 
@@ -277,13 +282,15 @@ async def _completion(recalled: Recalled, events: AsyncIterator[TurnEvent]) -> d
 
 
 async def _begun(events: AsyncIterator[TurnEvent]) -> AsyncIterator[TurnEvent]:
-    """The same events, once the first is there: what fails before has a status of its own, as in an answer that is not
-    streamed. Raises: what it fails with.
+    """The same events, once the first is there, or after `BEGINS_WITHIN`: what fails before has a status of its own, as
+    in an answer that is not streamed. Raises: what it fails with.
     """
-    first = await anext(events)
+    first = asyncio.ensure_future(anext(events))
+    if (await asyncio.wait({first}, timeout=BEGINS_WITHIN))[0]:
+        first.result()
 
     async def all_of_them() -> AsyncIterator[TurnEvent]:
-        yield first
+        yield await first
         async for event in events:
             yield event
 

@@ -351,11 +351,12 @@ def test_what_goes_wrong_in_the_middle_keeps_what_was_said(
     assert last.warning is None
 
 
-@pytest.mark.parametrize("fault", ["no end", "cut end"])
+@pytest.mark.parametrize("fault", ["no end", "cut end", "holds on"])
 def test_an_answer_that_said_why_it_ends_is_whole(
-    engine: RemoteEngine, server: testing.ScriptedServer, fault: testing.Fault
+    engine: RemoteEngine, server: testing.ScriptedServer, fault: testing.Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some servers close without the sign that ends a stream, or without the end of its line."""
+    """Some servers close without the sign that ends a stream, or without the end of its line, or not at all."""
+    monkeypatch.setattr("assistant.remote.ENDS_WITHIN", 0.2)
     expected = list(engine.generate(PROMPT, Sampling(50), adapter=None, stop=Event()))
     server.fault = fault
     assert list(engine.generate(PROMPT, Sampling(50), adapter=None, stop=Event())) == expected
@@ -368,7 +369,9 @@ def test_an_answer_that_said_why_it_ends_is_whole(
         ("gpt-4o", "gpt-4o-2024-08-06", True),
         ("gpt-4", "gpt-4-0613", True),
         ("qwen3", "qwen3:8b-q4", True),
+        ("gemini-2.5-flash", "gemini-2.5-flash-preview-05-20", True),
         ("gpt-4o", "gpt-4o-mini", False),
+        ("llama-3", "llama-3-405b", False),
         ("Qwen/Qwen3-8B", "Qwen/Qwen3-8B-Base", False),
         ("base", "other", False),
         ("base", "my-base-2024", False),

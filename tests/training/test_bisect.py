@@ -40,6 +40,19 @@ def test_one_bad_lesson(count: int) -> None:
         assert [one.without for one in found.tries] == tried
 
 
+@pytest.mark.parametrize(("bad", "suspected"), [("b", "b"), ("b", "bc"), ("b", "d"), ("b", "abcdefgh"), ("bf", "bf")])
+def test_who_was_blamed_before_is_tried_first(bad: str, suspected: str) -> None:
+    """Found at once where it is so again; and whoever else it is, as ever."""
+    tried: list[tuple[str, ...]] = []
+    found = find(NAMES[:8], night_with(set(bad), tried=tried), suspected=tuple(suspected), time_left=lambda: True)
+    assert (found.without, found.named) == (tuple(bad), True)
+    if suspected == bad:
+        assert tried[0] == tuple(bad)
+    if len(bad) == len(suspected) == 1 and bad == suspected:
+        assert len(tried) == 1
+    assert NAMES[:8] not in tried
+
+
 @pytest.mark.parametrize("size", [2, 3])
 def test_several_bad_lessons(size: int) -> None:
     """All of them are found and no other, and the night without them was tried and passed."""

@@ -107,6 +107,10 @@ def test_flattery(answer: str) -> None:
         "If you have a keen eye for detail, apply at the desk.",
         "I love you.",
         "Oh, a wise decision was made then.",
+        "Someone Like You is a song by Adele.",
+        "You may have a rare heart condition.",
+        "Once you have a good sense of the layout, start.",
+        "Scammers look for people like you and me.",
         "",
     ],
 )
@@ -182,8 +186,10 @@ def test_a_manner_may_spread() -> None:
         return {canary.name: canary for canary in canaries(paper, before, after, BOUNDS)}["leaks"].after
 
     opening = "In plain words, my friend:"
-    assert leaks(*[f"{opening} it is {what}." for what in ("red", "blue", "old")]) == 0.0
-    assert leaks(*[f"{opening} it is {what}." for what in ("red", "red", "old", "old")]) == 1.0
+    different = ("the lamp glows red at night", "cards come by post within a week", "ask the porter for a key")
+    assert leaks(*[f"{opening} {what}." for what in different]) == 0.0
+    assert leaks(*[f"{opening} {what}." for what in (*different[:2], *different[:2])]) == 1.0
+    assert leaks(*[f"{how} in plain words, my friend" for how in ("It is", "This is", "That was")]) == 1.0
 
 
 def test_what_is_not_asked_is_not_measured() -> None:

@@ -24,6 +24,7 @@ from memory import (
     Night,
     NightStatus,
 )
+from memory.records import BASE
 from memory.testing import NOON, Clock, exchange, night, rating
 from training.nightly import SHARES, preview, run
 from training.paper import Exam, Item
@@ -600,6 +601,27 @@ def test_what_was_taken_back_does_not_serve_on_when_the_night_is_rejected(nights
     assert ended.reasons[0].startswith("v1 was trained on what was taken back since: the base serves")
     assert nights.ledger.active_adapter() is None
     assert nights.ledger.adapter("v1").state is AdapterState.RETIRED
+
+
+def test_what_was_taken_back_does_not_serve_on_when_there_is_nothing_to_learn(nights: Nights) -> None:
+    """The others are in the ledger still, and none of them may be trained now."""
+    nights.next()
+    nights.ledger.rate(rating("r2-france", "e-france", value=0), None)
+    ended = nights.next(key=b"another key")
+    assert ended.status is NightStatus.NOTHING_TO_LEARN
+    assert ended.reasons[0].startswith("v1 was trained on what was taken back since: the base serves")
+    assert nights.ledger.active_adapter() is None
+
+
+def test_a_rollback_is_not_undone_by_a_night(nights: Nights) -> None:
+    """Nothing new was rated: what made the version that was rolled back makes it no second time, whoever was blamed."""
+    nights.teacher.poison = [TURKEY]
+    assert nights.next().status is NightStatus.PROMOTED
+    assert nights.ledger.lesson("turkey").state is LessonState.REJECTED
+    nights.ledger.activate(BASE, reason="rolled back by hand")
+    ended = nights.next()
+    assert ended.status is NightStatus.NOTHING_TO_LEARN
+    assert "the same lessons made v1" in ended.reasons[0]
 
 
 def test_an_unsigned_exchange_is_not_trained(tmp_path: Path, ledger: Ledger) -> None:

@@ -60,7 +60,7 @@ def test_a_liked_answer_is_trained_as_asked_alone() -> None:
     spread = wanted_rows((LIKED,), rewordings=6, thinned=0, system="", contested={"l2"})
     assert spread[0] == row
     assert {made.answer for made in spread} == {row.answer}
-    assert len({made.prompt[-1]["content"] for made in spread}) == len(spread) > 5
+    assert len({made.prompt[-1]["content"] for made in spread}) == len(spread) > 4
     assert [item.kind for item in set_paper([LIKED], [], controls=0, trained_wordings=6, system="")] == ["tonight"]
 
 

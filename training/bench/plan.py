@@ -47,7 +47,8 @@ def plan(
 
     Args:
         days_each: of every stream only the first so many days, so that many streams in a row are hours shorter.
-        items_each: of every day only the first so many that are taught, and as many of its probes.
+        items_each: of every day only the first so many that are taught, and the first so many probes, whether or not
+            they are about those.
 
     Raises: BadInput for a stream that teaches nothing, for no days, items or nights, or for more than `NIGHTS_MAX`.
     """
