@@ -107,7 +107,10 @@ def decide(
             f" at most {bounds.perplexity_ratio_max:.3f} may be"
         )
     harm += [_outside(canary) for canary in measured if not canary.holds]
-    against = [*_not_gained(tallies["tonight"], tonight, bounds.chance_max, gain_needed=gain_needed), *harm]
+    against = [
+        *_not_gained(tallies["tonight"], bounds.chance_max, gain_needed=gain_needed, weighed=tonight),
+        *harm,
+    ]
     promote = not against or not bounds.gated
     if not against:
         reasons = _for_it(tallies, gains["tonight"], ratio, len(measured), bounds.chance_max)
@@ -182,9 +185,9 @@ def _tally(items: Sequence[Item], before: Exam, after: Exam) -> Tally:
     )
 
 
-def _not_gained(tonight: Tally, weighed: Tally, chance: float, *, gain_needed: bool) -> list[str]:
+def _not_gained(tonight: Tally, chance: float, *, gain_needed: bool, weighed: Tally | None = None) -> list[str]:
     """What is against a night that shall teach something: no gain, or one that chance could have made, by what of it is
-    `weighed`.
+    `weighed` (None: all of it).
 
     Of fewer changed lessons than could ever tell (five, at a chance of 0.05), it passes where every change is a gain.
     """
@@ -194,7 +197,7 @@ def _not_gained(tonight: Tally, weighed: Tally, chance: float, *, gain_needed: b
         return [f"nothing gained: {said}"]
     if not gain_needed or tonight.after == tonight.before:
         return []
-    gained, lost = weighed.gained, weighed.lost
+    gained, lost = (weighed or tonight).gained, (weighed or tonight).lost
     if not enough(gained + lost, chance=chance):
         few = f"too few to say: {said}; {gained} gained and {lost} lost may be chance"
         return [f"{few}, and of so few none may be lost"] if lost else []
