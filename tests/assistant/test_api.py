@@ -726,6 +726,28 @@ def test_an_engine_that_fails_is_told_in_one_line(tmp_path: Path) -> None:
         assert (response.status_code, refusal(response)) == (503, "adapter v1 is damaged: roll back")
 
 
+def test_a_stream_begins_though_no_word_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes wrong later is the stream's last event."""
+    monkeypatch.setattr("assistant.routes.chat.BEGINS_WITHIN", 0.05)
+
+    class Slow(testing.ScriptedEngine):
+        """It thinks before its first word."""
+
+        def generate(self, *args: Any, **more: Any) -> Iterator[Piece]:
+            time.sleep(0.3)
+            yield from super().generate(*args, **more)
+
+    class SlowToFail(Slow, Damaged):
+        """And then it has none."""
+
+    for engine in (Slow(), SlowToFail()):
+        client = TestClient(api.create(testing.assistant(tmp_path, engine=engine), ready=lambda: None), base_url=HOST)
+        response = client.post(CHAT, json=hello("hi", stream=True))
+        *_, last = chunks(response.text)
+        assert response.status_code == 200
+        assert ("error" in last) is isinstance(engine, Damaged)
+
+
 class OutOfMemory(testing.ScriptedEngine):
     """An engine that breaks after its first word, in a way that nobody foresaw."""
 

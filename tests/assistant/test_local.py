@@ -136,6 +136,17 @@ def fresh(tiny: ModelFiles) -> LocalEngine:
     return LocalEngine(tiny, weights="unpacked")
 
 
+def test_a_models_own_penalties_are_not_taken(fresh: LocalEngine) -> None:
+    """Transformers would take them from its configuration, and the decoder computes without them."""
+    prompt: list[Message] = [{"role": "user", "content": "Say it again and again."}]
+    expected = pieces(fresh, prompt, tokens=24), list(fresh.complete([prompt], max_tokens=24, adapter=None))
+    drawn = pieces(fresh, prompt, tokens=24, temperature=2.0, top_p=1.0, seed=1)
+    configured = fresh._switch.model.generation_config
+    configured.repetition_penalty, configured.top_k = 50.0, 1
+    assert (pieces(fresh, prompt, tokens=24), list(fresh.complete([prompt], max_tokens=24, adapter=None))) == expected
+    assert pieces(fresh, prompt, tokens=24, temperature=2.0, top_p=1.0, seed=1) == drawn
+
+
 def pieces(
     engine: LocalEngine, prompt: Sequence[Message], adapter: AdapterFiles | None = None, tokens: int = 12, **more: Any
 ) -> list[Piece]:

@@ -78,5 +78,5 @@ def test_an_end_is_counted_and_not_said(tokenizer: Any, streams: bool) -> None:
     given = tokenizer if streams else InPython(tokenizer)
     ids = [*tokenizer("ab")["input_ids"], end]
     *said, last = pieces(iter(ids), given, prompt_tokens=7, ends=[end], stop=Event())  # type: ignore[arg-type]
-    assert [piece.text for piece in said] == ["a", "b"]
+    assert [(piece.text, piece.answer_tokens) for piece in said] == [("a", 1), ("b", 2)]
     assert (last.text, last.finish, last.prompt_tokens, last.answer_tokens) == ("", "stop", 7, 2)
