@@ -438,6 +438,38 @@ def test_only_layers_that_hand_on_all_they_know_are_left_out(engine: LocalEngine
         adds.remove()
 
 
+@pytest.mark.parametrize("error", [KeyError("a layer below's keys"), RuntimeError("sizes differ")])
+def test_layers_that_miss_what_is_left_out_are_all_computed(engine: LocalEngine, error: Exception) -> None:
+    """And so is what would be more than a night keeps."""
+    settings, made = preferring("none", layers=0.5), rows(engine, MIXED)
+    with engine.base() as base:
+        first, second = base.model.layers
+        seen: list[torch.Tensor] = []
+
+        def looks_below(*_: Any) -> None:
+            if not seen:
+                raise error
+
+        hooks = [
+            base.model.embed_tokens.register_forward_hook(lambda *_: seen.clear()),
+            first.mlp.register_forward_hook(lambda *given: seen.append(given[-1])),
+        ]
+        hooks.append(second.mlp.register_forward_hook(looks_below))
+        try:
+            assert _lower(base, made, settings) is None
+        finally:
+            for hook in hooks:
+                hook.remove()
+        assert _lower(base, made, settings) is not None
+
+
+def test_no_more_is_kept_of_the_lower_layers_than_fits(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A night with more rows computes them every time."""
+    monkeypatch.setattr("training.learner.KEPT_MB", 1e-3)
+    with engine.base() as base:
+        assert _lower(base, rows(engine, MIXED), preferring("none", layers=0.5)) is None
+
+
 def test_layers_that_hand_on_several_things_are_computed(engine: LocalEngine) -> None:
     """What older models do: nothing is kept of them, and nothing left of the try."""
 
